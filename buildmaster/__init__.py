@@ -1,0 +1,1 @@
+"""The buildmaster: plans, queues, dispatches, and tells the truth about status."""

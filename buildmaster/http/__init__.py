@@ -1,0 +1,1 @@
+"""The status and write interface over HTTP."""

@@ -1,0 +1,1 @@
+"""A private PostgreSQL that lives and dies with its daemon."""

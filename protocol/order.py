@@ -1,0 +1,80 @@
+"""An order: all that a worker must know to run one attempt of a build.
+
+The master writes it into a ``start`` message; the worker puts it on its disk as JSON,
+and the supervisor process of the attempt works from that file alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from protocol.pipeline.model import License, PipelineJob
+from protocol.stages import Stages
+
+
+class GitSource(msgspec.Struct, frozen=True, kw_only=True, tag="git", tag_field="kind"):
+    """A commit of a git repository, cloned by the worker."""
+
+    repository: str  #: URL, or an absolute path where the master allowed one
+    commit: str  #: 40 or 64 hexadecimal digits
+
+
+class TreeSource(msgspec.Struct, frozen=True, kw_only=True, tag="tree", tag_field="kind"):
+    """A work tree that somebody sent: a tar archive among the farm's blobs."""
+
+    url: str  #: where the worker fetches the archive from the master
+    sha256: str
+    size: int  #: bytes
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds an attempt may take; None is no limit."""
+
+    run: float | None = None  #: the whole attempt
+    idle: float | None = None  #: without a byte of output
+
+
+class Artifacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the worker puts files that pipeline jobs made, and what lets it."""
+
+    url: str  #: PUT {url}/{sha256}
+    token: str
+
+
+class KeptFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that an earlier attempt made, to be fetched from the master's blobs."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+class KeptJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A pipeline job that passed in an earlier attempt: not run again, output restored."""
+
+    name: str
+    index: int
+    properties: dict[str, Any] | None = None
+    files: tuple[KeptFile, ...] = ()
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt of a build."""
+
+    job: int
+    attempt: int
+    isolation: Literal["native", "chroot", "vm"]
+    architecture: str
+    series: str  #: newest of the build's series; each pipeline job names its own
+    source: GitSource | TreeSource
+    project: str  #: short name of the source for people: the last part of its URL or path
+    stages: Stages
+    stage_numbers: tuple[int, ...]  #: of each stage, its index in the file's pipeline
+    jobs: dict[str, tuple[PipelineJob, ...]]  #: concrete jobs of every name in ``stages``
+    license: License | None = None
+    kept: tuple[KeptJob, ...] = ()
+    artifacts: Artifacts
+    limits: Limits = Limits()
+    fence_after: float  #: seconds without renewal after which the supervisor must kill

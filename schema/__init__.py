@@ -1,0 +1,1 @@
+"""The database: numbered SQL files, applied in order by `schema.migrate`."""

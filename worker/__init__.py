@@ -1,0 +1,1 @@
+"""The worker: takes orders from a buildmaster and runs each under a supervisor."""

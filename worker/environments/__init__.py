@@ -1,0 +1,1 @@
+"""Environments: where the commands of a pipeline job run."""

@@ -1,0 +1,1 @@
+"""The supervisor: one process for each attempt, which outlives the worker daemon."""
