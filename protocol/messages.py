@@ -170,11 +170,15 @@ class PipelineJobEnded(
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended", tag_field="type"):
-    """The attempt is over; the last of its reports."""
+    """The attempt is over; the last of its reports.
+
+    ``final`` with the result ``error``: another try, also elsewhere, would end the same.
+    """
 
     at: float
     result: Result
     reason: Sentence = ""
+    final: bool = False
 
 
 ReportBody = LogChunk | PipelineJobStarted | PipelineJobEnded | Ended
