@@ -1,0 +1,19 @@
+"""What the operator of a worker decided, as its supervisors read it."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The contents of ``worker.json`` in an attempt's folder."""
+
+    cache: str  #: folder of the git mirrors that the attempts of this worker share
+    images: str | None = None  #: folder of the images that chroots start from
+    series_images: dict[str, str] = {}  #: {"jammy": "bookworm"}: series -> image
+    network: bool = True  #: whether builds in a chroot reach the network
+    environment: dict[str, str] = {}  #: variables that every command gets (proxies)
+    git_protocols: tuple[str, ...] = ("file", "git", "http", "https", "ssh")
+    grace: float = 2.0  #: seconds between TERM and KILL when a build is stopped
+    log_limit: int = 2 * 1024**3  #: bytes of log of one attempt
+    tree_limit: int = 20 * 1024**3  #: bytes of a source tree that was sent, unpacked
