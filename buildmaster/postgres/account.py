@@ -75,6 +75,31 @@ def account_to_run_as() -> Account:
     )
 
 
+def owner_of(cluster: Path) -> Account:
+    """The account that ``cluster`` was made by: it alone can go on with it.
+
+    When root, this may differ from ``account_to_run_as``: installing PostgreSQL brings
+    an account that was not there when the cluster was made.
+    """
+    uid, own = cluster.stat().st_uid, os.geteuid()
+    if uid == own != 0:
+        return _own(uid)
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        raise NoAccount(
+            f"The cluster in {cluster} belongs to account number {uid}, which this "
+            "machine does not know: give it to an account that exists, with chown -R."
+        ) from None
+    if own != 0 or uid == 0:
+        raise NoAccount(
+            f"The cluster in {cluster} belongs to {entry.pw_name}, and this daemon runs "
+            f"as another account: start it as {entry.pw_name if uid else 'that account'}, "
+            "or give the folder to this account with chown -R."
+        )
+    return Account(entry.pw_name, uid, entry.pw_gid, is_other=True)
+
+
 def _own(uid: int) -> Account:
     try:
         name = pwd.getpwuid(uid).pw_name
