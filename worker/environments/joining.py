@@ -1,0 +1,154 @@
+"""Starting commands, in a process space or beside it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from subprocess import DEVNULL, PIPE, STDOUT, Popen, SubprocessError
+from typing import NoReturn
+
+from worker.environments import syscalls
+from worker.environments.interface import BadPath, EnvironmentFault
+
+_FORWARDED = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A user, as the kernel knows one."""
+
+    user: int
+    group: int
+    groups: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command to start."""
+
+    argv: Sequence[str]
+    environment: Mapping[str, str]
+    directory: str
+    identity: Identity | None = None  #: None stays what this process is
+    capabilities: frozenset[int] | None = None  #: None stays what this process has
+
+
+def start(command: Command, join: Callable[[], None] | None = None) -> Popen[bytes]:
+    """The command's process; ``join`` moves the process that calls it into a space.
+
+    BadPath if the program or the directory isn't there.
+    """
+    trouble_end, trouble = os.pipe()
+    try:
+        return Popen(
+            list(command.argv),
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=STDOUT,
+            bufsize=0,
+            env=dict(command.environment),
+            # The job's environment must not reach a program of this machine (think of
+            # LD_PRELOAD), so joining is done here and not by nsenter.
+            preexec_fn=lambda: _enter(command, join, trouble),
+        )
+    except SubprocessError:
+        os.close(trouble)
+        trouble = -1
+        raise _read_trouble(trouble_end, command) from None
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        reason = error.strerror
+        raise BadPath(f"{command.argv[0]} can't be run here: {reason}.") from None
+    except (OSError, ValueError) as error:
+        raise EnvironmentFault(
+            f"{command.argv[0]} could not be started: {error}."
+        ) from None
+    finally:
+        os.close(trouble_end)
+        if trouble != -1:
+            os.close(trouble)
+
+
+def _read_trouble(trouble_end: int, command: Command) -> Exception:
+    kind, _, message = os.read(trouble_end, 4096).decode(errors="replace").partition(" ")
+    if kind == "directory":
+        return BadPath(f"Commands can't run in {command.directory}: {message}.")
+    return EnvironmentFault(f"{command.argv[0]} could not be started: {message}.")
+
+
+def _enter(command: Command, join: Callable[[], None] | None, trouble: int) -> None:
+    step = "joining"
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.setsid()
+        if join is not None:
+            syscalls.die_with_parent()
+            join()
+            child = os.fork()
+            if child:
+                _relay(child)
+            os.setsid()
+        _become(command)
+        syscalls.die_with_parent()
+        step = "directory"
+        os.chdir(command.directory)
+    except OSError as error:
+        os.write(trouble, f"{step} {error.strerror}".encode(errors="replace"))
+        raise
+    except BaseException as error:
+        os.write(trouble, f"{step} {error}".encode(errors="replace"))
+        raise
+
+
+def _become(command: Command) -> None:
+    # Until it executes a program, this process knows all that its parent knows.
+    syscalls.hide_memory()
+    if command.capabilities is not None:
+        syscalls.give_up_capabilities(command.capabilities)
+    if command.identity is not None:
+        os.setgroups(command.identity.groups)
+        os.setresgid(*[command.identity.group] * 3)
+        os.setresuid(*[command.identity.user] * 3)
+    os.umask(0o022)
+    for number in signal.valid_signals():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _relay(child: int) -> NoReturn:
+    """Stand, outside of the space, for the command inside: pass signals in, status out."""
+
+    def forward(number: int, _frame: object) -> None:
+        with suppress(ProcessLookupError):
+            try:
+                os.killpg(child, number)
+            except ProcessLookupError:
+                os.kill(child, number)  # has no process group of its own yet
+
+    try:
+        with suppress(ValueError):
+            signal.set_wakeup_fd(-1)
+        for number in _FORWARDED:
+            signal.signal(number, forward)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.closerange(0, os.sysconf("SC_OPEN_MAX"))
+        _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):
+            killer = os.WTERMSIG(status)
+            with suppress(OSError, ValueError):
+                signal.signal(killer, signal.SIG_DFL)
+            os.kill(os.getpid(), killer)
+        os._exit(os.waitstatus_to_exitcode(status))
+    finally:
+        os._exit(255)

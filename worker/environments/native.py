@@ -1,0 +1,201 @@
+"""The native environment: commands run on the machine itself, and leave nothing running.
+
+They see the machine's own files and network; only processes, System V IPC and mounts are
+their own.  For trusted code.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from subprocess import Popen
+
+from zope.interface import implementer
+
+from worker.environments import joining, syscalls, traces
+from worker.environments.brood import Brood
+from worker.environments.interface import EnvironmentFault, IEnvironment, Unfit
+from worker.environments.space import Layout, Refused, Space
+from worker.environments.tree import Tree
+
+_NAMESPACES = syscalls.NEWPID | syscalls.NEWNS | syscalls.NEWIPC
+
+#: Ways to hold a process space, the best first: plain, through a user namespace, without.
+WAYS: tuple[int | None, ...] = (_NAMESPACES, _NAMESPACES | syscalls.NEWUSER, None)
+
+
+@implementer(IEnvironment)
+class Native:
+    """The machine itself, with a folder of the build's own."""
+
+    can_install = False
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        say: Callable[[str], None],
+        ways: Sequence[int | None] = WAYS,
+    ) -> None:
+        """``folder`` is made by ``prepare`` and removed by ``destroy``."""
+        self._folder = folder.absolute().parent.resolve() / folder.name
+        self._say = say
+        self._ways = ways
+        self._tree: Tree | None = None
+        self._space: Space | Brood | None = None
+        self._commands: list[Popen[bytes]] = []
+        self.project = str(self._folder / "project")
+        self.root: Path | None = Path("/")
+        self.variables: Mapping[str, str] = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(self._folder / "home"),
+            "TMPDIR": str(self._folder / "tmp"),
+            "LANG": "C.UTF-8",
+            **proxies(),
+        }
+
+    def prepare(self) -> None:
+        for name in ("project", "home", "tmp"):
+            (self._folder / name).mkdir(parents=True)
+        descriptor = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._tree = Tree(descriptor, str(self._folder))
+
+    def begin(self) -> None:
+        for way in self._ways:
+            if way is None:
+                self._say(
+                    "This machine allows no namespaces: processes are killed one by one."
+                )
+                self._space = Brood()
+                traces.note(self._folder, mark=self._space.mark)
+                return
+            try:
+                self._space = Space(Layout(namespaces=way, furnish=_mount_proc))
+            except Refused:
+                continue
+            traces.note(self._folder, init=self._space.init)
+            return
+        raise EnvironmentFault("This machine offers no way to hold processes together.")
+
+    def command(
+        self,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        directory: str,
+        user: str | None = None,
+    ) -> Popen[bytes]:
+        if self._space is None:
+            raise EnvironmentFault("The environment was not begun.")
+        join = None
+        if isinstance(self._space, Space):
+            join = self._space.join
+        else:
+            environment = {**environment, traces.MARK: self._space.mark}
+        command = joining.Command(
+            argv=argv,
+            environment=environment,
+            directory=directory,
+            identity=_identity(user),
+        )
+        process = joining.start(command, join)
+        self._commands.append(process)
+        return process
+
+    def end(self) -> None:
+        if isinstance(self._space, Space):
+            self._space.stop()
+        elif self._space is not None:
+            self._space.stop(self._commands)
+        self._space = None
+        for process in self._commands:
+            process.wait()
+        self._commands.clear()
+        if self._folder.exists():
+            traces.unnote(self._folder)
+
+    def push(self, local: Path, inside: str, *, owner: str | None = None) -> None:
+        self._files().push(local, inside, _owner(owner))
+
+    def pull(self, inside: str, local: Path) -> None:
+        self._files().pull(inside, local)
+
+    def files(self, inside: str) -> list[str]:
+        return self._files().files(inside)
+
+    def resolve(self, inside: str) -> str:
+        return self._files().resolve(inside)
+
+    def install(
+        self, packages: Sequence[str], sources: Sequence[str] = ()
+    ) -> list[list[str]]:
+        missing = [name for name in packages if not _is_installed(name)]
+        if missing:
+            raise Unfit(
+                "packages: the native environment installs nothing, and this machine "
+                f"lacks {', '.join(missing)}; ask its operator to install them, or let "
+                "the build run in a chroot."
+            )
+        return []
+
+    def destroy(self) -> None:
+        self.end()
+        if self._tree is not None:
+            self._tree.close()
+            self._tree = None
+        traces.remove(self._folder)
+
+    def _files(self) -> Tree:
+        if self._tree is None:
+            raise EnvironmentFault("The environment was not prepared.")
+        return self._tree
+
+
+def proxies() -> dict[str, str]:
+    """The variables by which programs of this machine find their way to the network."""
+    names = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy")
+    both = [*names, *(name.upper() for name in names)]
+    return {name: os.environ[name] for name in both if name in os.environ}
+
+
+def _mount_proc() -> None:
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+    syscalls.mount("proc", "/proc", "proc", flags)
+
+
+def _identity(user: str | None) -> joining.Identity | None:
+    # An ordinary user is nobody's administrator: its commands already run as they should.
+    if user is None or os.geteuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise Unfit(
+            f"root: false needs a user {user} in the native environment, and this machine "
+            f"has none; ask its operator for one (useradd --system {user}), or let the "
+            "build run in a chroot."
+        ) from None
+    groups = tuple(os.getgrouplist(user, entry.pw_gid))
+    return joining.Identity(entry.pw_uid, entry.pw_gid, groups)
+
+
+def _owner(user: str | None) -> tuple[int, int] | None:
+    identity = _identity(user)
+    return None if identity is None else (identity.user, identity.group)
+
+
+def _is_installed(package: str) -> bool:
+    """Whether dpkg has ``name``, ``name:architecture`` or ``name=version`` installed."""
+    name, _, version = package.partition("=")
+    query = ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}\n", "--"]
+    try:
+        done = subprocess.run([*query, name], capture_output=True, text=True)
+    except FileNotFoundError:
+        return False
+    states = [line.split() for line in done.stdout.splitlines()]
+    return any(
+        state[:1] == ["installed"] and version in ("", *state[1:]) for state in states
+    )

@@ -1,0 +1,140 @@
+"""Traces of an environment: what its folder tells about its processes, and their removal.
+
+The kernel ends a process space when its owner dies (see ``space``), so a sweep finds
+processes only in odd cases: an init that was tampered with, or an owner that had to do
+without namespaces (see ``brood``).  The folder's file ``processes`` tells which to kill;
+process ids come again, so each is noted with the time it started and the machine's boot.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from worker.environments.interface import EnvironmentFault
+
+_NOTE = "processes"
+
+#: Stands in the environment of every command that runs without namespaces.
+MARK = "HEADRACE_ENVIRONMENT"
+
+
+def note(folder: Path, *, init: int | None = None, mark: str = "") -> None:
+    """Write down whom a sweep must kill: an init, or all who carry a mark."""
+    started = "" if init is None else f"{init} {_started(init)}"
+    (folder / _NOTE).write_text(f"{_boot()}\n{started}\n{mark}\n")
+
+
+def unnote(folder: Path) -> None:
+    """There is nobody to kill any more."""
+    (folder / _NOTE).unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Kill what runs in the environment of ``folder`` and remove the folder. Idempotent.
+
+    For folders whose owner is dead; EnvironmentFault if something can't be removed.
+    """
+    try:
+        boot, init, mark = (folder / _NOTE).read_text().splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (ValueError, UnicodeDecodeError):
+        pass  # its owner died while it wrote, before it ran any command
+    else:
+        if boot == _boot():
+            _kill_init(init)
+            while any([kill(process) for process in _marked(mark)]):
+                pass
+    remove(folder)
+
+
+def kill(process: int) -> bool:
+    """SIGKILL for a process, which may be gone; False if it belongs to somebody else."""
+    try:
+        os.kill(process, signal.SIGKILL)
+    except PermissionError:
+        return False
+    except ProcessLookupError:
+        pass
+    return True
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder and all below it, whatever modes and depths a job gave it."""
+    for obstacle in (None, ["chmod", "-R", "u+rwx"], ["chattr", "-R", "-f", "-i", "-a"]):
+        if not os.path.lexists(folder):
+            return
+        if obstacle is not None:
+            _run([*obstacle, "--", str(folder)])
+        # rm, because shutil.rmtree gives up on a thousand folders within each other.
+        problem = _run(["rm", "-rf", "--one-file-system", "--", str(folder)])
+    if os.path.lexists(folder):
+        raise EnvironmentFault(
+            f"{folder} can't be removed: {problem or 'no reason given'}."
+        )
+
+
+def _run(argv: list[str]) -> str:
+    """The last line of errors of a command."""
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, errors="replace"
+        )
+    except FileNotFoundError:
+        return f"this machine has no program {argv[0]}"
+    return done.stderr.strip().rpartition("\n")[2]
+
+
+def _kill_init(line: str) -> None:
+    process, _, started = line.partition(" ")
+    if not process:
+        return
+    with suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(int(process))
+        try:
+            if _started(int(process)) == started:
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                # Readable when it has ended, which is after all in its space have.
+                select.select([descriptor], [], [])
+        finally:
+            os.close(descriptor)
+
+
+def _marked(mark: str) -> Iterator[int]:
+    if not mark:
+        return
+    wanted = f"{MARK}={mark}".encode()
+    for process in processes():
+        with suppress(OSError):
+            if wanted in Path(f"/proc/{process}/environ").read_bytes().split(b"\0"):
+                yield process
+
+
+def processes() -> list[int]:
+    """The ids of all processes."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def stat_fields(process: int) -> list[str]:
+    """/proc/PID/stat from its third field (the state) on; ProcessLookupError if gone."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        raise ProcessLookupError(process) from None
+    # The second field is a name in parentheses that may hold anything.
+    return text.rpartition(")")[2].split()
+
+
+def _started(process: int) -> str:
+    """When a process started, in clock ticks since the boot."""
+    return stat_fields(process)[19]
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
