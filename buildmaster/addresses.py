@@ -1,0 +1,41 @@
+"""Where a master can be reached, written down for those on the same machine."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from twisted.internet.interfaces import IListeningPort
+
+FILE = "addresses.json"
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """The addresses of a running master."""
+
+    http: str  #: as in http://127.0.0.1:8010
+    workers: str  #: as in pb://127.0.0.1:8011
+
+    def write(self, folder: Path) -> None:
+        """Put them into ``folder``, whole or not at all."""
+        unfinished = folder / f".{FILE}.new"
+        unfinished.write_text(json.dumps(asdict(self)))
+        os.replace(unfinished, folder / FILE)
+
+
+def endpoint(address: str) -> str:
+    """The endpoint description for HOST:PORT, as Twisted wants it."""
+    host, _, port = address.rpartition(":")
+    quoted = host.strip("[]").replace(":", "\\:")
+    return f"tcp:{port}:interface={quoted}"
+
+
+def reached_at(scheme: str, address: str, port: IListeningPort) -> str:
+    """The URL of a port that listens at the setting ``address``."""
+    host = address.rpartition(":")[0]
+    # Somebody on this machine reaches a port that listens everywhere by loopback.
+    shown = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
+    return f"{scheme}://{shown}:{port.getHost().port}"

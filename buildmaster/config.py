@@ -1,0 +1,82 @@
+"""The buildmaster's settings file: YAML in, a frozen `MasterConfig` out."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+from msgspec import Meta
+
+EMBEDDED = "embedded"
+
+Seconds = Annotated[float, Meta(gt=0)]
+Port = Annotated[str, Meta(pattern="^[^ ]+:[0-9]{1,5}\\Z")]
+
+
+class ConfigError(Exception):
+    """The settings are wrong: the operator's to mend; the text names file and key."""
+
+
+class Listen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Addresses as HOST:PORT; port 0 lets the system choose one."""
+
+    workers: Port = "127.0.0.1:8011"
+    http: Port = "127.0.0.1:8010"
+
+
+class WorkerEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A worker that may join: exactly one of the two says which token is its own."""
+
+    token_file: str | None = None
+    token_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}\\Z")] | None = None
+
+
+class MasterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything an operator decides. Times are seconds."""
+
+    data: str  #: folder for all that the master keeps outside the database
+    name: Annotated[str, Meta(min_length=1, max_length=100)] = socket.gethostname()
+    database: str = EMBEDDED  #: or the DSN of an existing PostgreSQL
+    listen: Listen = Listen()
+    public_url: str | None = None  #: how workers and people reach the HTTP port
+    hosts: tuple[str, ...] = ()  #: further names that the Host header may have
+    workers: dict[str, WorkerEntry] = {}
+    isolation: Literal["native", "chroot", "vm"] = "native"
+    local_repositories: bool = False  #: allow paths of this machine as repositories
+    resume_grace: Annotated[float, Meta(ge=40)] = 300.0
+    heartbeat: Seconds = 5.0
+    blob_limit: Annotated[int, Meta(gt=0)] = 4 * 2**30  #: bytes of one file
+    run_limit: Seconds | None = 6 * 3600.0  #: of one attempt
+    idle_limit: Seconds | None = 3600.0  #: without output
+
+    @property
+    def data_folder(self) -> Path:
+        """``data`` as a path."""
+        return Path(self.data)
+
+
+def read_config(path: Path) -> MasterConfig:
+    """The settings in ``path``; raises `ConfigError`."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the settings file {path} cannot be read: {error}") from error
+    try:
+        settings: Any = yaml.load(text, yaml.CSafeLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path} must be a mapping of settings")
+    try:
+        config = msgspec.convert(settings, MasterConfig)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    for name, entry in config.workers.items():
+        if (entry.token_file is None) == (entry.token_sha256 is None):
+            raise ConfigError(
+                f"{path}: workers.{name} needs either token_file or token_sha256"
+            )
+    return msgspec.structs.replace(config, data=str(path.parent / config.data))

@@ -1,0 +1,106 @@
+"""What a session asks of the database: each call is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from buildmaster.database import Cursor, Database
+from buildmaster.ending import RetryPolicy
+from buildmaster.intervention import tell_ready
+from buildmaster.joining import Door, Joined
+from buildmaster.recording import Outcome, record
+from buildmaster.store import queue
+from buildmaster.store import workers as worker_store
+from buildmaster.store.event_log import Event, write_events
+from protocol.messages import Attempt, Goodbye, Hello, Holding, Report
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The master's books, as far as workers may write into them."""
+
+    database: Database
+    door: Door
+    policy: RetryPolicy
+
+    async def join(self, hello: Hello, session: str) -> Joined | Goodbye:
+        """Open a session, or say why not."""
+        return await self.database.transaction(
+            lambda cursor: self.door.join(cursor, hello, session)
+        )
+
+    async def leave(self, worker: str, session: str) -> None:
+        """Note that a session is over."""
+
+        async def work(cursor: Cursor) -> None:
+            state = await worker_store.disconnect(cursor, worker, session)
+            if state is not None:
+                event = Event(f"worker.{state}", worker=worker, payload={"state": state})
+                await write_events(cursor, [event])
+
+        await self.database.transaction(work)
+
+    async def accept(self, worker: str, job: int, attempt: int) -> bool:
+        """Note that the worker took an attempt; False if it is not its lease any more."""
+
+        async def work(cursor: Cursor) -> bool:
+            accepted = await queue.accept(cursor, worker, job, attempt)
+            if accepted:
+                payload = {"state": "running", "attempt": attempt, "worker": worker}
+                event = Event("job.running", job=job, worker=worker, payload=payload)
+                await write_events(cursor, [event])
+            return accepted
+
+        return await self.database.transaction(work)
+
+    async def give_back(
+        self, worker: str, job: int, attempt: int, reason: str, *, refused: bool
+    ) -> bool:
+        """Put an attempt back into the queue that the worker did not take."""
+        refusal = (reason, self.policy.refusal) if refused else None
+
+        async def work(cursor: Cursor) -> bool:
+            given = await queue.give_back(cursor, worker, job, attempt, refusal)
+            if given:
+                payload = {"state": "ready", "attempt": attempt, "reason": reason}
+                event = Event("job.ready", job=job, worker=worker, payload=payload)
+                await write_events(cursor, [event])
+            return given
+
+        return await self.database.transaction(work)
+
+    async def record(self, worker: str, reports: Sequence[Report]) -> Outcome:
+        """Record reports of one attempt; raises `BadReport`."""
+        return await self.database.transaction(
+            lambda cursor: record(cursor, worker, reports, self.policy)
+        )
+
+    async def renew(self, worker: str, holding: Sequence[Holding]) -> list[Attempt]:
+        """Renew the worker's leases; the attempts that it should forget."""
+
+        async def work(cursor: Cursor) -> list[Attempt]:
+            await worker_store.heard(cursor, worker)
+            living = [(held.job, held.attempt) for held in holding if held.lives]
+            if living:
+                await queue.renew(cursor, worker, living)
+            leased = {
+                (job, attempt) for job, attempt, _ in await queue.leases_of(cursor, worker)
+            }
+            return [
+                Attempt(held.job, held.attempt)
+                for held in holding
+                if (held.job, held.attempt) not in leased
+            ]
+
+        return await self.database.transaction(work)
+
+    async def promote_due(self) -> None:
+        """Queue the jobs whose time to wait is over."""
+
+        async def work(cursor: Cursor) -> None:
+            jobs = await queue.due(cursor, 1000)
+            if jobs:
+                await tell_ready(cursor, await queue.make_ready(cursor, jobs))
+
+        await self.database.transaction(work)

@@ -1,0 +1,157 @@
+"""Gives ready jobs to workers that have room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from buildmaster import ending
+from buildmaster.database import Cursor, Database, DatabaseAway
+from buildmaster.ending import RetryPolicy
+from buildmaster.matching import JobClass, suits
+from buildmaster.orders import NoOrder, OrderMaker
+from buildmaster.roster import Roster
+from buildmaster.session import Session
+from buildmaster.store import jobs as job_store
+from buildmaster.store import queue
+from buildmaster.store.event_log import Event, write_events
+from protocol.order import Order
+from protocol.results import Result
+
+
+class Rounds(Service):
+    """Runs a round of work whenever woken, and every ``interval`` seconds anyway.
+
+    Wake-ups are hints: one that is lost costs an interval. Rounds never overlap; being
+    woken during one starts another after it.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[], Coroutine[Deferred[Any], Any, None]],
+        clock: IReactorTime,
+        interval: float = 1.0,
+    ) -> None:
+        self.setName(name)
+        self._round = work
+        self._timer = LoopingCall(self.wake)
+        self._timer.clock = clock
+        self._interval = interval
+        self._busy = False
+        self._again = False
+        self._idle: list[Deferred[None]] = []
+
+    def startService(self) -> None:
+        super().startService()
+        self._timer.start(self._interval)
+
+    def stopService(self) -> Deferred[None]:
+        """Fires when the round under way, if any, has ended."""
+        super().stopService()
+        if self._timer.running:
+            self._timer.stop()
+        done: Deferred[None] = Deferred()
+        if self._busy:
+            self._idle.append(done)
+        else:
+            done.callback(None)
+        return done
+
+    def wake(self) -> None:
+        """Look now, or again after the round under way."""
+        if not self.running:
+            return
+        self._again = True
+        if not self._busy:
+            self._busy = True
+            Deferred.fromCoroutine(self._rounds())
+
+    async def _rounds(self) -> None:
+        try:
+            while self._again and self.running:
+                self._again = False
+                try:
+                    await self._round()
+                except DatabaseAway as error:
+                    self.log.warn("{name}: {error}", name=self.name, error=error)
+                except Exception:
+                    self.log.failure("{name}: a round failed", name=self.name)
+        finally:
+            self._busy = False
+            for waiting in self._idle:
+                waiting.callback(None)
+
+
+class Dispatcher:
+    """One round: claim for every session with room, then send the orders."""
+
+    log = Logger()
+
+    def __init__(
+        self, database: Database, roster: Roster, orders: OrderMaker, policy: RetryPolicy
+    ) -> None:
+        self._database = database
+        self._roster = roster
+        self._orders = orders
+        self._policy = policy
+        self._classes: list[JobClass] = []
+
+    async def round(self) -> None:
+        """Claim and send until the sessions are full or the queue has nothing for them."""
+        sessions = self._roster.with_room()
+        if not sessions:
+            return
+        known = self._classes[-1].id if self._classes else 0
+        self._classes += await self._database.transaction(
+            lambda cursor: queue.classes_after(cursor, known)
+        )
+        for session in sessions:
+            await self._fill(session)
+
+    async def _fill(self, session: Session) -> None:
+        classes = [c.id for c in self._classes if suits(c, session.offers, session.tags)]
+        worker, slots = session.worker, session.free
+        if not classes or worker is None or slots <= 0:
+            return
+        orders, claims = await self._database.transaction(
+            lambda cursor: self._claim(cursor, worker, classes, slots)
+        )
+        session.attempts |= claims
+        for order in orders:
+            session.start(order)
+            self.log.info(
+                "job {job} attempt {attempt} goes to worker {worker}",
+                job=order.job,
+                attempt=order.attempt,
+                worker=worker,
+            )
+
+    async def _claim(
+        self, cursor: Cursor, worker: str, classes: list[int], slots: int
+    ) -> tuple[list[Order], set[tuple[int, int]]]:
+        orders: list[Order] = []
+        for claim in await queue.claim(cursor, worker, classes, slots):
+            try:
+                orders.append(await self._orders.make(cursor, claim))
+            except NoOrder as error:
+                await self._fail(cursor, claim.job, str(error))
+            else:
+                payload = {"state": "assigned", "attempt": claim.attempt, "worker": worker}
+                event = Event("job.assigned", job=claim.job, worker=worker, payload=payload)
+                await write_events(cursor, [event])
+        return orders, {(order.job, order.attempt) for order in orders}
+
+    async def _fail(self, cursor: Cursor, job: int, reason: str) -> None:
+        [locked] = await job_store.lock(cursor, [job])
+        await ending.end_attempt(
+            cursor, locked, Result.ERROR, reason, self._policy, final=True
+        )

@@ -1,0 +1,99 @@
+"""The write path on a live database: what `buildmaster.requests.Farm` promises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twisted.internet.threads import deferToThread
+
+from buildmaster import intervention
+from buildmaster.blobs import BlobStore
+from buildmaster.database import Database
+from buildmaster.requests import (
+    GitRequest,
+    Refusal,
+    SubmissionRequest,
+    Submitted,
+    TreeRequest,
+)
+from buildmaster.source import GitReader, read_tree_configuration
+from buildmaster.submission import (
+    Material,
+    Submission,
+    SubmissionRules,
+    check_repository,
+    read_configuration,
+)
+from protocol.order import GitSource, TreeSource
+from protocol.stages import Cell
+
+
+@dataclass(frozen=True)
+class LiveFarm:
+    """The write path. Each call is whole or nothing."""
+
+    database: Database
+    git: GitReader
+    blobs: BlobStore
+    rules: SubmissionRules
+
+    async def submit(self, request: SubmissionRequest, by: str) -> Submitted:
+        """Plan and queue the pipeline of a source: whole or nothing."""
+        material = await self._look(request)
+        pipeline = read_configuration(request, material.configuration)
+        submission = Submission(request, by, material, pipeline, self.rules)
+        return await self.database.transaction(submission.store)
+
+    async def cancel_job(self, job: int, by: str, why: str) -> None:
+        """Ask a job to stop; nothing happens to one that is done."""
+        await self.database.transaction(
+            lambda cursor: intervention.cancel_job(cursor, job, by, why)
+        )
+
+    async def cancel_run(self, run: int, by: str, why: str) -> None:
+        """Ask every job that only this run wants to stop."""
+        await self.database.transaction(
+            lambda cursor: intervention.cancel_run(cursor, run, by, why)
+        )
+
+    async def retry_job(
+        self, job: int, by: str, only: Cell | None, from_start: bool
+    ) -> int:
+        """Queue another attempt of a job that is done; its number."""
+        return await self.database.transaction(
+            lambda cursor: intervention.retry_job(cursor, job, by, only, from_start)
+        )
+
+    async def _look(self, request: SubmissionRequest) -> Material:
+        if isinstance(request.source, GitRequest):
+            return await self._look_at_git(request.source, request.configuration)
+        return await self._look_at_tree(request.source, request.configuration)
+
+    async def _look_at_git(self, source: GitRequest, path: str) -> Material:
+        check_repository(source.repository)
+        revision = await self.git.read(source.repository, source.revision, path)
+        return Material(
+            source.repository,
+            revision.commit,
+            GitSource(repository=source.repository, commit=revision.commit),
+            revision.text,
+        )
+
+    async def _look_at_tree(self, source: TreeRequest, path: str) -> Material:
+        archive = self.blobs.path(source.sha256)
+        if archive is None:
+            raise Refusal(
+                422,
+                "no_such_tree",
+                f"The farm has no archive {source.sha256}; store it first with "
+                f"PUT /api/v1/artifacts/{source.sha256}.",
+            )
+        text = await deferToThread(read_tree_configuration, archive, path)
+        size = archive.stat().st_size
+        # Where it is fetched from is the dispatching master's to say.
+        return Material(
+            source.name,
+            f"sha256:{source.sha256}",
+            TreeSource(url="", sha256=source.sha256, size=size),
+            text,
+        )

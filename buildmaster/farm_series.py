@@ -1,0 +1,60 @@
+"""Which series the farm can run now, from what its workers offer. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from buildmaster.matching import ANY_SERIES
+from buildmaster.series import Series
+from buildmaster.store.workers import Offering
+
+
+def series_offered(
+    known: Iterable[Series], offerings: Sequence[Offering], isolation: str
+) -> tuple[Series, ...]:
+    """The known series, each with the architectures on which some worker offers it."""
+    offers = [
+        offer
+        for offering in offerings
+        for offer in offering.offers
+        if offer.isolation == isolation
+    ]
+    return tuple(
+        Series(
+            series.name,
+            series.version,
+            frozenset(
+                offer.architecture
+                for offer in offers
+                if ANY_SERIES in offer.series or series.name in offer.series
+            ),
+        )
+        for series in known
+    )
+
+
+def what_is_offered(offerings: Sequence[Offering], isolation: str) -> str:
+    """A sentence on what this farm can run, for those whose wish it cannot fulfil."""
+    if not any(offering.offers for offering in offerings):
+        return "No worker has ever joined this farm: start one, or ask its operator."
+    same = sorted(
+        f"{offer.architecture}: "
+        + (
+            "any series"
+            if ANY_SERIES in offer.series
+            else ", ".join(offer.series) or "none"
+        )
+        for offering in offerings
+        for offer in offering.offers
+        if offer.isolation == isolation
+    )
+    if not same:
+        others = sorted({offer.isolation for o in offerings for offer in o.offers})
+        return (
+            f"No worker offers the isolation {isolation}; there is {', '.join(others)}. "
+            f"Ask for another isolation, or have the operator add it to a worker."
+        )
+    return (
+        f"In {isolation} the farm's workers offer {'; '.join(sorted(set(same)))}. The "
+        f"operator can map a series to an image in series_images of a worker's settings."
+    )

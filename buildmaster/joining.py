@@ -1,0 +1,110 @@
+"""What happens when a worker says hello: may it join, and where do its attempts stand?"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+
+from buildmaster import ending
+from buildmaster.database import Cursor
+from buildmaster.ending import RetryPolicy
+from buildmaster.store import jobs as job_store
+from buildmaster.store import queue
+from buildmaster.store import reports as report_store
+from buildmaster.store import workers as worker_store
+from buildmaster.store.event_log import Event, write_events
+from protocol import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION
+from protocol.messages import Attempt, Goodbye, Hello, Recorded, Welcome
+from protocol.results import Result
+
+
+@dataclass(frozen=True)
+class Joined:
+    """An open session: what to answer, and the attempts that the worker goes on with."""
+
+    welcome: Welcome
+    attempts: frozenset[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Door:
+    """Decides who joins a master."""
+
+    master: str
+    heartbeat: float  #: seconds between signs of life
+    policy: RetryPolicy
+
+    async def join(self, cursor: Cursor, hello: Hello, session: str) -> Joined | Goodbye:
+        """Open ``session`` for the worker, or say why not."""
+        version = min(PROTOCOL_VERSION, hello.newest_version)
+        if version < max(OLDEST_PROTOCOL_VERSION, hello.oldest_version):
+            return Goodbye(
+                reason=f"this master speaks versions {OLDEST_PROTOCOL_VERSION} to "
+                f"{PROTOCOL_VERSION} of the protocol, the worker {hello.oldest_version} to "
+                f"{hello.newest_version}: upgrade the older one",
+                retry=False,
+            )
+        worker = await worker_store.known(cursor, hello.worker)
+        digest = hashlib.sha256(hello.token.encode()).digest()
+        # Unknown names cost the same time and get the same answer as wrong tokens.
+        expected = worker.token_sha256 if worker and worker.token_sha256 else bytes(32)
+        if not hmac.compare_digest(digest, expected):
+            return Goodbye(
+                reason=f"this master knows no worker {hello.worker!r} with that token: "
+                f"compare the worker's name and token_file with the master's settings",
+                retry=False,
+            )
+        await worker_store.connect(cursor, hello, session, self.master)
+        await self._tell(cursor, hello)
+        recorded = await self._settle_leases(cursor, hello)
+        return Joined(
+            Welcome(
+                version=version,
+                session=session,
+                master=self.master,
+                heartbeat=self.heartbeat,
+                recorded=tuple(recorded),
+                forget=await self._to_forget(cursor, hello, recorded),
+            ),
+            frozenset((entry.job, entry.attempt) for entry in recorded),
+        )
+
+    async def _settle_leases(self, cursor: Cursor, hello: Hello) -> list[Recorded]:
+        held = {(holding.job, holding.attempt) for holding in hello.holding}
+        recorded = []
+        for job, attempt, accepted in await queue.leases_of(cursor, hello.worker):
+            if (job, attempt) in held:
+                progress = await report_store.progress(cursor, hello.worker, job, attempt)
+                assert progress is not None
+                # Its acceptance may have been lost on the way.
+                await queue.accept(cursor, hello.worker, job, attempt)
+                recorded.append(Recorded(job=job, attempt=attempt, number=progress.reports))
+            elif accepted:
+                await self._lost(cursor, hello.worker, job)
+            else:
+                await queue.give_back(cursor, hello.worker, job, attempt, None)
+        return recorded
+
+    async def _lost(self, cursor: Cursor, worker: str, job: int) -> None:
+        [locked] = await job_store.lock(cursor, [job])
+        reason = f"worker {worker} lost this build: its machine or its disk was reset"
+        await ending.end_attempt(
+            cursor, locked, Result.ERROR, reason, self.policy, avoid=worker
+        )
+
+    async def _to_forget(
+        self, cursor: Cursor, hello: Hello, recorded: list[Recorded]
+    ) -> tuple[Attempt, ...]:
+        wanted = {(entry.job, entry.attempt) for entry in recorded}
+        return tuple(
+            Attempt(holding.job, holding.attempt)
+            for holding in hello.holding
+            if (holding.job, holding.attempt) not in wanted
+        )
+
+    async def _tell(self, cursor: Cursor, hello: Hello) -> None:
+        payload = {"state": "connected", "master": self.master, "slots": hello.slots}
+        await write_events(
+            cursor, [Event("worker.connected", worker=hello.worker, payload=payload)]
+        )

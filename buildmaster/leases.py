@@ -1,0 +1,128 @@
+"""Watches leases: breaks those that nobody renews, and makes cancelled jobs end in time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from buildmaster import ending
+from buildmaster.database import Cursor, Database
+from buildmaster.desk import Desk
+from buildmaster.ending import RetryPolicy
+from buildmaster.roster import Roster
+from buildmaster.store import jobs as job_store
+from buildmaster.store import queue
+from buildmaster.store import reports as report_store
+from buildmaster.store import workers as worker_store
+from buildmaster.store.queue import Lease
+from protocol.results import Result
+
+
+@dataclass(frozen=True)
+class LeaseRules:
+    """Seconds on this master's own clock: a jump of the wall clock breaks nothing."""
+
+    accept_within: float = 30.0
+    resume_grace: float = 300.0  #: a lease not renewed for this long is broken
+    cancel_within: float = 5.0  #: a cancelled job is over on the books after this
+
+
+@dataclass
+class _Watched:
+    """What this master has seen of a lease. A starting master gives a full grace."""
+
+    renewals: int
+    renewed_at: float
+    first_seen_at: float
+    cancelling_since: float | None = None
+
+
+class LeaseKeeper:
+    """One round looks at every lease once."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        database: Database,
+        desk: Desk,
+        roster: Roster,
+        clock: IReactorTime,
+        rules: LeaseRules,
+        policy: RetryPolicy,
+    ) -> None:
+        self._database = database
+        self._desk = desk
+        self._roster = roster
+        self._clock = clock
+        self._rules = rules
+        self._policy = policy
+        self._watched: dict[tuple[int, int], _Watched] = {}
+
+    async def round(self) -> None:
+        """Look at all leases, act on what is late, and queue what is due."""
+        leases = await self._database.transaction(queue.leases)
+        current = {(lease.job, lease.attempt) for lease in leases}
+        self._watched = {k: v for k, v in self._watched.items() if k in current}
+        for lease in leases:
+            await self._look_at(lease)
+        await self._desk.promote_due()
+        await self._database.transaction(worker_store.settle)
+
+    async def _look_at(self, lease: Lease) -> None:
+        now = self._clock.seconds()
+        key = (lease.job, lease.attempt)
+        watched = self._watched.setdefault(key, _Watched(lease.renewals, now, now))
+        if watched.renewals != lease.renewals:
+            watched.renewals, watched.renewed_at = lease.renewals, now
+        if lease.cancelling:
+            await self._cancel(lease, watched, now)
+        elif not lease.accepted and now - watched.first_seen_at > self._rules.accept_within:
+            await self._take_back(lease)
+        elif now - watched.renewed_at > self._rules.resume_grace:
+            seconds = round(self._rules.resume_grace)
+            reason = f"worker {lease.worker} was not heard from for {seconds} seconds"
+            await self._break(lease, Result.ERROR, reason)
+
+    async def _cancel(self, lease: Lease, watched: _Watched, now: float) -> None:
+        if watched.cancelling_since is None:
+            watched.cancelling_since = now
+            session = self._roster.get(lease.worker)
+            if session is not None:
+                session.cancel(lease.job, lease.attempt, "somebody asked it to stop")
+        elif now - watched.cancelling_since > self._rules.cancel_within:
+            await self._break(lease, Result.CANCELLED, "")
+
+    async def _take_back(self, lease: Lease) -> None:
+        seconds = round(self._rules.accept_within)
+        reason = f"worker {lease.worker} did not accept it within {seconds} seconds"
+        self.log.warn("job {job}: {reason}", job=lease.job, reason=reason)
+        await self._desk.give_back(
+            lease.worker, lease.job, lease.attempt, reason, refused=True
+        )
+        self._tell_to_forget(lease)
+
+    async def _break(self, lease: Lease, result: Result, reason: str) -> None:
+        async def work(cursor: Cursor) -> None:
+            held = await report_store.progress(
+                cursor, lease.worker, lease.job, lease.attempt
+            )
+            if held is None or not held.leased:
+                return
+            [job] = await job_store.lock(cursor, [lease.job])
+            why = reason or job.cancel_reason
+            self.log.warn("job {job}: {why}", job=lease.job, why=why)
+            await ending.end_attempt(
+                cursor, job, result, why, self._policy, avoid=lease.worker
+            )
+
+        await self._database.transaction(work)
+        self._tell_to_forget(lease)
+
+    def _tell_to_forget(self, lease: Lease) -> None:
+        session = self._roster.get(lease.worker)
+        if session is not None:
+            session.forget(lease.job, lease.attempt)
+            self._roster.slot_freed()

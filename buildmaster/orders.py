@@ -1,0 +1,90 @@
+"""Makes the order for a claimed build out of the books."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import msgspec
+
+from buildmaster.database import Cursor
+from buildmaster.store import orders as store
+from buildmaster.store.queue import Claim
+from protocol.order import (
+    Artifacts,
+    GitSource,
+    KeptFile,
+    KeptJob,
+    Limits,
+    Order,
+    TreeSource,
+)
+from protocol.pipeline.configuration import parse
+from protocol.pipeline.model import Pipeline
+
+
+class NoOrder(Exception):
+    """The books do not hold what an order needs; the sentence says what."""
+
+
+@dataclass(frozen=True)
+class OrderMaker:
+    """Knows what all orders of a master have in common."""
+
+    artifacts_url: str  #: as workers reach it
+    attempt_token: Callable[[int, int], str]  #: lets an attempt store its files
+    fence_after: float  #: seconds
+
+    async def make(self, cursor: Cursor, claim: Claim) -> Order:
+        """The order for ``claim``; raises `NoOrder`."""
+        row = await store.build_row(cursor, claim.job, claim.attempt)
+        if row is None:
+            raise NoOrder(f"job {claim.job} is not a build that could be dispatched")
+        pipeline = _pipeline(row.configuration)
+        names = sorted({name for stage in row.stages for name, _ in stage})
+        source = msgspec.json.decode(row.source, type=GitSource | TreeSource)
+        if isinstance(source, TreeSource):
+            source = msgspec.structs.replace(
+                source, url=f"{self.artifacts_url}/{source.sha256}"
+            )
+        kept = await store.kept_rows(cursor, claim.job, claim.attempt)
+        return Order(
+            job=row.job,
+            attempt=row.attempt,
+            isolation=row.isolation,  # type: ignore[arg-type]
+            architecture=row.architecture,
+            series=row.series,
+            source=source,
+            project=row.repository.rstrip("/").rsplit("/", 1)[-1].removesuffix(".git"),
+            stages=tuple(
+                tuple((name, index) for name, index in stage) for stage in row.stages
+            ),
+            stage_numbers=row.stage_numbers,
+            jobs={name: pipeline.jobs[name] for name in names},
+            license=pipeline.license,
+            kept=tuple(_kept(entry) for entry in kept),
+            artifacts=Artifacts(
+                url=self.artifacts_url, token=self.attempt_token(row.job, row.attempt)
+            ),
+            limits=Limits(run=row.run_limit, idle=row.idle_limit),
+            fence_after=self.fence_after,
+        )
+
+
+def _kept(row: store.KeptRow) -> KeptJob:
+    return KeptJob(
+        name=row.name,
+        index=row.index,
+        properties=row.properties,
+        files=tuple(KeptFile(**file) for file in row.files),
+    )
+
+
+# Builds of one submission share a text, and each attempt asks again.
+@lru_cache(maxsize=256)
+def _pipeline(text: str) -> Pipeline:
+    parsed = parse(text.encode())
+    if parsed.pipeline is None:
+        raise NoOrder("its configuration, accepted before, is refused by this version")
+    return parsed.pipeline

@@ -1,0 +1,207 @@
+"""The composition root of the buildmaster. Read `Master` to see the daemon."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.python import usage
+from twisted.python.failure import Failure
+
+from buildmaster.addresses import Addresses, endpoint, reached_at
+from buildmaster.blobs import BlobStore
+from buildmaster.config import EMBEDDED, ConfigError, MasterConfig, read_config
+from buildmaster.database import Database
+from buildmaster.desk import Desk
+from buildmaster.dispatcher import Dispatcher, Rounds
+from buildmaster.ending import RetryPolicy
+from buildmaster.farm import LiveFarm
+from buildmaster.feed import EventFeed
+from buildmaster.http.site import site
+from buildmaster.joining import Door
+from buildmaster.leases import LeaseKeeper, LeaseRules
+from buildmaster.orders import OrderMaker
+from buildmaster.pidfile import PidFile
+from buildmaster.postgres.embedded import EmbeddedPostgres
+from buildmaster.roster import Roster
+from buildmaster.series import DEFAULT_SERIES
+from buildmaster.session import Session
+from buildmaster.source import GitReader
+from buildmaster.store import workers as worker_store
+from buildmaster.submission import SubmissionRules
+from buildmaster.tokens import Tokens, worker_token_hash
+from protocol import pb
+from schema.migrate import migrate
+
+#: Seconds before the end of the grace at which a supervisor kills what nobody renews.
+FENCE_BEFORE = 30.0
+
+
+class Options(usage.Options):
+    """Command line of ``twistd buildmaster``."""
+
+    optParameters = [["config", "c", "master.yaml", "The settings file."]]  # noqa: N815
+
+
+def makeService(options: Options) -> Service:
+    """A buildmaster with the settings that ``options`` name."""
+    from twisted.internet import reactor
+
+    try:
+        return Master(read_config(Path(options["config"]).absolute()), reactor)
+    except ConfigError as error:
+        raise SystemExit(f"buildmaster: {error}") from error
+
+
+class Master(Service):
+    """The daemon: what is started in order is stopped in the reverse order."""
+
+    log = Logger()
+
+    def __init__(self, config: MasterConfig, reactor: Any) -> None:
+        self._config = config
+        self._reactor = reactor
+        self._undo: list[Callable[[], object]] = []
+
+    def startService(self) -> None:
+        super().startService()
+        Deferred.fromCoroutine(self._start()).addErrback(self._did_not_start)
+
+    def stopService(self) -> Deferred[None]:
+        """Fires when everything that was started has stopped."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _start(self) -> None:
+        config, clock = self._config, self._reactor
+        data = config.data_folder
+        data.mkdir(parents=True, exist_ok=True)
+        pid_file = PidFile(data / "buildmaster.pid")
+        pid_file.take()
+        self._undo.append(pid_file.give_up)
+        tokens = Tokens.load(data)
+        blobs = BlobStore(data / "blobs", config.blob_limit)
+
+        dsn = await self._database_dsn()
+        await deferToThread(migrate, dsn)
+        books = await self._connect(Database(dsn, clock, name="headrace-master"))
+        readers = await self._connect(
+            Database(dsn, clock, name="headrace-status", statement_timeout=30.0)
+        )
+        await books.transaction(self._register_workers)
+
+        policy = RetryPolicy()
+        feed = EventFeed(readers, clock)
+        feed.start()
+        self._undo.append(feed.stop)
+        http = await self._serve_http(
+            site(
+                readers,
+                feed,
+                self._farm(books, blobs),
+                blobs,
+                tokens,
+                clock,
+                config.hosts,
+                master=config.name,
+                upload_limit=config.blob_limit,
+            )
+        )
+
+        orders = OrderMaker(
+            artifacts_url=f"{http}/api/v1/artifacts",
+            attempt_token=tokens.attempt_token,
+            fence_after=config.resume_grace - FENCE_BEFORE,
+        )
+        roster = Roster(wake=lambda: dispatching.wake())
+        dispatching = Rounds(
+            "dispatcher", Dispatcher(books, roster, orders, policy).round, clock
+        )
+        desk = Desk(books, Door(config.name, config.heartbeat, policy), policy)
+        rules = LeaseRules(resume_grace=config.resume_grace)
+        keeper = LeaseKeeper(books, desk, roster, clock, rules, policy)
+        keeping = Rounds("leases", keeper.round, clock)
+        for rounds in (keeping, dispatching):
+            rounds.startService()
+            self._undo.append(rounds.stopService)
+        books.listen("headrace_events", lambda _: (dispatching.wake(), keeping.wake()))
+
+        worker_port = await pb.listen(
+            clock, endpoint(config.listen.workers), lambda: Session(desk, roster, clock)
+        )
+        self._undo += [roster.close_all, worker_port.stopListening]
+        workers = reached_at("pb", config.listen.workers, worker_port)
+        Addresses(http, workers).write(data)
+        self.log.info("HTTP at {http}, workers at {workers}", http=http, workers=workers)
+
+    async def _serve_http(self, pages: Any) -> str:
+        address = self._config.listen.http
+        port = await serverFromString(self._reactor, endpoint(address)).listen(pages)
+        self._undo.append(port.stopListening)
+        return self._config.public_url or reached_at("http", address, port)
+
+    def _farm(self, books: Database, blobs: BlobStore) -> LiveFarm:
+        config = self._config
+        git = GitReader(
+            self._reactor, config.data_folder / "git", config.local_repositories
+        )
+        rules = SubmissionRules(
+            DEFAULT_SERIES,
+            isolation=config.isolation,
+            run_limit=config.run_limit,
+            idle_limit=config.idle_limit,
+        )
+        return LiveFarm(books, git, blobs, rules)
+
+    async def _database_dsn(self) -> str:
+        if self._config.database != EMBEDDED:
+            return self._config.database
+        postgres = EmbeddedPostgres(
+            self._reactor, self._config.data_folder, lost=self._lost_database
+        )
+        self._undo.append(lambda: Deferred.fromCoroutine(postgres.stop()))
+        return await postgres.start()
+
+    async def _connect(self, database: Database) -> Database:
+        await database.start()
+        self._undo.append(lambda: Deferred.fromCoroutine(database.stop()))
+        return database
+
+    async def _register_workers(self, cursor: Any) -> None:
+        await worker_store.forget_sessions_of(cursor, self._config.name)
+        for name, entry in sorted(self._config.workers.items()):
+            if entry.token_sha256 is not None:
+                digest = bytes.fromhex(entry.token_sha256)
+            else:
+                path = self._config.data_folder / str(entry.token_file)
+                digest = worker_token_hash(path.read_text().strip())
+            await worker_store.register(cursor, name, digest)
+
+    def _lost_database(self, reason: str) -> None:
+        self._end_with(f"PostgreSQL ended by itself: {reason}")
+
+    def _did_not_start(self, failure: Failure) -> None:
+        self.log.failure("the buildmaster did not start", failure)
+        self._end_with(failure.getErrorMessage())
+
+    def _end_with(self, sentence: str) -> None:
+        """Say why on standard error, stop everything, and exit with status 1."""
+        print(f"buildmaster: {sentence}", file=sys.stderr, flush=True)
+        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
+        self._reactor.stop()
+
+    async def _stop(self) -> None:
+        while self._undo:
+            undo = self._undo.pop()
+            try:
+                await maybeDeferred(undo)
+            except Exception:
+                self.log.failure("something did not stop in order")

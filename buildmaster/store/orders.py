@@ -1,0 +1,76 @@
+"""What an order is made of: a build's row, its configuration, and what is kept of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from buildmaster.database import Cursor
+
+
+@dataclass(frozen=True)
+class BuildRow:
+    """A build, its job, and the attempt that is to run."""
+
+    job: int
+    attempt: int
+    repository: str
+    isolation: str
+    architecture: str
+    series: str
+    stages: list[list[list[Any]]]
+    stage_numbers: tuple[int, ...]
+    source: str  #: JSON, as in protocol.order
+    configuration: str
+    run_limit: float | None
+    idle_limit: float | None
+
+
+@dataclass(frozen=True)
+class KeptRow:
+    """A pipeline job that passed before, with its files."""
+
+    name: str
+    index: int
+    properties: dict[str, Any] | None
+    files: list[dict[str, Any]]
+
+
+async def build_row(cursor: Cursor, job: int, attempt: int) -> BuildRow | None:
+    """The build that attempt ``attempt`` of ``job`` runs, or None if it is not current."""
+    row = await cursor.row(
+        """
+        SELECT job.id, job.attempt, job.repository, job_class.isolation::text,
+               build.architecture, build.series, build.stages, build.stage_numbers,
+               build.source::text, configuration.text, job.run_limit, job.idle_limit
+        FROM job JOIN build ON build.job = job.id
+        JOIN job_class ON job_class.id = job.class
+        JOIN configuration ON configuration.sha256 = build.configuration
+        WHERE job.id = %s AND job.attempt = %s
+        """,
+        (job, attempt),
+    )
+    if row is None:
+        return None
+    fields = list(row)
+    fields[7] = tuple(fields[7])
+    return BuildRow(*fields)
+
+
+async def kept_rows(cursor: Cursor, job: int, attempt: int) -> list[KeptRow]:
+    """Pipeline jobs that need not run in this attempt."""
+    rows = await cursor.rows(
+        """
+        SELECT name, index, properties, coalesce((
+            SELECT jsonb_agg(jsonb_build_object(
+                'path', path, 'sha256', encode(blob.sha256, 'hex'), 'size', blob.size))
+            FROM artifact JOIN blob USING (sha256)
+            WHERE (artifact.job, artifact.attempt, artifact.name, artifact.index)
+                = (kept.job, kept.attempt, kept.name, kept.index)), '[]')
+        FROM pipeline_job AS kept
+        WHERE job = %s AND attempt = %s AND state = 'done' AND kept_from IS NOT NULL
+        ORDER BY stage, place LIMIT 100000
+        """,
+        (job, attempt),
+    )
+    return [KeptRow(*row) for row in rows]

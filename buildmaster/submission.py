@@ -1,0 +1,324 @@
+"""A request becomes a plan, and the plan becomes rows: whole or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import msgspec
+
+from buildmaster import ending
+from buildmaster.database import Cursor
+from buildmaster.farm_series import series_offered, what_is_offered
+from buildmaster.intervention import retry_job, tell_ready
+from buildmaster.lifecycle import JobState
+from buildmaster.planner import Plan, PlannedBuild, plan
+from buildmaster.requests import (
+    Problem,
+    Refusal,
+    Skipped,
+    SubmissionRequest,
+    Submitted,
+    SubmittedJob,
+)
+from buildmaster.series import Series
+from buildmaster.store import jobs as job_store
+from buildmaster.store import queue
+from buildmaster.store import submissions as store
+from buildmaster.store import workers as worker_store
+from buildmaster.store.event_log import Event, write_events
+from buildmaster.store.submissions import Identity, NewBuild, NewRun, Stored
+from protocol.order import GitSource, TreeSource
+from protocol.pipeline.configuration import parse
+from protocol.pipeline.model import Pipeline
+from protocol.results import Result
+
+#: The name, in identities, of the job that runs a pipeline's builds.
+PIPELINE = "pipeline"
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is to be built, once the master has looked at the source."""
+
+    repository: str
+    digest: str
+    source: GitSource | TreeSource
+    configuration: bytes
+
+
+@dataclass(frozen=True)
+class SubmissionRules:
+    """What the operator decided about submissions."""
+
+    series: tuple[Series, ...]
+    isolation: str = "native"  #: of trusted work that does not ask for another
+    trust_domain: str = "trusted"
+    run_limit: float | None = 6 * 3600.0
+    idle_limit: float | None = 3600.0
+
+
+def check_repository(repository: str) -> None:
+    """Refuse an address that carries a secret: it would be stored and shown."""
+    try:
+        password = urlsplit(repository).password
+    except ValueError:
+        password = None
+    if password is not None:
+        raise Refusal(
+            422,
+            "secret_in_address",
+            "The address of the repository contains a password, which would be stored and "
+            "shown. Give an address without one.",
+        )
+
+
+def read_configuration(request: SubmissionRequest, text: bytes) -> Pipeline:
+    """The pipeline in ``text``, or a `Refusal` that lists everything wrong with it."""
+    parsed = parse(text)
+    if parsed.pipeline is None:
+        problems = tuple(
+            Problem(where=error.where, line=error.line, message=error.message)
+            for error in parsed.errors
+        )
+        count = "an error" if len(problems) == 1 else f"{len(problems)} errors"
+        raise Refusal(
+            422,
+            "bad_configuration",
+            f"{request.configuration} has {count}; mend the file and submit again.",
+            problems,
+        )
+    return parsed.pipeline
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One request on its way into the database."""
+
+    request: SubmissionRequest
+    by: str
+    material: Material
+    pipeline: Pipeline
+    rules: SubmissionRules
+
+    @property
+    def isolation(self) -> str:
+        """Where the builds are to run."""
+        return self.request.isolation or self.rules.isolation
+
+    async def store(self, cursor: Cursor) -> Submitted:
+        """Plan for the farm as it is, and write everything."""
+        planned = await self._plan(cursor)
+        digest = await store.add_configuration(
+            cursor, self.material.configuration.decode("utf-8", "replace")
+        )
+        stored = [
+            (build, await self._add_build(cursor, build, digest))
+            for build in sorted(planned.builds, key=lambda b: (b.architecture, b.part))
+        ]
+        skipped = tuple(_skipped(planned))
+        notes = tuple(_notes(stored, force=self.request.force))
+        run = await self._add_run(cursor, digest, skipped, notes)
+        await store.add_to_run(cursor, run, [job for _, job in stored])
+        await self._connect(cursor, stored)
+        await tell_ready(
+            cursor,
+            await queue.make_ready(cursor, [job.id for _, job in stored if not job.merged]),
+        )
+        if self.request.force:
+            await self._force(cursor, [job for _, job in stored if job.merged])
+        await ending.finish_runs(cursor, [job.id for _, job in stored])
+        return await self._answer(cursor, run, stored, skipped, notes)
+
+    async def _plan(self, cursor: Cursor) -> Plan:
+        offerings = await worker_store.offerings(cursor)
+        series = (
+            self.rules.series
+            if self.request.wait_for_worker
+            else series_offered(self.rules.series, offerings, self.isolation)
+        )
+        planned = plan(self.pipeline, series, self.request.cross_architecture)
+        if planned.errors:
+            raise Refusal(
+                422,
+                "unplannable",
+                f"The pipeline cannot be run: {planned.errors[0].message}",
+                tuple(
+                    Problem(where=error.where, line=error.line, message=error.message)
+                    for error in planned.errors
+                ),
+            )
+        if not planned.builds:
+            reasons = "; ".join(f"{s.architecture}: {s.reason}" for s in planned.skipped)
+            raise Refusal(
+                422,
+                "nothing_to_run",
+                f"Nothing of this pipeline can run here. {reasons or 'It has no jobs'}. "
+                f"{what_is_offered(offerings, self.isolation)}",
+            )
+        return planned
+
+    async def _add_build(
+        self, cursor: Cursor, build: PlannedBuild, configuration: bytes
+    ) -> Stored:
+        series_of = {
+            (name, index): self.pipeline.jobs[name][index].series
+            for stage in build.stages
+            for name, index in stage
+        }
+        known = {series.name for series in self.rules.series}
+        class_id = await queue.class_for(
+            cursor,
+            build.architecture,
+            self.isolation,
+            [series for series in series_of.values() if series in known],
+            [],
+        )
+        return await store.add_build(
+            cursor,
+            NewBuild(
+                identity=Identity(
+                    repository=self.material.repository,
+                    source_digest=self.material.digest,
+                    trust_domain=self.rules.trust_domain,
+                    name=PIPELINE,
+                    cell=f"arch={build.architecture},series={build.series}",
+                    part=build.part,
+                ),
+                refs=self.request.refs,
+                requester=self.by,
+                owner=self.request.owner or self.by,
+                class_id=class_id,
+                architecture=build.architecture,
+                series=build.series,
+                stages=build.stages,
+                stage_numbers=build.stage_numbers,
+                series_of=series_of,
+                configuration=configuration,
+                source=self.material.source,
+                run_limit=self.rules.run_limit,
+                idle_limit=self.rules.idle_limit,
+            ),
+        )
+
+    async def _add_run(
+        self,
+        cursor: Cursor,
+        configuration: bytes,
+        skipped: Sequence[Skipped],
+        notes: Sequence[str],
+    ) -> int:
+        run = await store.add_run(
+            cursor,
+            NewRun(
+                repository=self.material.repository,
+                source_digest=self.material.digest,
+                refs=self.request.refs,
+                trust_domain=self.rules.trust_domain,
+                configuration=configuration,
+                cross_architecture=self.request.cross_architecture,
+                requester=self.by,
+                owner=self.request.owner or self.by,
+                notes=_stored_notes(skipped, notes),
+            ),
+        )
+        payload = {"state": "sealed", "repository": self.material.repository}
+        await write_events(cursor, [Event("run.created", run=run, payload=payload)])
+        return run
+
+    async def _connect(
+        self, cursor: Cursor, stored: Sequence[tuple[PlannedBuild, Stored]]
+    ) -> None:
+        """Add the edges that new builds wait on, and resolve those already decided."""
+        ups: dict[int, set[int]] = {}
+        for build, job in stored:
+            for wait in () if job.merged else build.waits:
+                for other, up in stored:
+                    if (
+                        other.architecture == wait.architecture
+                        and wait.stage in other.stage_numbers
+                        and up.id != job.id
+                    ):
+                        await store.add_edge(cursor, up.id, wait.stage, job.id)
+                        if up.merged:
+                            ups.setdefault(up.id, set()).add(wait.stage)
+        for up_job in await job_store.lock(cursor, list(ups)):
+            passed = await store.passed_stages(cursor, up_job.id)
+            for stage in sorted(ups[up_job.id] & set(passed)):
+                await ending.pass_stage(cursor, up_job.id, up_job.attempt, stage)
+            if up_job.state is JobState.DONE:
+                await ending.tell_end_again(cursor, up_job)
+
+    async def _force(self, cursor: Cursor, jobs: Sequence[Stored]) -> None:
+        for job in jobs:
+            if job.state == JobState.DONE.value and job.result != Result.UNRUN.value:
+                await retry_job(cursor, job.id, self.by, from_start=True)
+
+    async def _answer(
+        self,
+        cursor: Cursor,
+        run: int,
+        stored: Sequence[tuple[PlannedBuild, Stored]],
+        skipped: tuple[Skipped, ...],
+        notes: tuple[str, ...],
+    ) -> Submitted:
+        now = {
+            job.id: job for job in await job_store.lock(cursor, [j.id for _, j in stored])
+        }
+        return Submitted(
+            run=run,
+            source_digest=self.material.digest,
+            jobs=tuple(
+                SubmittedJob(
+                    id=job.id,
+                    kind="build",
+                    name=PIPELINE,
+                    architecture=build.architecture,
+                    series=build.series,
+                    part=build.part,
+                    state=now[job.id].state.value,
+                    result=_value(now[job.id].result),
+                    attempt=now[job.id].attempt,
+                    merged=job.merged,
+                )
+                for build, job in stored
+            ),
+            skipped=skipped,
+            notes=notes,
+        )
+
+
+def _value(result: Result | None) -> str | None:
+    return result.value if result else None
+
+
+def _stored_notes(skipped: Sequence[Skipped], notes: Sequence[str]) -> list[object]:
+    """What a run remembers: objects for what was left out, texts for what was said."""
+    return [*(msgspec.structs.asdict(entry) for entry in skipped), *notes]
+
+
+def _skipped(planned: Plan) -> list[Skipped]:
+    return [
+        Skipped(
+            architecture=entry.architecture,
+            series=entry.series,
+            jobs=entry.jobs,
+            reason=entry.reason,
+        )
+        for entry in planned.skipped
+    ]
+
+
+def _notes(stored: Sequence[tuple[PlannedBuild, Stored]], *, force: bool) -> list[str]:
+    notes = []
+    for build, job in stored:
+        if job.merged:
+            how = job.result or job.state
+            again = "it gets another attempt" if force else "--force runs it again"
+            done = f"; {again}" if job.state == JobState.DONE.value else ""
+            notes.append(
+                f"job {job.id} for {build.architecture} was asked for before "
+                f"and is {how}{done}"
+            )
+    return notes
