@@ -1,0 +1,211 @@
+"""The chroot environment: a throw-away Debian system on an image, below this kernel.
+
+Its files, processes, mounts and System V IPC are its own; its network is the machine's,
+or none.  Root in there is the machine's root with most privileges taken away: enough to
+keep builds clean and apart, not to hold a determined attacker.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from subprocess import Popen
+
+from zope.interface import implementer
+
+from worker.environments import fitting, joining, rootfs, syscalls, traces
+from worker.environments.interface import BadPath, EnvironmentFault, IEnvironment, Unfit
+from worker.environments.native import proxies
+from worker.environments.space import Layout, Space
+from worker.environments.tree import Tree
+
+#: Capabilities (linux/capability.h) that installing and building packages needs.
+_CAPABILITIES = frozenset(
+    {
+        0,  # CHOWN
+        1,  # DAC_OVERRIDE
+        3,  # FOWNER
+        4,  # FSETID
+        5,  # KILL
+        6,  # SETGID
+        7,  # SETUID
+        8,  # SETPCAP
+        10,  # NET_BIND_SERVICE
+        13,  # NET_RAW
+        18,  # SYS_CHROOT
+        27,  # MKNOD, harmless: no file system in there allows devices
+        29,  # AUDIT_WRITE
+        31,  # SETFCAP
+    }
+)
+
+_NAMESPACES = syscalls.NEWPID | syscalls.NEWNS | syscalls.NEWIPC | syscalls.NEWUTS
+
+_SOURCES = "/etc/apt/sources.list.d/headrace.list"
+
+
+@implementer(IEnvironment)
+class Chroot:
+    """A system of its own on top of an image."""
+
+    project = fitting.PROJECT
+
+    def __init__(
+        self,
+        image: Path,
+        folder: Path,
+        *,
+        say: Callable[[str], None],
+        network: bool = True,
+    ) -> None:
+        """``image`` is a root file system; ``folder`` is made and removed in here."""
+        self._image = image
+        self._folder = folder.absolute().parent.resolve() / folder.name
+        self._say = say
+        self._network = network
+        self._mounts: int | None = None
+        self._tree: Tree | None = None
+        self._space: Space | None = None
+        self._commands: list[Popen[bytes]] = []
+        self.root: Path | None = None
+        self.can_install = network
+        self.variables: Mapping[str, str] = {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": "/root",
+            "LANG": "C.UTF-8",
+            "DEBIAN_FRONTEND": "noninteractive",
+            **(proxies() if network else {}),
+        }
+
+    def prepare(self) -> None:
+        if os.geteuid() != 0:
+            raise EnvironmentFault(
+                "Chroots need root, and this worker runs as an ordinary user: start it as "
+                "root, or let builds run in the native environment."
+            )
+        self._folder.mkdir(mode=0o700, parents=True)
+        self._mounts, root = rootfs.mount_root(self._image, self._folder, self._say)
+        self._tree = Tree(root)
+        self.root = Path(f"/proc/{os.getpid()}/fd/{root}")
+        fitting.fit(self._tree)
+
+    def begin(self) -> None:
+        self._files()
+        root = str(self._folder / rootfs.ROOT)
+        network = self._network
+        layout = Layout(
+            namespaces=_NAMESPACES | (0 if network else syscalls.NEWNET),
+            mounts=self._mounts,
+            furnish=lambda: rootfs.furnish(root, network),
+            close=lambda: rootfs.enter(root),
+        )
+        self._space = Space(layout)
+        traces.note(self._folder, init=self._space.init)
+
+    def command(
+        self,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        directory: str,
+        user: str | None = None,
+    ) -> Popen[bytes]:
+        if self._space is None:
+            raise EnvironmentFault("The environment was not begun.")
+        command = joining.Command(
+            argv=argv,
+            environment=environment,
+            directory=directory,
+            identity=self._identity(user),
+            capabilities=_CAPABILITIES,
+        )
+        process = joining.start(command, self._space.join)
+        self._commands.append(process)
+        return process
+
+    def end(self) -> None:
+        if self._space is not None:
+            self._space.stop()
+            self._space = None
+            traces.unnote(self._folder)
+        for process in self._commands:
+            process.wait()
+        self._commands.clear()
+
+    def push(self, local: Path, inside: str, *, owner: str | None = None) -> None:
+        identity = self._identity(owner)
+        self._files().push(local, inside, (identity.user, identity.group))
+
+    def pull(self, inside: str, local: Path) -> None:
+        self._files().pull(inside, local)
+
+    def files(self, inside: str) -> list[str]:
+        return self._files().files(inside)
+
+    def resolve(self, inside: str) -> str:
+        return self._files().resolve(inside)
+
+    def install(
+        self, packages: Sequence[str], sources: Sequence[str] = ()
+    ) -> list[list[str]]:
+        if not packages:
+            return []
+        if not self._network:
+            raise Unfit(
+                "packages: the operator gave builds on this worker no network, so nothing "
+                "can be installed."
+            )
+        lines = "".join(f"{line}\n" for line in sources)
+        self._files().write(_SOURCES, lines.encode())
+        return [
+            ["apt-get", "--quiet", "update"],
+            ["apt-get", "--quiet", "--yes", "install", "--", *packages],
+        ]
+
+    def destroy(self) -> None:
+        self.end()
+        self.root = None
+        if self._tree is not None:
+            self._tree.close()
+            self._tree = None
+        if self._mounts is not None:
+            os.close(self._mounts)
+            self._mounts = None
+        traces.remove(self._folder)
+
+    def _files(self) -> Tree:
+        if self._tree is None:
+            raise EnvironmentFault("The environment was not prepared.")
+        return self._tree
+
+    def _identity(self, user: str | None) -> joining.Identity:
+        """The inside's user of that name; its numbers are taken from its own files."""
+        if user is None:
+            return joining.Identity(0, 0)
+        for entry in self._entries("/etc/passwd"):
+            if entry[0] == user and len(entry) > 3 and _numbers(*entry[2:4]):
+                number, group = int(entry[2]), int(entry[3])
+                return joining.Identity(number, group, (group, *self._groups(user)))
+        raise Unfit(f"root: there is no user {user} in the environment.")
+
+    def _groups(self, user: str) -> list[int]:
+        return [
+            int(entry[2])
+            for entry in self._entries("/etc/group")
+            if len(entry) > 3 and user in entry[3].split(",") and _numbers(entry[2])
+        ]
+
+    def _entries(self, path: str) -> list[list[str]]:
+        try:
+            content = self._files().read(path)
+        except BadPath:
+            return []
+        return [line.split(":") for line in os.fsdecode(content).splitlines()]
+
+
+def _numbers(*texts: str) -> bool:
+    """Whether these can be ids of users or groups; the largest means "don't change"."""
+    return all(
+        text.isascii() and text.isdigit() and int(text) < 2**32 - 1 for text in texts
+    )
