@@ -28,25 +28,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
-import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 import worker
-from protocol.messages import Ended, PipelineJobEnded, PipelineJobStarted, Report
-from protocol.messages import decode_from_worker as decode
 from protocol.order import Order
 from protocol.results import Result
-from protocol.stages import Cell, title
+from worker.environments import traces
+from worker.environments.interface import EnvironmentFault
+from worker.supervisor.aftermath import report_end
 from worker.supervisor.settings import Settings
-from worker.supervisor.spool import Kind, Spool, SpoolReader
 
 ORDER = "order.json"
 SETTINGS = "worker.json"
@@ -84,7 +80,7 @@ def write_order(folder: Path, order: Order, settings: Settings) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    new = path.with_name(path.name + ".new")
+    new = path.with_name(f"{path.name}.{os.getpid()}")
     file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(file, "wb") as stream:
         stream.write(content)
@@ -122,7 +118,14 @@ def start(folder: Path) -> None:
         start_new_session=True,
         check=True,
     )
-    pid = int(launched.stdout)
+    note_process(folder, int(launched.stdout))
+
+
+def note_process(folder: Path, pid: int) -> None:
+    """Write down that ``pid`` is the supervisor of ``folder``.
+
+    It does so itself, too: the daemon may die between starting it and writing it down.
+    """
     _write(folder / PID, f"{pid} {_start_time(pid)} {_boot()}\n".encode())
 
 
@@ -192,45 +195,7 @@ def write_off(folder: Path, reason: str) -> None:
     """
     if is_alive(folder):
         raise StillAlive(f"the supervisor in {folder} is alive")
-    order = read_order(folder)
-    spool = Spool(folder, order.job, order.attempt)
-    reader = SpoolReader(folder)
-    try:
-        if reader.ended:
-            return
-        spool.use_reserve()
-        for body in _missing(order, reader, reason):
-            spool.append(body)
-    finally:
-        reader.close()
-        spool.close()
-
-
-def _missing(
-    order: Order, reader: SpoolReader, reason: str
-) -> Iterator[PipelineJobEnded | Ended]:
-    running: set[Cell] = set()
-    done = {(kept.name, kept.index) for kept in order.kept}
-    for number in reader.numbers_of(Kind.STARTED, Kind.JOB_ENDED):
-        report = decode(reader.read_from(number, 1)[0])
-        assert isinstance(report, Report)
-        if isinstance(report.body, PipelineJobStarted):
-            running.add((report.body.name, report.body.index))
-        elif isinstance(report.body, PipelineJobEnded):
-            done.add((report.body.name, report.body.index))
-    now = time.time()
-    for name, index in (cell for stage in order.stages for cell in stage):
-        if (name, index) in done:
-            continue
-        began = (name, index) in running
-        yield PipelineJobEnded(
-            name=name,
-            index=index,
-            at=now,
-            result=Result.ERROR if began else Result.UNRUN,
-            reason=reason if began else f"{title(name, index)} did not begin: {reason}",
-        )
-    yield Ended(at=now, result=Result.ERROR, reason=reason)
+    report_end(folder, read_order(folder), Result.ERROR, reason)
 
 
 def remove(folder: Path) -> None:
@@ -247,13 +212,19 @@ def remove(folder: Path) -> None:
     mounted = _mounts_below(folder)
     if mounted:
         raise NotRemoved(f"{mounted[0]} is still mounted; unmount it by hand")
-    shutil.rmtree(folder, onerror=_open_up)
-    if folder.exists():
-        raise NotRemoved(f"{folder} could not be removed; look who owns what is in it")
+    try:
+        traces.remove(folder)
+    except EnvironmentFault as error:
+        raise NotRemoved(str(error)) from error
 
 
 def _sweep_environments(folder: Path) -> None:
-    """Nothing of the environments is left, though nobody took them down."""
+    with contextlib.suppress(FileNotFoundError):
+        for place in sorted((folder / ENVIRONMENTS).iterdir()):
+            try:
+                traces.sweep(place)
+            except EnvironmentFault as error:
+                raise NotRemoved(str(error)) from error
 
 
 def _mounts_below(folder: Path) -> list[str]:
@@ -264,15 +235,3 @@ def _mounts_below(folder: Path) -> list[str]:
     )
     plain = (point.decode("unicode_escape").encode("latin-1") for point in points)
     return [os.fsdecode(point) for point in plain if point.startswith(inside)]
-
-
-def _open_up(function: object, path: str, _: object) -> None:
-    """Try again in a folder whose mode the build had closed to its owner."""
-    parent = os.path.dirname(path)
-    with contextlib.suppress(OSError):
-        os.chmod(parent, stat.S_IRWXU)
-        if os.path.isdir(path) and not os.path.islink(path):
-            os.chmod(path, stat.S_IRWXU)
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)

@@ -12,9 +12,9 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-import threading
 import zlib
 from array import array
+from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
 
@@ -60,25 +60,30 @@ class SpoolSealed(Exception):
     """The last report has been written, so this one no longer counts."""
 
 
-class Spool:
-    """The writing end; safe to use from several threads."""
+class ReportTooLong(Exception):
+    """A report is longer than a frame may be; who makes reports must look to that."""
 
-    def __init__(self, folder: Path, job: int, attempt: int) -> None:
+
+class Spool:
+    """The writing end: one process at a time has it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        job: int,
+        attempt: int,
+        tell: Callable[[], object] = lambda: None,
+    ) -> None:
+        """``tell`` is called when there is one more report."""
         self._folder = folder
+        self._tell = tell
         self._job = job
         self._attempt = attempt
-        self._lock = threading.Lock()
-        self._sealed = False
         self._file = os.open(
             folder / REPORTS, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
         )
-        self.last_number, self._size = _whole_records(self._file)
+        self.last_number, self._size, self._sealed = _whole_records(self._file)
         os.ftruncate(self._file, self._size)
-
-    @property
-    def sealed(self) -> bool:
-        """Whether nothing more can be added."""
-        return self._sealed
 
     def reserve(self, size: int) -> None:
         """Set ``size`` bytes of disk aside for the last reports, or raise OSError."""
@@ -99,22 +104,22 @@ class Spool:
         """Write the next report; its number.
 
         OSError if the disk is full or broken: then nothing of it is in the file.
-        SpoolSealed if the attempt's end was written before.
+        SpoolSealed if the attempt's end was written before; ReportTooLong.
         """
-        with self._lock:
-            if self._sealed:
-                raise SpoolSealed("the attempt's end has been reported")
-            number = self.last_number + 1
-            report = Report(job=self._job, attempt=self._attempt, number=number, body=body)
-            self._write(encode(report), _KINDS[type(body)])
-            self.last_number = number
-            self._sealed = isinstance(body, Ended)
-            return number
-
-    def seal(self) -> None:
-        """Refuse every later report: somebody else writes the attempt off."""
-        with self._lock:
-            self._sealed = True
+        if self._sealed:
+            raise SpoolSealed("the attempt's end has been reported")
+        number = self.last_number + 1
+        report = Report(job=self._job, attempt=self._attempt, number=number, body=body)
+        frame = encode(report)
+        if len(frame) > FRAME_LIMIT:
+            raise ReportTooLong(
+                f"a report of {len(frame)} bytes; {FRAME_LIMIT} can be sent"
+            )
+        self._write(frame, _KINDS[type(body)])
+        self.last_number = number
+        self._sealed = isinstance(body, Ended)
+        self._tell()
+        return number
 
     def _write(self, frame: bytes, kind: Kind) -> None:
         record = _header.pack(len(frame), zlib.crc32(frame), kind) + frame
@@ -226,12 +231,13 @@ class SpoolReader:
         return frame
 
 
-def _whole_records(file: int) -> tuple[int, int]:
-    """How many records ``file`` holds from its start, and the bytes they take."""
+def _whole_records(file: int) -> tuple[int, int, bool]:
+    """How many whole records ``file`` holds, their bytes, and whether they end it."""
     size = os.fstat(file).st_size
     number = offset = 0
+    ended = False
     while offset + _header.size <= size:
-        length, crc, _ = _header.unpack(os.pread(file, _header.size, offset))
+        length, crc, kind = _header.unpack(os.pread(file, _header.size, offset))
         if not 0 < length <= FRAME_LIMIT:
             break
         frame = os.pread(file, length, offset + _header.size)
@@ -239,4 +245,5 @@ def _whole_records(file: int) -> tuple[int, int]:
             break
         number += 1
         offset += _header.size + length
-    return number, offset
+        ended = kind == Kind.ENDED
+    return number, offset, ended

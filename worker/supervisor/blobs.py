@@ -1,0 +1,175 @@
+"""The farm's blobs, over HTTP: contents that a worker sends and fetches by their hash."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from io import BufferedReader
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+from urllib.parse import urlsplit
+
+from worker.supervisor.endings import CannotRun
+
+T = TypeVar("T")
+
+_BLOCK = 1024 * 1024
+#: Seconds without a byte after which a connection is given up.
+_TIMEOUT = 30.0
+#: Seconds that a master may be away before the attempt gives up.
+PATIENCE = 600.0
+
+
+class NoSuchBlob(Exception):
+    """The farm has no such content."""
+
+
+class _TryAgain(Exception):
+    """The master is away or busy."""
+
+
+class Blobs:
+    """The blobs below one URL; all raises `CannotRun` when they stay out of reach."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        say: Callable[[str], None],
+        patience: float = PATIENCE,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._token = token
+        self._say = say
+        self._patience = patience
+
+    def upload(self, file: Path) -> tuple[str, int]:
+        """Make the content of ``file`` known to the farm; its sha256 and its size.
+
+        Nothing is sent if the farm has it already.
+        """
+        with plain_file(file) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            url = f"{self._url}/{digest}"
+            if not self._persist(lambda: self._has(url)):
+                self._persist(lambda: self._put(url, stream, size))
+        return digest, size
+
+    def download(self, sha256: str, size: int, target: Path, url: str = "") -> None:
+        """Put the content with this hash and size into the file ``target``.
+
+        From ``url`` if given. NoSuchBlob if the farm has lost it; `CannotRun` if what
+        arrives is something else.
+        """
+        where = url or f"{self._url}/{sha256}"
+        self._persist(lambda: self._get(where, sha256, size, target))
+
+    def _persist(self, attempt: Callable[[], T]) -> T:
+        """Do ``attempt`` until it works, with growing pauses, as long as patience lasts."""
+        until = time.monotonic() + self._patience
+        pause = 0.1
+        while True:
+            try:
+                return attempt()
+            except (_TryAgain, OSError, http.client.HTTPException) as error:
+                if isinstance(error, OSError) and error.filename is not None:
+                    raise  # a file of ours, not the line to the master
+                if time.monotonic() + pause > until:
+                    raise CannotRun(
+                        f"the master did not take or give files for {self._patience:g} "
+                        f"seconds ({error}); look whether it is up"
+                    ) from error
+                if pause == 0.1:
+                    self._say(f"the master is out of reach ({error}); trying again")
+            time.sleep(pause)
+            pause = min(pause * 2, 10.0)
+
+    def _has(self, url: str) -> bool:
+        with self._answer("HEAD", url) as response:
+            return _expect(response, url, 200, 404) == 200
+
+    def _put(self, url: str, stream: BinaryIO, size: int) -> None:
+        stream.seek(0)
+        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+        with self._answer("PUT", url, stream, headers) as response:
+            _expect(response, url, 200, 201, 204)
+
+    def _get(self, url: str, sha256: str, size: int, target: Path) -> None:
+        with self._answer("GET", url) as response:
+            if _expect(response, url, 200, 404, 410) != 200:
+                raise NoSuchBlob(f"the farm no longer has the content {sha256}")
+            digest = hashlib.sha256()
+            arrived = 0
+            with open(target, "wb") as file:
+                while arrived <= size and (block := response.read(_BLOCK)):
+                    arrived += len(block)
+                    digest.update(block)
+                    write_all(file, block, target)
+        if arrived < size:
+            raise _TryAgain(f"{arrived} of {size} bytes arrived")
+        if arrived > size or digest.hexdigest() != sha256:
+            raise CannotRun(
+                f"what the master sent for the content {sha256} is something else; its "
+                "blob folder is damaged"
+            )
+
+    @contextlib.contextmanager
+    def _answer(
+        self,
+        method: str,
+        url: str,
+        body: BinaryIO | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Iterator[http.client.HTTPResponse]:
+        parts = urlsplit(url)
+        kind = (
+            http.client.HTTPSConnection
+            if parts.scheme == "https"
+            else http.client.HTTPConnection
+        )
+        line = kind(parts.hostname or "", parts.port, timeout=_TIMEOUT, blocksize=_BLOCK)
+        try:
+            path = parts.path + (f"?{parts.query}" if parts.query else "")
+            every = {"Authorization": f"Bearer {self._token}", **(headers or {})}
+            line.request(method, path, body, every)
+            yield line.getresponse()
+        finally:
+            line.close()
+
+
+def _expect(response: http.client.HTTPResponse, url: str, *expected: int) -> int:
+    if response.status in expected:
+        return response.status
+    if response.status >= 500 or response.status in (408, 429):
+        raise _TryAgain(f"it answered {response.status} {response.reason}")
+    raise CannotRun(
+        f"the master answered {response.status} {response.reason} for {url}; "
+        "the worker's order does not fit the master's configuration"
+    )
+
+
+@contextlib.contextmanager
+def plain_file(path: Path) -> Iterator[BufferedReader]:
+    """``path`` opened for reading, if it is a regular file and no link; else OSError."""
+    # Without O_NONBLOCK a pipe would make us wait for somebody who writes into it.
+    opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(opened, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(f"{path} is no regular file")
+        yield stream
+
+
+def write_all(file: BinaryIO, data: bytes, path: Path) -> None:
+    """Write ``data``; an OSError names ``path``, so that it is not taken for the line's."""
+    try:
+        file.write(data)
+        file.flush()
+    except OSError as error:
+        error.filename = str(path)
+        raise

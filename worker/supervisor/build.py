@@ -1,0 +1,122 @@
+"""The build: one attempt of an order, from the fetching of its source to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback
+from pathlib import Path
+
+from protocol.order import Order
+from protocol.results import Result
+from worker.environments.interface import EnvironmentFault
+from worker.supervisor import engine, source
+from worker.supervisor.blobs import Blobs
+from worker.supervisor.endings import (
+    CannotRun,
+    Ending,
+    Stopped,
+    disk_full,
+    is_disk_full,
+    no_room,
+)
+from worker.supervisor.ledger import Ledger
+from worker.supervisor.log import Log
+from worker.supervisor.making import Make, make
+from worker.supervisor.pipeline_job import PipelineJobs, Surroundings
+from worker.supervisor.settings import Settings
+from worker.supervisor.spool import Spool
+from worker.supervisor.stopping import Stopper
+
+#: Bytes set aside for the last reports: some, and some for each pipeline job.
+_RESERVE = 64 * 1024
+_RESERVE_EACH = 4 * 1024
+
+
+class Build:
+    """One attempt; `run` it once."""
+
+    def __init__(
+        self,
+        folder: Path,
+        order: Order,
+        settings: Settings,
+        spool: Spool,
+        stopper: Stopper,
+        make: Make = make,
+    ) -> None:
+        log = Log(spool.append, settings.log_limit)
+        self._folder = folder
+        self._spool = spool
+        self._ledger = Ledger(order, spool.append)
+        self._jobs: PipelineJobs | None = None
+        self._around = Surroundings(
+            order=order,
+            settings=settings,
+            folder=folder,
+            log=log,
+            stopper=stopper,
+            blobs=Blobs(order.artifacts.url, order.artifacts.token, log.say),
+            make=make,
+        )
+
+    def run(self) -> None:
+        """Run the attempt and report its end; then remove its environments.
+
+        When the end is reported nothing runs any more. OSError if not even the end
+        could be reported.
+        """
+        try:
+            self._run()
+        except Stopped as stopped:
+            self._break_off(stopped.stop.result, stopped.stop.reason)
+        except Ending as ending:
+            self._break_off(ending.result, ending.reason, ending.final)
+        except Exception as error:
+            if is_disk_full(error):
+                self._remove_environments()
+                self._break_off(Result.ERROR, disk_full(self._folder))
+            else:
+                traceback.print_exc(file=sys.stderr)
+                self._break_off(
+                    Result.ERROR,
+                    f"the worker itself failed ({type(error).__name__}: {error}); "
+                    f"{self._folder / 'supervisor.log'} there tells more",
+                )
+        self._remove_environments()
+
+    def _run(self) -> None:
+        around = self._around
+        order = around.order
+        engine.check(order)
+        self._spool.reserve(
+            _RESERVE + _RESERVE_EACH * sum(len(stage) for stage in order.stages)
+        )
+        with around.stopper.interruptible():
+            try:
+                place = source.fetch(
+                    order, around.settings, around.blobs, self._folder, around.log.say
+                )
+            except CannotRun as error:
+                if no_room(self._folder):
+                    raise CannotRun(disk_full(self._folder)) from error
+                raise
+        self._jobs = PipelineJobs(around, place)
+        engine.run_stages(order, self._ledger, self._jobs.run)
+
+    def _break_off(self, result: Result, reason: str, final: bool = False) -> None:
+        if self._jobs is not None:
+            self._jobs.end()
+        with contextlib.suppress(OSError):
+            self._around.log.say(f"== {result.value}: {reason}")
+        self._spool.use_reserve()
+        self._ledger.break_off(result, reason, final)
+
+    def _remove_environments(self) -> None:
+        if self._jobs is None:
+            return
+        try:
+            self._jobs.destroy()
+        except EnvironmentFault:
+            # The daemon sweeps again when it removes the attempt.
+            traceback.print_exc(file=sys.stderr)

@@ -1,0 +1,208 @@
+"""One concrete pipeline job: from a fresh copy of the project to the files it made."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from protocol.messages import FileMade
+from protocol.order import Order
+from protocol.pipeline.model import PipelineJob
+from protocol.results import Result
+from protocol.stages import Cell, title
+from worker.environments.interface import (
+    UNPRIVILEGED,
+    BadPath,
+    EnvironmentFault,
+    IEnvironment,
+    Unfit,
+)
+from worker.supervisor import commands, inputs, outputs
+from worker.supervisor.blobs import Blobs
+from worker.supervisor.endings import (
+    CannotRun,
+    Ending,
+    Failed,
+    Malformed,
+    Outcome,
+    disk_full,
+    no_room,
+)
+from worker.supervisor.log import Log
+from worker.supervisor.making import Make
+from worker.supervisor.running import Patience, run_to_end
+from worker.supervisor.settings import Settings
+from worker.supervisor.stopping import Stopper
+
+_SHELL = ("bash", "--noprofile", "--norc", "-ec")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What all pipeline jobs of an attempt share."""
+
+    order: Order
+    settings: Settings
+    folder: Path  #: the attempt's
+    log: Log
+    stopper: Stopper
+    blobs: Blobs
+    make: Make
+
+    @property
+    def outputs(self) -> Path:
+        """Where the outputs of pipeline jobs lie, for the inputs of later ones."""
+        return self.folder / "outputs"
+
+
+class PipelineJobs:
+    """Runs the pipeline jobs of an attempt; owns their environments, one per series."""
+
+    def __init__(self, around: Surroundings, source: Path) -> None:
+        self._around = around
+        self._source = source
+        self._environments: dict[str, IEnvironment] = {}
+
+    def run(self, cell: Cell, job: PipelineJob, stage: int) -> Outcome:
+        """Run one; how it ended. `Stopped` and OSError (a full disk) pass through."""
+        log = self._around.log
+        order = self._around.order
+        log.belongs_to(cell)
+        log.say(
+            f"== {title(*cell)}: {job.series}, {order.architecture}, "
+            f"{order.isolation}, stage {stage + 1}"
+        )
+        begun = time.monotonic()
+        outcome = self._outcome(cell, job)
+        verb = "passed" if outcome.result is Result.SUCCESS else outcome.result.value
+        took = f"{time.monotonic() - begun:.1f} s"
+        why = f": {outcome.reason}" if outcome.reason else ""
+        log.say(f"== {title(*cell)}: {verb} after {took}{why}")
+        log.belongs_to(None)
+        return outcome
+
+    def end(self) -> None:
+        """Kill whatever runs in the environments."""
+        for environment in self._environments.values():
+            environment.end()
+
+    def destroy(self) -> None:
+        """Remove the environments."""
+        for environment in self._environments.values():
+            environment.destroy()
+
+    def _outcome(self, cell: Cell, job: PipelineJob) -> Outcome:
+        try:
+            return self._run(cell, job)
+        except Ending as ending:
+            return ending.outcome()
+        except Unfit as error:
+            return Malformed(f"{title(*cell)} cannot run here: {error}").outcome()
+        except (EnvironmentFault, BadPath) as error:
+            if no_room(self._around.folder):
+                return CannotRun(disk_full(self._around.folder)).outcome()
+            return CannotRun(f"the environment failed: {error}").outcome()
+
+    def _run(self, cell: Cell, job: PipelineJob) -> Outcome:
+        around = self._around
+        script = commands.script(cell, job, around.order.architecture)
+        environment = self._prepared(job.series)
+        user = None if job.root else UNPRIVILEGED
+        variables = commands.environment(
+            environment.variables, around.settings.environment, script.environment
+        )
+        made = outputs.place_of(around.outputs, cell)
+        environment.begin()
+        try:
+            with around.stopper.interruptible():
+                environment.push(self._source, environment.project, owner=user)
+                installation = environment.install(script.packages, script.sources)
+            for argv in installation:
+                self._command(environment, argv, variables, None, " ".join(argv))
+            if job.input is not None:
+                self._put_in(environment, job, user)
+            for key, text in script.steps:
+                argv = [*_SHELL, text]
+                around.log.say(f"-- {key}: {_first_line(text)}")
+                self._command(environment, argv, variables, user, f"`{key}`")
+            properties, files = self._collect(environment, job, made)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+        finally:
+            environment.end()
+        return Outcome(Result.SUCCESS, "", 0, properties, files)
+
+    def _prepared(self, series: str) -> IEnvironment:
+        """The environment of ``series``, kept from one pipeline job to the next."""
+        around = self._around
+        if series not in self._environments:
+            folder = around.folder / "environments" / str(len(self._environments))
+            folder.parent.mkdir(exist_ok=True)
+            environment = around.make(
+                around.order, around.settings, series, folder, around.log.say
+            )
+            with around.stopper.interruptible():
+                # Known before it is there: then it is also removed if it is half there.
+                self._environments[series] = environment
+                environment.prepare()
+        return self._environments[series]
+
+    def _command(
+        self,
+        environment: IEnvironment,
+        argv: list[str],
+        variables: Mapping[str, str],
+        user: str | None,
+        called: str,
+    ) -> None:
+        around = self._around
+        process = environment.command(
+            argv, environment=variables, directory=environment.project, user=user
+        )
+        patience = Patience(idle=around.order.limits.idle, grace=around.settings.grace)
+        status = run_to_end(process, around.log, around.stopper, patience, environment.end)
+        if status == 0:
+            return
+        if no_room(around.folder):
+            raise CannotRun(disk_full(around.folder), exit_status=status)
+        signal = f" (signal {status - 128} killed it)" if status > 128 else ""
+        raise Failed(
+            f"{called} ended with exit status {status}{signal}", exit_status=status
+        )
+
+    def _put_in(
+        self, environment: IEnvironment, job: PipelineJob, user: str | None
+    ) -> None:
+        around = self._around
+        assert job.input is not None
+        with around.stopper.interruptible():
+            for kept in around.order.kept:
+                if kept.name == job.input.job_name:
+                    inputs.restore(kept, around.outputs, around.blobs)
+            inputs.put_in(environment, job.input, around.outputs, self._source, user)
+
+    def _collect(
+        self, environment: IEnvironment, job: PipelineJob, made: Path
+    ) -> tuple[dict[str, Any] | None, tuple[FileMade, ...]]:
+        around = self._around
+        with around.stopper.interruptible():
+            shutil.rmtree(made, ignore_errors=True)
+            properties = outputs.collect(environment, job, around.order.license, made)
+            if properties is None:
+                return None, ()
+            files = outputs.upload(made, around.blobs)
+        if files:
+            size = sum(file.size for file in files)
+            around.log.say(f"-- output: {len(files)} files, {size:,} bytes")
+        return properties, files
+
+
+def _first_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    more = f" (and {len(lines) - 1} more lines)" if len(lines) > 1 else ""
+    return f"{lines[0][:200] if lines else ''}{more}"
