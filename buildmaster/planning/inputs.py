@@ -90,8 +90,7 @@ def _late(
                     None,
                     f"on {architecture} the job {name}:{index} takes the output of"
                     f" {wanted.job_name}, which runs on {listed(makers)} only, and does not"
-                    " wait for it; plan with barrier, or let it take what its own architecture"
-                    " made",
+                    f" wait for it; plan with barrier, or let {architecture} make its own",
                 )
             )
     return problems

@@ -23,6 +23,8 @@ class Parsed(msgspec.Struct, frozen=True, kw_only=True):
     pipeline: Pipeline | None
     errors: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
+    #: What it would be without the keys that nobody knows, if these are all that is wrong.
+    draft: Pipeline | None = None
     stage_lines: tuple[int, ...] = ()  #: of each stage, its line in the file
 
 
@@ -45,6 +47,7 @@ def parse(text: bytes, *, lpci_compatible: bool = False) -> Parsed:
         pipeline, stage_lines = _Reader(report).pipeline(read.root)
     return Parsed(
         pipeline=None if report.errors else pipeline,
+        draft=None if report.serious else pipeline,
         errors=_by_line(report.errors),
         warnings=_by_line(report.warnings),
         stage_lines=stage_lines,
@@ -99,11 +102,11 @@ class _Reader:
         names = tuple(tuple(names) for names, _ in stages or ())
         if stages is not None and self._has_jobs:
             references.check_names(names, lines, jobs, self._report)
-        if self._report.errors:
+        if self._report.serious:
             return None, lines.stages
         pipeline = Pipeline(stages=names, jobs=jobs, license=terms)
         references.check_sizes(pipeline, self._report)
-        if not self._report.errors:
+        if not self._report.serious:
             references.check_inputs(pipeline, lines, self._report)
         return pipeline, lines.stages
 
@@ -141,7 +144,7 @@ class _Reader:
     def _read_job(
         self, name: str, entry: Entry, node: Mapping
     ) -> tuple[PipelineJob, ...] | None:
-        before = len(self._report.errors)
+        before = self._report.serious
         jobs = []
         line = entry.key.line
         for concrete in matrix.concrete_jobs(name, node, line, self._budget, self._report):
@@ -152,7 +155,7 @@ class _Reader:
                 self._input_lines[name, concrete.index] = _input_line(concrete)
             elif self._report.full:
                 break
-        return tuple(jobs) if len(self._report.errors) == before else None
+        return tuple(jobs) if self._report.serious == before else None
 
     def _lines(
         self, found: dict[str, Entry], stages: list[tuple[list[str], list[int]]] | None

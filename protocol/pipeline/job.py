@@ -67,7 +67,7 @@ class JobReader:
 
     def job(self, found: Mapping[str, Entry], spot: Spot) -> PipelineJob | None:
         """The job that has the entries ``found``, or None with the errors at ``spot``."""
-        before = len(spot.report.errors)
+        before = spot.report.serious
         plugin = self._value(found, "plugin", spot)
         plugin_keys = plugins.keys_of(plugin)
         settings: dict[str, Any] = {}
@@ -85,7 +85,7 @@ class JobReader:
             settings["plugin"] = plugin
             settings["plugin_config"] = plugins.configuration(plugin, found, spot)
         self._repositories(found, settings, spot)
-        if len(spot.report.errors) > before:
+        if spot.report.serious > before:
             return None
         job = PipelineJob(
             **{key: value for key, value in settings.items() if value is not None}
@@ -143,7 +143,7 @@ def _unknown(entry: Entry, spot: Spot, plugin: str | None) -> None:
         known = {*_READERS, _REPOSITORIES, *plugins.keys_of(plugin), "matrix"}
         hint = spot.report.suggestion(key, known)
         where = key if len(key) <= values.NAME_LENGTH_LIMIT else key[:200] + "..."
-        spot.at(where, entry.key.line).error(
+        spot.at(where, entry.key.line).stray(
             f"unknown key {quoted(key)}{hint or '; a job has no such key'}"
         )
 

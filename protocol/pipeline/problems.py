@@ -40,11 +40,18 @@ class Report:
     lenient: bool = False
     errors: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    strays: int = 0  #: errors that are keys nobody knows
     _comparisons: int = 0
 
     def error(self, where: str, line: int | None, message: str) -> None:
         """Note an error; after `PROBLEM_LIMIT` of them only that there are more."""
         _append(self.errors, Problem(where, line, message))
+
+    def stray(self, where: str, line: int | None, message: str) -> None:
+        """Note a key that nobody knows; without it, the rest may still make sense."""
+        if len(self.errors) < PROBLEM_LIMIT:
+            self.strays += 1
+        self.error(where, line, message)
 
     def warning(self, where: str, line: int | None, message: str) -> None:
         """Note something that works, though perhaps not as meant."""
@@ -65,6 +72,13 @@ class Report:
                     break
                 where = prefix + problem.where
                 _append(problems, Problem(where, problem.line, problem.message))
+
+        self.strays += other.strays
+
+    @property
+    def serious(self) -> int:
+        """How many errors are more than a stray key."""
+        return len(self.errors) - self.strays
 
     @property
     def full(self) -> bool:
@@ -104,6 +118,10 @@ class Spot:
     def error(self, message: str) -> None:
         """Note an error here."""
         self.report.error(self.where, self.line, message)
+
+    def stray(self, message: str) -> None:
+        """Note that the key of this place is one that nobody knows."""
+        self.report.stray(self.where, self.line, message)
 
     def warning(self, message: str) -> None:
         """Note a warning here."""

@@ -156,7 +156,7 @@ def unknown(entry: Entry, spot: Spot, known: Collection[str]) -> None:
     """Report a key that does not belong here."""
     key = entry.key.text
     hint = spot.report.suggestion(key, known) or f"; known are {listed(sorted(known))}"
-    spot.at(_step(key), entry.key.line).error(f"unknown key {quoted(key)}{hint}")
+    spot.at(_step(key), entry.key.line).stray(f"unknown key {quoted(key)}{hint}")
 
 
 def below(

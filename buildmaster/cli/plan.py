@@ -1,0 +1,132 @@
+"""``headrace plan``: shows which builds a configuration makes; needs no farm."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from buildmaster.cli.configuration import (
+    INVALID,
+    VALID,
+    problem_documents,
+    read_file,
+    say,
+    say_json,
+    say_problems,
+)
+from buildmaster.planner import CrossArchitecture, Plan, PlannedBuild, plan
+from buildmaster.planning.model import MODES
+from buildmaster.series import DEFAULT_SERIES, Series
+from protocol.pipeline.configuration import Parsed, Problem, parse
+from protocol.stages import dispatched, title
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "plan",
+        help="show which builds a configuration file makes",
+        description="Show which builds a configuration file makes, and what they wait"
+        " for. Exit status: 0 planned, 1 with errors, 2 the file cannot be read.",
+    )
+    parser.add_argument("file", metavar="FILE", help="usually .launchpad.yaml")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--cross-architecture",
+        choices=MODES,
+        default="orchestrate",
+        metavar="MODE",
+        help="orchestrate (the default): a stage waits for another architecture where it"
+        " must; refuse: that is an error; barrier: every stage waits for the one before"
+        " it on every architecture",
+    )
+    parser.add_argument(
+        "--series",
+        action="append",
+        type=series,
+        metavar="NAME=VERSION[:ARCH,...]",
+        help="a release that the farm has; may be repeated, and replaces the usual list",
+    )
+    parser.set_defaults(act=show_plan)
+
+
+def series(text: str) -> Series:
+    """What ``--series`` says; without architectures every one is meant."""
+    name, equals, rest = text.partition("=")
+    version, colon, names = rest.partition(":")
+    if not (name and equals and version):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VERSION:ARCH,ARCH")
+    architectures = frozenset(one for one in names.split(",") if one)
+    return Series(name, version, architectures if colon else None)
+
+
+def show_plan(arguments: argparse.Namespace) -> int:
+    """Run the command; the exit status. Raises `CommandMisused` for an unreadable file."""
+    text = read_file(arguments.file)
+    parsed = parse(text)
+    known: Sequence[Series] = arguments.series or DEFAULT_SERIES
+    planned = _planned(parsed, known, arguments.cross_architecture)
+    if arguments.json:
+        say_json(_document(planned))
+    else:
+        _show(arguments.file, planned)
+    return INVALID if planned.errors else VALID
+
+
+def _planned(parsed: Parsed, known: Sequence[Series], mode: CrossArchitecture) -> Plan:
+    """The plan, with everything that is wrong with the file itself.
+
+    A file whose only errors are keys that nobody knows is planned as if it did not have
+    them: one sees all at once what to correct and what will then happen.
+    """
+    if parsed.draft is None:
+        return Plan(errors=parsed.errors, warnings=parsed.warnings)
+    planned = plan(parsed.draft, known, mode)
+    return msgspec.structs.replace(
+        planned,
+        errors=(*parsed.errors, *_with_lines(planned.errors, parsed)),
+        warnings=(*parsed.warnings, *_with_lines(planned.warnings, parsed)),
+    )
+
+
+def _with_lines(problems: tuple[Problem, ...], parsed: Parsed) -> list[Problem]:
+    lines = {f"pipeline.{stage}": line for stage, line in enumerate(parsed.stage_lines)}
+    return [
+        msgspec.structs.replace(problem, line=lines.get(problem.where, problem.line))
+        for problem in problems
+    ]
+
+
+def _document(planned: Plan) -> dict[str, Any]:
+    return {
+        "builds": [_build_document(build) for build in planned.builds],
+        "skipped": msgspec.to_builtins(planned.skipped),
+        "errors": problem_documents(planned.errors),
+        "warnings": problem_documents(planned.warnings),
+    }
+
+
+def _build_document(build: PlannedBuild) -> dict[str, Any]:
+    document: dict[str, Any] = msgspec.to_builtins(build)
+    document["stages"] = dispatched(build.stages)
+    return document
+
+
+def _show(path: str, planned: Plan) -> None:
+    say_problems(path, "error", planned.errors)
+    say_problems(path, "warning", planned.warnings)
+    for build in planned.builds:
+        part = f" (part {build.part})" if build.part else ""
+        say(f"{build.architecture}{part}, in {build.series}")
+        for wait in build.waits:
+            say(f"  waits for stage {wait.stage} on {wait.architecture}")
+        for number, stage in zip(build.stage_numbers, build.stages, strict=True):
+            say(f"  stage {number}: {' '.join(title(*cell) for cell in stage)}")
+    for skipped in planned.skipped:
+        say(f"{skipped.architecture}, skipped: {skipped.reason}")
+        say(f"  without {' '.join(skipped.jobs)}")
+    if not planned.builds and not planned.errors:
+        say("nothing would be built")
