@@ -16,8 +16,10 @@ class RunJob(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     state: str
     result: str | None = None
+    attempt: int = 1
     architecture: str | None = None
     series: str | None = None
+    part: int = 0
 
 
 class RunDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +49,7 @@ class PipelineJobDocument(msgspec.Struct, frozen=True, kw_only=True):
     exit_status: int | None = None
     started_at: str | None = None
     finished_at: str | None = None
+    kept_from: int | None = None  #: the earlier attempt that passed it
 
 
 class AttemptDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +79,7 @@ class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
     series: str | None = None
     isolation: str | None = None
     repository: str | None = None
+    source_digest: str | None = None
     worker: str | None = None
     created_at: str | None = None
     started_at: str | None = None
