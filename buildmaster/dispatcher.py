@@ -66,6 +66,10 @@ class Rounds(Service):
             done.callback(None)
         return done
 
+    def woken(self, payload: str) -> None:
+        """A notification came; what it says does not matter."""
+        self.wake()
+
     def wake(self) -> None:
         """Look now, or again after the round under way."""
         if not self.running:

@@ -8,7 +8,7 @@ jobs are all done get their result.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from buildmaster.database import Cursor
@@ -161,15 +161,7 @@ async def apply_edges(
         for job in await job_store.lock(cursor, [edge.down for edge in resolved])
     }
     free = await job_store.release(cursor, Counter(edge.down for edge in resolved))
-    decided: dict[int, _End] = {}
-    for edge in sorted(resolved, key=lambda edge: (edge.down, edge.up)):
-        end = ends.get(edge.up)
-        job = downstream[edge.down]
-        if end is not None and job.state is JobState.WAITING:
-            decision = _decide(job, edge, end)
-            # The first that makes it impossible decides; that outweighs a skip.
-            if decision and decided.get(job.id, decision).result is not Result.UNRUN:
-                decided[job.id] = decision
+    decided = _decided(resolved, ends, downstream)
     queued = await queue.make_ready(cursor, [job for job in free if job not in decided])
     await write_events(
         cursor,
@@ -187,6 +179,24 @@ async def apply_edges(
             cursor, job.id, job.attempt, decision.result, decision.reason
         )
     return list(decided.values())
+
+
+def _decided(
+    resolved: Sequence[ResolvedEdge],
+    ends: Mapping[int, _End],
+    downstream: Mapping[int, LockedJob],
+) -> dict[int, _End]:
+    """Of the jobs downstream, those whose end is decided: unrun outweighs skipped."""
+    decided: dict[int, _End] = {}
+    for edge in sorted(resolved, key=lambda edge: (edge.down, edge.up)):
+        job, up = downstream[edge.down], ends.get(edge.up)
+        decision = None
+        if up is not None and job.state is JobState.WAITING:
+            decision = _decide(job, edge, up)
+        before = decided.get(job.id)
+        if decision and (before is None or before.result is not Result.UNRUN):
+            decided[job.id] = decision
+    return decided
 
 
 def _decide(job: LockedJob, edge: ResolvedEdge, up: _End) -> _End | None:

@@ -132,7 +132,7 @@ class Master(Service):
         for rounds in (keeping, dispatching):
             rounds.startService()
             self._undo.append(rounds.stopService)
-        books.listen("headrace_events", lambda _: (dispatching.wake(), keeping.wake()))
+            books.listen("headrace_events", rounds.woken)
 
         worker_port = await pb.listen(
             clock, endpoint(config.listen.workers), lambda: Session(desk, roster, clock)

@@ -1,0 +1,88 @@
+"""The pure rules: dependencies, matching, the life of a job."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from buildmaster.dependencies import Require, Verdict, judge
+from buildmaster.lifecycle import TRANSITIONS, JobEvent, JobState, states_before
+from buildmaster.matching import JobClass, suits
+from protocol.messages import Offer
+from protocol.results import BAD, GOOD, VOID, Result, worst
+
+GO, SKIP, UNRUN = Verdict.GO, Verdict.SKIP, Verdict.UNRUN
+
+
+class TruthTableTests(SynchronousTestCase):
+    """Every cell of the table in docs/dependencies.rst."""
+
+    def test_each_cell(self) -> None:
+        columns = (Require.GOOD, Require.FINISHED, Require.BAD, Require.ALWAYS)
+        table = {
+            GOOD: (GO, GO, SKIP, GO),
+            BAD: (UNRUN, GO, GO, GO),
+            VOID: (UNRUN, UNRUN, UNRUN, GO),
+        }
+        for results, verdicts in table.items():
+            for result in results:
+                for require, verdict in zip(columns, verdicts, strict=True):
+                    self.assertIs(judge(require, result), verdict, (result, require))
+
+    def test_every_result_has_exactly_one_class(self) -> None:
+        for result in Result:
+            self.assertEqual(sum(result in group for group in (GOOD, BAD, VOID)), 1)
+
+
+class WorstTests(SynchronousTestCase):
+    @given(st.frozensets(st.sampled_from(list(Result)), min_size=1))
+    def test_is_one_of_them_and_bad_outweighs_void_outweighs_good(
+        self, results: frozenset[Result]
+    ) -> None:
+        chosen = worst(results)
+        self.assertIn(chosen, results)
+        for group in (BAD, VOID, GOOD):
+            if results & group:
+                self.assertIn(chosen, group)
+                break
+
+
+class LifecycleTests(SynchronousTestCase):
+    def test_every_state_can_be_reached_and_left(self) -> None:
+        left = {state for state, _ in TRANSITIONS}
+        reached = set(TRANSITIONS.values()) | {JobState.WAITING}
+        self.assertEqual((left, reached), (set(JobState), set(JobState)))
+
+    def test_only_what_is_done_is_retried(self) -> None:
+        self.assertEqual(states_before(JobEvent.RETRY), (JobState.DONE,))
+
+
+def needs(
+    architecture: str = "amd64",
+    isolation: str = "chroot",
+    series: tuple[str, ...] = ("jammy",),
+    tags: tuple[str, ...] = (),
+) -> JobClass:
+    return JobClass(1, architecture, isolation, series, tags)
+
+
+CHROOT = Offer(isolation="chroot", architecture="amd64", series=("jammy", "focal"))
+ANY = Offer(isolation="native", architecture="amd64", series=("*",))
+
+
+class MatchingTests(SynchronousTestCase):
+    def test_one_offer_must_fit_in_all_respects(self) -> None:
+        self.assertTrue(suits(needs(), [CHROOT], []))
+        self.assertTrue(suits(needs(isolation="native"), [CHROOT, ANY], []))
+        self.assertFalse(suits(needs(architecture="arm64"), [CHROOT, ANY], []))
+        self.assertFalse(suits(needs(series=("jammy", "noble")), [CHROOT, ANY], []))
+        self.assertFalse(suits(needs(isolation="vm"), [CHROOT, ANY], []))
+
+    def test_any_architecture_suits_a_class_without_one(self) -> None:
+        self.assertTrue(suits(needs(architecture=""), [CHROOT], []))
+
+    def test_all_tags_are_needed(self) -> None:
+        wanted = needs(tags=("gpu", "lab"))
+        self.assertTrue(suits(wanted, [CHROOT], ["lab", "gpu", "big"]))
+        self.assertFalse(suits(wanted, [CHROOT], ["gpu"]))

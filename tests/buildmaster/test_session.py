@@ -1,0 +1,334 @@
+"""Sessions, dispatch and leases: a master's conversation with workers that are made up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from buildmaster import intervention
+from buildmaster.desk import Desk
+from buildmaster.dispatcher import Dispatcher
+from buildmaster.joining import Door
+from buildmaster.leases import LeaseKeeper, LeaseRules
+from buildmaster.orders import OrderMaker
+from buildmaster.roster import Roster
+from buildmaster.session import SILENCE_LIMIT, Session
+from protocol.messages import (
+    Accepted,
+    Alive,
+    Cancel,
+    Forget,
+    FromMaster,
+    FromWorker,
+    Goodbye,
+    Holding,
+    Message,
+    Recorded,
+    Refused,
+    Report,
+    Start,
+    Welcome,
+    decode_from_master,
+    encode,
+)
+from protocol.results import Result
+from tests.buildmaster.books import (
+    NO_DELAY,
+    PASSED,
+    TOKEN,
+    Books,
+    fresh_books,
+    hello,
+    log,
+    over,
+)
+
+ANT = hello("ant", slots=2)
+
+
+class MadeUpLine:
+    """A line whose other end is the test."""
+
+    peer = "test"
+    waiting = 0
+
+    def __init__(self) -> None:
+        self.sent: list[FromMaster] = []
+        self.is_closed = False
+        self._expected: list[tuple[type, Deferred[Any]]] = []
+
+    def send(self, frame: bytes) -> None:
+        message = decode_from_master(frame)
+        self.sent.append(message)
+        for kind, waiting in list(self._expected):
+            if isinstance(message, kind):
+                self._expected.remove((kind, waiting))
+                # Not before the master has done what it does after sending.
+                reactor.callLater(0, waiting.callback, message)  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def next(self, kind: type) -> Deferred[Any]:
+        """The next message of ``kind`` that the master sends."""
+        waiting: Deferred[Any] = Deferred()
+        self._expected.append((kind, waiting))
+        return waiting
+
+
+class MasterTestCase(TestCase):
+    """A master without sockets, on real books."""
+
+    timeout = 30
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        self.books: Books = await fresh_books(self)
+        self.clock = Clock()
+        self.woken = 0
+        self.roster = Roster(self._wake)
+        self.desk = Desk(self.books.database, Door("m", 5.0, NO_DELAY), NO_DELAY)
+        orders = OrderMaker("http://m/artifacts", lambda job, attempt: "token", 270.0)
+        self.dispatcher = Dispatcher(self.books.database, self.roster, orders, NO_DELAY)
+        self.keeper = LeaseKeeper(
+            self.books.database, self.desk, self.roster, self.clock, LeaseRules(), NO_DELAY
+        )
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def connect(self) -> tuple[Session, MadeUpLine]:
+        session = Session(self.desk, self.roster, self.clock)
+        line = MadeUpLine()
+        session.opened(line)
+        self.addCleanup(session.close)
+        return session, line
+
+    async def join(self, word: Message = ANT) -> tuple[Session, MadeUpLine, Any]:
+        session, line = self.connect()
+        answer = await self.ask(session, line, word, Welcome)
+        return session, line, answer
+
+    async def ask(
+        self, session: Session, line: MadeUpLine, word: Message, kind: type
+    ) -> Any:
+        answer = line.next(kind)
+        session.received(encode(word))
+        return await answer
+
+    async def started(self) -> tuple[Session, MadeUpLine, int]:
+        """A session whose worker has accepted a build."""
+        _, [job] = await self.books.run()
+        session, line, _ = await self.join()
+        await self.dispatcher.round()
+        session.received(encode(Accepted(job=job, attempt=1)))
+        await self.ask(session, line, Alive(), Alive)
+        self.assertEqual(await self.books.state(job), ("running", None, 1))
+        return session, line, job
+
+    async def tick(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        await self.keeper.round()
+
+
+class JoiningTests(MasterTestCase):
+    async def test_the_right_token_is_welcomed(self) -> None:
+        session, _, welcome = await self.join()
+        self.assertEqual((welcome.version, welcome.master), (1, "m"))
+        self.assertEqual((session.free, self.woken), (2, 1))
+
+    async def test_a_wrong_token_and_an_unknown_name_get_the_same_answer(self) -> None:
+        answers = []
+        for word in (hello("ant", token="no"), hello("who"), hello("who", token="")):
+            session, line = self.connect()
+            if not word.token:
+                continue
+            answers.append(await self.ask(session, line, word, Goodbye))
+            self.assertTrue(line.is_closed)
+        self.assertEqual(
+            {(a.reason.replace("'who'", "'ant'"), a.retry) for a in answers},
+            {(answers[0].reason, False)},
+        )
+        self.assertNotIn(TOKEN, answers[0].reason)
+
+    async def test_a_worker_of_another_version_is_told_to_upgrade(self) -> None:
+        session, line = self.connect()
+        word = hello("ant", oldest_version=7, newest_version=9)
+        goodbye = await self.ask(session, line, word, Goodbye)
+        self.assertIn("upgrade", goodbye.reason)
+
+    async def test_hello_comes_first_and_once(self) -> None:
+        session, line = self.connect()
+        session.received(encode(Alive()))
+        self.assertTrue(line.is_closed)
+        session, line, _ = await self.join()
+        session.received(encode(ANT))
+        self.assertTrue(line.is_closed)
+
+    async def test_garbage_closes_the_line(self) -> None:
+        for frame in (b"", b"\xff" * 50, b"\x81\xa4type\xa3nix", encode(ANT) + b"x"):
+            session, line = self.connect()
+            session.received(frame)
+            self.assertTrue(line.is_closed, frame)
+
+    async def test_a_silent_worker_loses_its_session_and_is_unreachable(self) -> None:
+        _, line, _ = await self.started()
+        self.clock.advance(SILENCE_LIMIT - 1)
+        self.assertFalse(line.is_closed)
+        self.clock.advance(1)
+        self.assertTrue(line.is_closed)
+        self.assertIsNone(self.roster.get("ant"))
+
+    async def test_a_worker_that_comes_back_replaces_its_old_session(self) -> None:
+        _, old, _ = await self.join()
+        session, _, _ = await self.join()
+        self.assertTrue(old.is_closed)
+        self.assertIs(self.roster.get("ant"), session)
+        (state,) = await self.books.database.one("SELECT state::text FROM worker")
+        self.assertEqual(state, "connected")
+
+
+class DispatchTests(MasterTestCase):
+    async def test_an_order_holds_all_that_the_worker_needs(self) -> None:
+        _, [job] = await self.books.run()
+        session, line, _ = await self.join()
+        await self.dispatcher.round()
+        [start] = [m for m in line.sent if isinstance(m, Start)]
+        self.assertEqual((start.order.job, start.order.attempt), (job, 1))
+        self.assertEqual(start.order.stages, ((("unit", 0), ("lint", 0)), (("ship", 0),)))
+        self.assertEqual(sorted(start.order.jobs), ["lint", "ship", "unit"])
+        self.assertEqual(start.order.project, "p")
+        self.assertEqual(session.free, 1)
+
+    async def test_no_worker_gets_more_than_its_slots(self) -> None:
+        await self.books.run(builds=5)
+        session, line, _ = await self.join()
+        await self.dispatcher.round()
+        await self.dispatcher.round()
+        self.assertEqual(sum(isinstance(m, Start) for m in line.sent), 2)
+        self.assertEqual(session.free, 0)
+
+    async def test_a_build_runs_to_its_end(self) -> None:
+        session, line, job = await self.started()
+        for number, body in enumerate((log(0, b"hi"), *PASSED), 1):
+            session.received(encode(Report(job=job, attempt=1, number=number, body=body)))
+        while (await line.next(Recorded)).number < 5:
+            pass
+        self.assertEqual(await self.books.state(job), ("done", "success", 1))
+        self.assertEqual(session.free, 2)
+
+    async def test_a_refused_order_goes_back_to_the_queue(self) -> None:
+        _, [job] = await self.books.run()
+        session, line, _ = await self.join()
+        await self.dispatcher.round()
+        word: FromWorker = Refused(job=job, attempt=1, reason="the disk is full")
+        session.received(encode(word))
+        await self.ask(session, line, Alive(), Alive)
+        self.assertEqual(await self.books.state(job), ("ready", None, 1))
+        self.assertEqual(session.free, 2)
+
+    async def test_an_impossible_report_closes_the_line_and_changes_nothing(self) -> None:
+        session, line, job = await self.started()
+        session.received(encode(Report(job=job, attempt=1, number=9, body=log(0))))
+        goodbye = await line.next(Goodbye)
+        self.assertIn("report 9", goodbye.reason)
+        self.assertEqual(await self.books.state(job), ("running", None, 1))
+
+
+class ResumeTests(MasterTestCase):
+    async def test_a_worker_goes_on_with_what_it_holds(self) -> None:
+        session, line, job = await self.started()
+        report = Report(job=job, attempt=1, number=1, body=log(0))
+        await self.ask(session, line, report, Recorded)
+        session.closed("cut")
+        held = Holding(job=job, attempt=1, lives=True)
+        _, _, welcome = await self.join(hello("ant", holding=(held,)))
+        self.assertEqual(welcome.recorded, (Recorded(job=job, attempt=1, number=1),))
+        self.assertEqual(await self.books.state(job), ("running", None, 1))
+
+    async def test_what_a_worker_no_longer_holds_is_tried_again_at_once(self) -> None:
+        session, _, job = await self.started()
+        session.closed("reboot")
+        await self.join(hello("ant", boot="boot-2"))
+        self.assertEqual(await self.books.state(job), ("waiting", None, 2))
+        (reason,) = await self.books.database.one(
+            "SELECT reason FROM attempt WHERE number = 1"
+        )
+        self.assertIn("lost this build", reason)
+
+    async def test_what_is_not_its_lease_is_to_be_forgotten(self) -> None:
+        held = Holding(job=77, attempt=1, lives=True)
+        session, line, welcome = await self.join(hello("ant", holding=(held,)))
+        self.assertEqual([(f.job, f.attempt) for f in welcome.forget], [(77, 1)])
+        forget = await self.ask(session, line, Alive(holding=(held,)), Forget)
+        self.assertEqual((forget.job, forget.attempt), (77, 1))
+
+    async def test_an_order_that_never_arrived_is_given_again(self) -> None:
+        _, [job] = await self.books.run()
+        session, _, _ = await self.join()
+        await self.dispatcher.round()
+        session.closed("cut")
+        _, line, _ = await self.join()
+        await self.dispatcher.round()
+        [start] = [m for m in line.sent if isinstance(m, Start)]
+        self.assertEqual((start.order.job, start.order.attempt), (job, 1))
+
+
+class LeaseTests(MasterTestCase):
+    async def test_a_lease_that_nobody_renews_is_broken_after_the_grace(self) -> None:
+        session, _, job = await self.started()
+        session.closed("cut")
+        await self.keeper.round()
+        await self.tick(299)
+        self.assertEqual(await self.books.state(job), ("running", None, 1))
+        await self.tick(2)
+        self.assertEqual((await self.books.state(job))[2], 2)
+
+    async def test_a_renewed_lease_is_kept(self) -> None:
+        session, line, job = await self.started()
+        held = Holding(job=job, attempt=1, lives=True)
+        await self.keeper.round()
+        for _ in range(40):
+            self.clock.advance(10)
+            await self.ask(session, line, Alive(holding=(held,)), Alive)
+            await self.keeper.round()
+        self.assertEqual(await self.books.state(job), ("running", None, 1))
+
+    async def test_an_order_that_is_not_accepted_goes_back(self) -> None:
+        _, [job] = await self.books.run()
+        session, line, _ = await self.join()
+        await self.dispatcher.round()
+        await self.keeper.round()
+        forget = line.next(Forget)
+        for _ in range(4):
+            await self.tick(8)
+            await self.ask(session, line, Alive(), Alive)
+        self.assertEqual((await forget).job, job)
+        self.assertEqual(await self.books.state(job), ("ready", None, 1))
+
+    async def test_a_cancel_is_told_and_ends_in_time_whatever_the_worker_does(self) -> None:
+        _, line, job = await self.started()
+        await self.books.database.transaction(
+            lambda cursor: intervention.cancel_job(cursor, job, "ann", "enough")
+        )
+        told = line.next(Cancel)
+        await self.keeper.round()
+        self.assertEqual((await told).job, job)
+        await self.tick(4)
+        self.assertEqual(await self.books.state(job), ("running", None, 1))
+        await self.tick(2)
+        self.assertEqual(await self.books.state(job), ("done", "cancelled", 1))
+        self.assertTrue(any(isinstance(m, Forget) for m in line.sent))
+
+    async def test_a_worker_that_obeys_ends_the_job_itself(self) -> None:
+        session, line, job = await self.started()
+        await self.books.database.transaction(
+            lambda cursor: intervention.cancel_job(cursor, job, "ann", "enough")
+        )
+        body = over(Result.CANCELLED, "killed")
+        report = Report(job=job, attempt=1, number=1, body=body)
+        await self.ask(session, line, report, Recorded)
+        self.assertEqual(await self.books.state(job), ("done", "cancelled", 1))
