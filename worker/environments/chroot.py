@@ -91,7 +91,7 @@ class Chroot:
         fitting.fit(self._tree)
 
     def begin(self) -> None:
-        self._files()
+        fitting.make_project(self._files())
         root = str(self._folder / rootfs.ROOT)
         network = self._network
         layout = Layout(
@@ -113,11 +113,12 @@ class Chroot:
     ) -> Popen[bytes]:
         if self._space is None:
             raise EnvironmentFault("The environment was not begun.")
+        identity = self._identity(user)
         command = joining.Command(
             argv=argv,
-            environment=environment,
+            environment=joining.at_home(environment, identity, self.variables),
             directory=directory,
-            identity=self._identity(user),
+            identity=identity,
             capabilities=_CAPABILITIES,
         )
         process = joining.start(command, self._space.join)
@@ -182,11 +183,12 @@ class Chroot:
     def _identity(self, user: str | None) -> joining.Identity:
         """The inside's user of that name; its numbers are taken from its own files."""
         if user is None:
-            return joining.Identity(0, 0)
+            return joining.Identity(0, 0, (), "/root")
         for entry in self._entries("/etc/passwd"):
-            if entry[0] == user and len(entry) > 3 and _numbers(*entry[2:4]):
+            if entry[0] == user and len(entry) > 5 and _numbers(*entry[2:4]):
                 number, group = int(entry[2]), int(entry[3])
-                return joining.Identity(number, group, (group, *self._groups(user)))
+                groups = (group, *self._groups(user))
+                return joining.Identity(number, group, groups, entry[5])
         raise Unfit(f"root: there is no user {user} in the environment.")
 
     def _groups(self, user: str) -> list[int]:

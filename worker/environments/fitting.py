@@ -32,7 +32,6 @@ _OWN_CERTIFICATES = Path("/usr/local/share/ca-certificates")
 
 def fit(tree: Tree, host: Path = Path("/")) -> None:
     """Give a file system the project's folder, users, and this machine's network."""
-    tree.make_folder(PROJECT)
     tree.link(_OLD_FOLDER, "lpci")
     tree.write("/usr/sbin/policy-rc.d", _NO_SERVICES, 0o755)
     tree.write("/etc/hosts", _HOSTS)
@@ -42,6 +41,12 @@ def fit(tree: Tree, host: Path = Path("/")) -> None:
     for snippet in apt_snippets(host):
         tree.write(f"/etc/apt/apt.conf.d/{snippet.name}", snippet.read_bytes())
     _bring_certificates(tree, host)
+
+
+def make_project(tree: Tree) -> None:
+    """Make the project's folder, empty, and nothing beside it."""
+    tree.remove(_FOLDER)
+    tree.make_folder(PROJECT)
 
 
 def apt_snippets(host: Path = Path("/")) -> list[Path]:

@@ -52,13 +52,17 @@ class IEnvironment(Interface):
     )
 
     def prepare() -> None:
-        """Make the file system, with an empty folder for the project.
+        """Make the file system.
 
         May take long; says what takes time through the function given at construction.
         """
 
     def begin() -> None:
-        """Start the process space, for the commands of one pipeline job."""
+        """Start the process space for the commands of one pipeline job.
+
+        The project's folder is empty then, and nothing lies beside it: what an earlier
+        job left there is not for a later one.  All other files are as they were left.
+        """
 
     def command(
         argv: Sequence[str],
@@ -69,7 +73,8 @@ class IEnvironment(Interface):
     ) -> Popen[bytes]:
         """A process started in the environment, in a session of its own.
 
-        ``environment`` is all of its environment; ``directory`` and ``user`` (None: the
+        ``environment`` is all of its environment, except that HOME, if it is as in
+        ``variables``, becomes the home of ``user``; ``directory`` and ``user`` (None: the
         one who administers the environment) are the inside's.  Its input is empty; its
         output and errors come, unbuffered, from ``stdout``; its ``returncode`` is that
         of the command, negative for a signal.  ``terminate()`` reaches the command's

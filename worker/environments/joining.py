@@ -26,11 +26,12 @@ _FORWARDED = (
 
 @dataclass(frozen=True)
 class Identity:
-    """A user, as the kernel knows one."""
+    """A user, as the kernel knows one, and where it is at home."""
 
     user: int
     group: int
-    groups: tuple[int, ...] = ()
+    groups: tuple[int, ...]
+    home: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,15 @@ class Command:
     directory: str
     identity: Identity | None = None  #: None stays what this process is
     capabilities: frozenset[int] | None = None  #: None stays what this process has
+
+
+def at_home(
+    environment: Mapping[str, str], identity: Identity | None, usual: Mapping[str, str]
+) -> Mapping[str, str]:
+    """``environment`` with the HOME of ``identity``, unless it has an unusual one."""
+    if identity is None or environment.get("HOME") != usual["HOME"]:
+        return environment
+    return {**environment, "HOME": identity.home}
 
 
 def start(command: Command, join: Callable[[], None] | None = None) -> Popen[bytes]:
@@ -142,7 +152,7 @@ def _relay(child: int) -> NoReturn:
         for number in _FORWARDED:
             signal.signal(number, forward)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.closerange(0, os.sysconf("SC_OPEN_MAX"))
+        syscalls.close_all_but()
         _, status = os.waitpid(child, 0)
         if os.WIFSIGNALED(status):
             killer = os.WTERMSIG(status)

@@ -21,10 +21,8 @@ from worker.environments.interface import EnvironmentFault, IEnvironment, Unfit
 from worker.environments.space import Layout, Refused, Space
 from worker.environments.tree import Tree
 
-_NAMESPACES = syscalls.NEWPID | syscalls.NEWNS | syscalls.NEWIPC
-
-#: Ways to hold a process space, the best first: plain, through a user namespace, without.
-WAYS: tuple[int | None, ...] = (_NAMESPACES, _NAMESPACES | syscalls.NEWUSER, None)
+PLAIN = syscalls.NEWPID | syscalls.NEWNS | syscalls.NEWIPC
+THROUGH_USER = PLAIN | syscalls.NEWUSER
 
 
 @implementer(IEnvironment)
@@ -38,16 +36,20 @@ class Native:
         folder: Path,
         *,
         say: Callable[[str], None],
-        ways: Sequence[int | None] = WAYS,
+        ways: tuple[int | None, ...] | None = None,
     ) -> None:
-        """``folder`` is made by ``prepare`` and removed by ``destroy``."""
+        """``folder`` is made by ``prepare`` and removed by ``destroy``.
+
+        ``ways`` are tried in their order until the machine allows one.
+        """
         self._folder = folder.absolute().parent.resolve() / folder.name
         self._say = say
-        self._ways = ways
+        self._ways = _ways() if ways is None else ways
         self._tree: Tree | None = None
         self._space: Space | Brood | None = None
         self._commands: list[Popen[bytes]] = []
-        self.project = str(self._folder / "project")
+        # Nothing lies beside it: what a job writes to ../ can be an output, too.
+        self.project = str(self._folder / "build" / "project")
         self.root: Path | None = Path("/")
         self.variables: Mapping[str, str] = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -58,27 +60,31 @@ class Native:
         }
 
     def prepare(self) -> None:
-        for name in ("project", "home", "tmp"):
+        for name in ("home", "tmp"):
             (self._folder / name).mkdir(parents=True)
         descriptor = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._tree = Tree(descriptor, str(self._folder))
 
     def begin(self) -> None:
-        for way in self._ways:
-            if way is None:
-                self._say(
-                    "This machine allows no namespaces: processes are killed one by one."
-                )
-                self._space = Brood()
-                traces.note(self._folder, mark=self._space.mark)
-                return
+        tree = self._files()
+        tree.remove(str(Path(self.project).parent))
+        tree.make_folder(self.project)
+        reason = ""
+        while self._ways:
             try:
-                self._space = Space(Layout(namespaces=way, furnish=_mount_proc))
-            except Refused:
+                self._space = _open_space(self._ways[0])
+            except Refused as error:
+                reason = str(error)
+                self._ways = self._ways[1:]
+                if self._ways[:1] == (None,):
+                    self._say("This machine allows no namespaces; going without.")
                 continue
-            traces.note(self._folder, init=self._space.init)
+            if isinstance(self._space, Space):
+                traces.note(self._folder, init=self._space.init)
+            else:
+                traces.note(self._folder, mark=self._space.mark)
             return
-        raise EnvironmentFault("This machine offers no way to hold processes together.")
+        raise EnvironmentFault(reason)
 
     def command(
         self,
@@ -95,11 +101,12 @@ class Native:
             join = self._space.join
         else:
             environment = {**environment, traces.MARK: self._space.mark}
+        identity = _identity(user)
         command = joining.Command(
             argv=argv,
-            environment=environment,
+            environment=joining.at_home(environment, identity, self.variables),
             directory=directory,
-            identity=_identity(user),
+            identity=identity,
         )
         process = joining.start(command, join)
         self._commands.append(process)
@@ -154,11 +161,22 @@ class Native:
         return self._tree
 
 
+def _ways() -> tuple[int | None, ...]:
+    """Ways to hold a process space, the best first: namespaces, or (None) a brood."""
+    return (PLAIN, THROUGH_USER, None) if os.geteuid() == 0 else (THROUGH_USER, None)
+
+
 def proxies() -> dict[str, str]:
     """The variables by which programs of this machine find their way to the network."""
     names = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy")
     both = [*names, *(name.upper() for name in names)]
     return {name: os.environ[name] for name in both if name in os.environ}
+
+
+def _open_space(way: int | None) -> Space | Brood:
+    if way is None:
+        return Brood()
+    return Space(Layout(namespaces=way, furnish=_mount_proc))
 
 
 def _mount_proc() -> None:
@@ -179,7 +197,7 @@ def _identity(user: str | None) -> joining.Identity | None:
             "build run in a chroot."
         ) from None
     groups = tuple(os.getgrouplist(user, entry.pw_gid))
-    return joining.Identity(entry.pw_uid, entry.pw_gid, groups)
+    return joining.Identity(entry.pw_uid, entry.pw_gid, groups, entry.pw_dir)
 
 
 def _owner(user: str | None) -> tuple[int, int] | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from worker.environments import syscalls
 from worker.environments.interface import EnvironmentFault
-from worker.environments.space import fork, keep_only, read_report
+from worker.environments.space import fork, read_report
 
 #: Where the file system is mounted, in the folder of the environment.
 ROOT = "root"
@@ -53,7 +53,7 @@ def _mount_apart(folder: Path, mount: Callable[[], str]) -> tuple[int, int, str]
 
     def body() -> None:
         syscalls.die_with_parent()
-        keep_only(report, wait_end)
+        syscalls.close_all_but(0, 1, 2, report, wait_end)
         syscalls.unshare(syscalls.NEWNS)
         syscalls.mount(None, "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
         os.write(report, f"ok {mount()}".encode())

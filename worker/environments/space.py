@@ -96,7 +96,7 @@ def read_report(report: int) -> str:
         return rest
     number, _, message = rest.partition(" ")
     message = message or "it ended without a word"
-    raise (Refused if number != "0" else EnvironmentFault)(
+    raise (Refused if number not in ("", "0") else EnvironmentFault)(
         f"This machine could not set up the environment: {message}."
     )
 
@@ -120,7 +120,9 @@ def _start(layout: Layout) -> tuple[int, int, int]:
 
 def _hold(layout: Layout, alive_end: int, report: int) -> None:
     syscalls.die_with_parent()
-    keep_only(alive_end, report, *([] if layout.mounts is None else [layout.mounts]))
+    syscalls.close_all_but(
+        0, 1, 2, alive_end, report, *([] if layout.mounts is None else [layout.mounts])
+    )
     os.setsid()
     # What this process does on a signal is not for the holder to do.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
@@ -162,12 +164,3 @@ def _become_init(layout: Layout, alive_end: int, echo: int) -> NoReturn:
         with suppress(FileNotFoundError):
             os.execve(program, ["init"], {})
     raise EnvironmentFault("there is no program cat in /bin or /usr/bin")
-
-
-def keep_only(*descriptors: int) -> None:
-    """Close every descriptor but these and the standard ones."""
-    start = 3
-    for descriptor in sorted(descriptors):
-        os.closerange(start, descriptor)
-        start = max(start, descriptor + 1)
-    os.closerange(start, os.sysconf("SC_OPEN_MAX"))

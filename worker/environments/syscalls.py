@@ -95,6 +95,18 @@ _SYS_PIVOT_ROOT = {
 }
 
 
+def close_all_but(*kept: int) -> None:
+    """Close every descriptor of this process but these."""
+    start = 0
+    for descriptor in sorted(kept):
+        # Of an empty range that starts at 0, Python makes one without an end.
+        if descriptor > start:
+            os.closerange(start, descriptor)
+        start = max(start, descriptor + 1)
+    # The limit may be a thousand million, which takes a while without close_range(2).
+    os.closerange(start, min(os.sysconf("SC_OPEN_MAX"), 1 << 16))
+
+
 def set_host_name(name: str) -> None:
     """Name this UTS namespace."""
     encoded = os.fsencode(name)

@@ -67,27 +67,55 @@ def kill(process: int) -> bool:
 
 def remove(folder: Path) -> None:
     """Remove a folder and all below it, whatever modes and depths a job gave it."""
+    try:
+        parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        remove_below(parent, os.fsencode(folder.name))
+    finally:
+        os.close(parent)
+
+
+def remove_below(parent: int, name: bytes) -> None:
+    """``remove`` for what is called ``name`` in the folder with descriptor ``parent``.
+
+    EnvironmentFault if it can't be removed.
+    """
+    path = b"./" + name
     for obstacle in (None, ["chmod", "-R", "u+rwx"], ["chattr", "-R", "-f", "-i", "-a"]):
-        if not os.path.lexists(folder):
+        if not _is_there(parent, name):
             return
         if obstacle is not None:
-            _run([*obstacle, "--", str(folder)])
+            _run(parent, [*obstacle, path])
         # rm, because shutil.rmtree gives up on a thousand folders within each other.
-        problem = _run(["rm", "-rf", "--one-file-system", "--", str(folder)])
-    if os.path.lexists(folder):
-        raise EnvironmentFault(
-            f"{folder} can't be removed: {problem or 'no reason given'}."
-        )
+        problem = _run(parent, ["rm", "-rf", "--one-file-system", path])
+    if _is_there(parent, name):
+        shown = os.fsdecode(name)
+        raise EnvironmentFault(f"{shown} can't be removed: {problem or 'no reason given'}.")
 
 
-def _run(argv: list[str]) -> str:
-    """The last line of errors of a command."""
+def _is_there(parent: int, name: bytes) -> bool:
+    try:
+        os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _run(folder: int, argv: list[str | bytes]) -> str:
+    """The last line of errors of a command that runs in the folder."""
     try:
         done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, errors="replace"
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            errors="replace",
+            # No path says which folder is meant, whatever moves meanwhile.
+            preexec_fn=lambda: os.fchdir(folder),
         )
-    except FileNotFoundError:
-        return f"this machine has no program {argv[0]}"
+    except FileNotFoundError as error:
+        return f"this machine has no program {error.filename}"
     return done.stderr.strip().rpartition("\n")[2]
 
 

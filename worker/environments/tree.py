@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from worker.environments.interface import BadPath
+from worker.environments.traces import remove_below
 
 #: Linux follows as many links in one path.
 _MOST_LINKS = 40
@@ -80,6 +81,11 @@ class Tree:
         finally:
             os.close(node)
 
+    def remove(self, inside: str) -> None:
+        """Remove a file, or a folder with all it holds, if it is there."""
+        with self._parent(inside) as (folder, name):
+            remove_below(folder, name)
+
     def link(self, inside: str, target: str) -> None:
         """Make or replace a symbolic link."""
         with self._parent(inside) as (folder, name):
@@ -119,7 +125,10 @@ class Tree:
 
     @contextmanager
     def _parent(self, inside: str) -> Iterator[tuple[int, bytes]]:
-        """The folder that holds the last name of ``inside``, made if needed."""
+        """The folder for the last name of ``inside``, made if needed; and that name.
+
+        If there is a link of that name it isn't followed.
+        """
         path, _, name = os.fsencode(inside).rstrip(b"/").rpartition(b"/")
         if name in (b"", b".", b".."):
             raise BadPath(f"{_shown(inside)} names no file.")
