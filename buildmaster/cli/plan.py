@@ -17,6 +17,7 @@ from buildmaster.cli.configuration import (
     say_json,
     say_problems,
 )
+from buildmaster.cli.problems import CommandMisused
 from buildmaster.planner import CrossArchitecture, Plan, PlannedBuild, plan
 from buildmaster.planning.model import MODES
 from buildmaster.series import DEFAULT_SERIES, Series
@@ -68,6 +69,8 @@ def show_plan(arguments: argparse.Namespace) -> int:
     text = read_file(arguments.file)
     parsed = parse(text)
     known: Sequence[Series] = arguments.series or DEFAULT_SERIES
+    if len({one.name for one in known}) < len(known):
+        raise CommandMisused("--series names the same release twice")
     planned = _planned(parsed, known, arguments.cross_architecture)
     if arguments.json:
         say_json(_document(planned))

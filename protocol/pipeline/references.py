@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from protocol.pipeline.job import ARCHITECTURE_LIMIT
 from protocol.pipeline.matrix import JOB_LIMIT
 from protocol.pipeline.model import Pipeline, PipelineJob
 from protocol.pipeline.problems import Report, listed, quoted
@@ -63,6 +64,7 @@ def check_sizes(pipeline: Pipeline, report: Report) -> None:
         message = f"the pipeline runs {total} jobs; {JOB_LIMIT} are allowed"
         report.error("pipeline", None, message)
         return
+    _check_architectures(pipeline, set(names), report)
     size = len(msgspec.msgpack.encode(pipeline.jobs))
     size += sum(len(pipeline.jobs.get(name, ())) * (len(name) + 4) for name in names)
     if size > EXPANDED_LIMIT:
@@ -72,6 +74,18 @@ def check_sizes(pipeline: Pipeline, report: Report) -> None:
             f"the jobs expand to {size // 1024} KiB;"
             f" {EXPANDED_LIMIT // 1024} KiB are allowed: put long scripts into files",
         )
+
+
+def _check_architectures(pipeline: Pipeline, names: set[str], report: Report) -> None:
+    architectures = {
+        architecture
+        for name in names
+        for job in pipeline.jobs.get(name, ())
+        for architecture in job.architectures
+    }
+    if len(architectures) > ARCHITECTURE_LIMIT:
+        message = f"the pipeline runs on more than {ARCHITECTURE_LIMIT} architectures"
+        report.error("pipeline", None, message)
 
 
 def check_inputs(pipeline: Pipeline, lines: Lines, report: Report) -> None:
