@@ -15,6 +15,7 @@ from buildmaster.desk import Desk
 from buildmaster.joining import Joined
 from buildmaster.recording import BadReport
 from protocol.carrier import Line
+from protocol.conversation import Conversation, OutOfTurn, Role
 from protocol.messages import (
     Accepted,
     Alive,
@@ -72,6 +73,7 @@ class Session:
         self._clock = clock
         self._inbox: deque[FromWorker] = deque()
         self._working = False
+        self._said = Conversation()
         self._line: Line | None = None
         self._silence: IDelayedCall | None = None
         self.id = token_hex(8)
@@ -122,16 +124,15 @@ class Session:
         self._wait_for_words()
         try:
             message = decode_from_worker(frame)
-        except BadMessage as error:
+            self._said.take(Role.WORKER, message)
+        except (BadMessage, OutOfTurn) as error:
             self._expel(str(error))
             return
-        if isinstance(message, Hello) != (self.worker is None and not self._inbox):
-            self._expel("hello must be the first word, and only that")
-        elif len(self._inbox) >= INBOX_LIMIT:
+        if len(self._inbox) >= INBOX_LIMIT:
             self._expel(f"{INBOX_LIMIT} messages wait already")
-        else:
-            self._inbox.append(message)
-            self._work()
+            return
+        self._inbox.append(message)
+        self._work()
 
     def closed(self, reason: str) -> None:
         """The line is gone."""
@@ -309,6 +310,7 @@ class Session:
 
     def _send(self, message: FromMaster) -> None:
         if self._line is not None:
+            self._said.take(Role.MASTER, message)
             self._line.send(encode(message))
 
     @property
