@@ -82,8 +82,6 @@ def owner_of(cluster: Path) -> Account:
     an account that was not there when the cluster was made.
     """
     uid, own = cluster.stat().st_uid, os.geteuid()
-    if uid == own != 0:
-        return _own(uid)
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
@@ -91,13 +89,13 @@ def owner_of(cluster: Path) -> Account:
             f"The cluster in {cluster} belongs to account number {uid}, which this "
             "machine does not know: give it to an account that exists, with chown -R."
         ) from None
-    if own != 0 or uid == 0:
+    if uid == 0 or own not in (0, uid):
         raise NoAccount(
-            f"The cluster in {cluster} belongs to {entry.pw_name}, and this daemon runs "
-            f"as another account: start it as {entry.pw_name if uid else 'that account'}, "
-            "or give the folder to this account with chown -R."
+            f"The cluster in {cluster} belongs to {entry.pw_name}, and only its owner, "
+            "never root, can run it: start the daemon as its owner, or give it to the "
+            "account that should run it, with chown -R."
         )
-    return Account(entry.pw_name, uid, entry.pw_gid, is_other=True)
+    return Account(entry.pw_name, uid, entry.pw_gid, is_other=own != uid)
 
 
 def _own(uid: int) -> Account:

@@ -22,13 +22,11 @@ class Child(ProcessProtocol):
     def __init__(self) -> None:
         self.end: str | None = None  #: how it ended, as words; None while it runs
         self.succeeded = False
+        self.pid = 0
         self._waiting: list[Deferred[None]] = []
 
-    @property
-    def pid(self) -> int:
-        pid = self.transport.pid  # type: ignore[union-attr]
-        assert isinstance(pid, int)
-        return pid
+    def connectionMade(self) -> None:
+        self.pid = self.transport.pid  # type: ignore[union-attr]
 
     def signal(self, name: str) -> None:
         """Send a signal (``INT``, ``QUIT``, ``KILL``); nothing if it has ended."""

@@ -17,15 +17,18 @@ from psycopg2.extensions import make_dsn
 from twisted.internet.defer import TimeoutError as WaitedTooLong
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 
 from buildmaster.postgres import cluster
 from buildmaster.postgres.account import Account, account_to_run_as, owner_of
 from buildmaster.postgres.binaries import Binaries, find_binaries
 from buildmaster.postgres.child import Child, start_child
 from buildmaster.postgres.placement import (
+    CLUSTERS,
     Home,
     make_home,
     make_socket_folder,
+    note_of,
     recorded_home,
     require_reachable,
 )
@@ -45,6 +48,8 @@ _LONGEST_LOG = 10_000_000
 
 #: Bytes of the log that an error quotes at most.
 _LAST_WORDS = 2000
+
+log = Logger()
 
 
 class InUse(Exception):
@@ -77,11 +82,13 @@ class EmbeddedPostgres:
         data_folder: Path,
         environ: Mapping[str, str] = os.environ,
         lost: Callable[[str], None] = _nobody_told,
+        clusters: Path = CLUSTERS,
     ) -> None:
         self._reactor = reactor
         self._data_folder = data_folder.absolute()
         self._environ = environ
         self._lost = lost
+        self._clusters = clusters
         self._lock: int | None = None
         self._log: _Log | None = None
         self._home: Home | None = None
@@ -107,10 +114,15 @@ class EmbeddedPostgres:
 
     async def stop(self) -> None:
         """End PostgreSQL in order, by force if it takes too long. Safe to repeat."""
-        self._is_stopping = True
-        self._is_up = False
-        if self._child is not None:
-            await self._end(self._child)
+        await self._end_child()
+        self._release()
+
+    async def discard(self) -> None:
+        """Stop, and delete the database: for a farm that lives for one run only."""
+        await self._end_child()
+        if self._home is not None and self._lock is not None:
+            shutil.rmtree(self._home.folder)
+            note_of(self._data_folder).unlink(missing_ok=True)
         self._release()
 
     async def _start(self) -> str:
@@ -120,7 +132,7 @@ class EmbeddedPostgres:
             account = account_to_run_as()
         else:
             account = owner_of(home.cluster)
-        home = self._home = home or make_home(self._data_folder, account)
+        home = self._home = home or make_home(self._data_folder, account, self._clusters)
         require_reachable(home, account)
         binaries = find_binaries(self._environ, account, major)
         self._lock = _lock(home)
@@ -181,7 +193,8 @@ class EmbeddedPostgres:
             command += ["-c", f"{name}={value}"]
         server = self._spawn(account, command)
         cluster.write_pid(home, server.pid)
-        server.when_ended().addCallback(lambda _: self._ended(server))
+        told = server.when_ended().addCallback(lambda _: self._ended(server))
+        told.addErrback(lambda failure: log.failure("after PostgreSQL's end", failure))
         await self._until_ready(home, server)
         self._is_up = True
 
@@ -203,7 +216,12 @@ class EmbeddedPostgres:
             f"({server.end}); start the daemon again. {self._last_words()}"
         )
 
-    async def _end(self, child: Child) -> None:
+    async def _end_child(self) -> None:
+        self._is_stopping = True
+        self._is_up = False
+        if self._child is None:
+            return
+        child = self._child
         for name, patience in (("INT", _POLITE), ("QUIT", _RUDE), ("KILL", _RUDE)):
             child.signal(name)
             try:

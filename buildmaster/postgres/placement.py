@@ -78,6 +78,11 @@ class Home:
         return self.data_folder / "postgres.pid"
 
 
+def note_of(data_folder: Path) -> Path:
+    """The file that names the cluster's place where that is not in the data folder."""
+    return data_folder / "postgres.location"
+
+
 def recorded_home(data_folder: Path) -> Home | None:
     """The home that an earlier start chose, if there was one.
 
@@ -85,7 +90,7 @@ def recorded_home(data_folder: Path) -> Home | None:
     the loss of all data.
     """
     _require_speakable(data_folder)
-    note = _note(data_folder)
+    note = note_of(data_folder)
     if not note.exists():
         home = Home(data_folder / "postgres", data_folder)
         return home if home.folder.exists() else None
@@ -111,7 +116,7 @@ def make_home(data_folder: Path, account: Account, clusters: Path = CLUSTERS) ->
             f"{account.name}, or choose another data folder."
         )
     home = Home(_new_cluster_folder(clusters, data_folder), data_folder)
-    _note(data_folder).write_text(f"{home.folder}\n")
+    note_of(data_folder).write_text(f"{home.folder}\n")
     return home
 
 
@@ -162,10 +167,6 @@ def _socket_bases(
     if account.is_other:
         yield Path("/run/headrace")
     yield shared / f"headrace-{os.geteuid()}"
-
-
-def _note(data_folder: Path) -> Path:
-    return data_folder / "postgres.location"
 
 
 def _require_speakable(data_folder: Path) -> None:
