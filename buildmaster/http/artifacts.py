@@ -1,0 +1,174 @@
+"""Files in and out, by their hash."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from buildmaster.blobs import BlobStore, DiskFull, TooLarge, Upload, WrongHash
+from buildmaster.database import Database
+from buildmaster.http.answers import Answer, Outlet
+from buildmaster.http.call import Call, Sink
+from buildmaster.http.guard import Grant, need_any
+from buildmaster.http.problems import Problem, not_found
+from buildmaster.http.ranges import Span, span_of
+from buildmaster.store.artifacts import (
+    is_artifact,
+    is_current_attempt,
+    is_source_of,
+    record_blob,
+)
+
+_PIECE = 256 * 1024
+
+
+class BlobSink:
+    """Puts an upload among the blobs while it arrives."""
+
+    def __init__(self, upload: Upload) -> None:
+        self.upload = upload
+
+    def write(self, data: bytes) -> None:
+        try:
+            self.upload.write(data)
+        except (DiskFull, TooLarge) as error:
+            raise _refused(error) from error
+
+    def abort(self) -> None:
+        self.upload.abort()
+
+
+class KnownSink:
+    """Takes an upload of what is there already, and only looks whether it is the same."""
+
+    def __init__(self, sha256: str) -> None:
+        self._sha256 = sha256
+        self._hash = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        self._hash.update(data)
+
+    def is_the_same(self) -> bool:
+        return self._hash.hexdigest() == self._sha256
+
+    def abort(self) -> None:
+        pass
+
+
+class Artifacts:
+    """Answers /api/v1/artifacts/SHA256."""
+
+    def __init__(self, database: Database, blobs: BlobStore) -> None:
+        self._database = database
+        self._blobs = blobs
+
+    def open(self, call: Call) -> Sink:
+        """Where the body of a PUT goes; called before it arrives."""
+        need_any(call.grant)
+        sha256 = call.parts["sha256"]
+        if self._blobs.path(sha256) is not None:
+            return KnownSink(sha256)
+        try:
+            return BlobSink(self._blobs.open_upload(sha256))
+        except (DiskFull, TooLarge) as error:
+            raise _refused(error) from error
+
+    async def put(self, call: Call) -> Answer:
+        """PUT: the body has arrived; keep it if it is what its name says."""
+        call.query.allow()
+        await self._check_attempt(need_any(call.grant))
+        sha256, sink = call.parts["sha256"], call.body
+        if isinstance(sink, KnownSink):
+            path = self._blobs.path(sha256)
+            if path is None:
+                raise Problem(
+                    409, "gone_meanwhile", "the file was just removed; send it again"
+                )
+            if not sink.is_the_same():
+                raise _wrong_hash()
+            status, size = 200, path.stat().st_size
+        else:
+            assert isinstance(sink, BlobSink)
+            status, size = 201, await self._commit(sink)
+        await record_blob(self._database, sha256, size)
+        return Answer(status, b'{"sha256":"%s","size":%d}' % (sha256.encode(), size))
+
+    async def _commit(self, sink: BlobSink) -> int:
+        try:
+            return await sink.upload.commit()
+        except WrongHash as error:
+            raise _wrong_hash() from error
+        except (DiskFull, TooLarge) as error:
+            raise _refused(error) from error
+
+    async def get(self, call: Call) -> Answer:
+        """GET: the file, or a range of it."""
+        call.query.allow()
+        sha256 = call.parts["sha256"]
+        await self._check_reader(call, sha256)
+        path = self._blobs.path(sha256)
+        if path is None:
+            raise not_found("artifact with this hash")
+        etag = f'"{sha256}"'
+        headers = {
+            "Content-Disposition": f'attachment; filename="{sha256}"',
+            "ETag": etag,
+            "Cache-Control": "private, max-age=31536000, immutable",
+        }
+        if etag in (call.head.header("If-None-Match") or ""):
+            return Answer(304, headers=headers)
+        span = span_of(call.head, path.stat().st_size, etag)
+        return Answer(
+            span.status,
+            content_type="application/octet-stream",
+            headers={**headers, **span.headers()},
+            stream=lambda outlet: _send(path, span, outlet),
+        )
+
+    async def _check_reader(self, call: Call, sha256: str) -> None:
+        if await is_artifact(self._database, sha256):
+            return
+        grant = need_any(call.grant)
+        await self._check_attempt(grant)
+        # Whether a file is there may be asked by whoever may send it.
+        if grant.attempt is None or call.head.method == "HEAD":
+            return
+        if not await is_source_of(self._database, grant.attempt.job, sha256):
+            raise Problem(
+                403, "not_allowed", "this file is neither an artifact nor this job's source"
+            )
+
+    async def _check_attempt(self, grant: Grant) -> None:
+        attempt = grant.attempt
+        if attempt is not None and not await is_current_attempt(
+            self._database, attempt.job, attempt.number
+        ):
+            raise Problem(
+                403, "attempt_over", "the attempt of this token has ended; forget the files"
+            )
+
+
+async def _send(path: Path, span: Span, outlet: Outlet) -> None:
+    left = span.length
+    with path.open("rb") as file:
+        file.seek(span.first)
+        while left:
+            data = file.read(min(_PIECE, left))
+            if not data:
+                raise EOFError(f"{path} is shorter than it was")
+            left -= len(data)
+            await outlet.write(data)
+
+
+def _wrong_hash() -> Problem:
+    return Problem(
+        422,
+        "wrong_hash",
+        "what arrived has another SHA-256 than its address; send it again",
+    )
+
+
+def _refused(error: DiskFull | TooLarge) -> Problem:
+    if isinstance(error, DiskFull):
+        return Problem(507, "disk_full", str(error))
+    return Problem(413, "too_large", str(error))

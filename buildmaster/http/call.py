@@ -1,0 +1,87 @@
+"""One request as handlers see it, checked and whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import msgspec
+from twisted.web.http_headers import Headers
+
+from buildmaster.http.guard import Grant
+from buildmaster.http.problems import bad_request
+from buildmaster.http.queries import Query
+
+#: Bytes of a JSON body.
+BODY_LIMIT = 1024 * 1024
+
+T = TypeVar("T")
+
+
+class Sink(Protocol):
+    """Where the body of a request goes while it arrives."""
+
+    def write(self, data: bytes) -> None:
+        """Take a piece; raises `Problem` to refuse all of it."""
+
+    def abort(self) -> None:
+        """Forget the body. Harmless when repeated, and after the body was used."""
+
+
+class BodyInMemory:
+    """A small body."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    def abort(self) -> None:
+        self.data.clear()
+
+
+@dataclass(frozen=True)
+class Head:
+    """What is known of a request before its body."""
+
+    method: str
+    path: str  #: as sent, without the query
+    query: str
+    headers: Headers
+    length: int | None  #: of the body; None if it comes in chunks
+
+    def header(self, name: str) -> str | None:
+        """The header's value, the first if there are several."""
+        values = self.headers.getRawHeaders(name)
+        return values[0] if values else None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request: what was asked, by whom, with which body."""
+
+    head: Head
+    query: Query
+    grant: Grant | None
+    parts: Mapping[str, str] = field(default_factory=dict)  #: the path's variable parts
+    body: Sink = field(default_factory=BodyInMemory)
+
+    def id(self, name: str) -> int:
+        """The id that stands in the path as ``name``."""
+        return int(self.parts[name])
+
+    def json(self, kind: type[T], *, empty: T | None = None) -> T:
+        """The body as a ``kind``, or `Problem`; ``empty`` is what no body at all means."""
+        assert isinstance(self.body, BodyInMemory)
+        if empty is not None and not self.body.data:
+            return empty
+        try:
+            return msgspec.json.decode(bytes(self.body.data), type=kind)
+        except msgspec.ValidationError as error:
+            raise bad_request(
+                "bad_body", f"the body is not what goes here: {error}"
+            ) from error
+        except (msgspec.DecodeError, RecursionError, ValueError) as error:
+            raise bad_request("bad_json", f"the body is not JSON: {error}") from error

@@ -1,0 +1,105 @@
+"""Writing handlers: submit, cancel, retry. The farm decides; these carry the words."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from buildmaster.database import Database
+from buildmaster.http.answers import Answer, document
+from buildmaster.http.call import Call
+from buildmaster.http.problems import bad_request, not_found
+from buildmaster.requests import Farm, SubmissionRequest
+from buildmaster.store.documents.jobs import job_in_short, retried_job
+from buildmaster.store.documents.runs import run_in_short
+
+#: Who asks, as far as the farm's one token tells.
+_BY = "farm token"
+
+_TITLE = re.compile(r"(.{1,200}):([0-9]{1,9})\Z", re.DOTALL)
+
+
+class _Cancelling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a cancellation."""
+
+    why: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class _Retrying(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a retry."""
+
+    only: Annotated[str, Meta(max_length=300)] | None = None
+    from_start: bool = False
+
+
+class Changes:
+    """What changes something; `Refusal` of the farm becomes the answer."""
+
+    def __init__(self, database: Database, farm: Farm) -> None:
+        self._database = database
+        self._farm = farm
+
+    async def submit(self, call: Call) -> Answer:
+        """POST /api/v1/runs"""
+        call.query.allow()
+        submitted = await self._farm.submit(call.json(SubmissionRequest), _BY)
+        is_new = not submitted.jobs or not all(job.merged for job in submitted.jobs)
+        return Answer(
+            201 if is_new else 200,
+            msgspec.json.encode(submitted),
+            headers={"Location": f"/api/v1/runs/{submitted.run}"},
+        )
+
+    async def cancel_run(self, call: Call) -> Answer:
+        """POST /api/v1/runs/ID/cancel"""
+        call.query.allow()
+        run = call.id("run")
+        asked = call.json(_Cancelling, empty=_Cancelling())
+        _existing(f"run {run}", await run_in_short(self._database, run))
+        await self._farm.cancel_run(run, _BY, _why(asked))
+        text = await run_in_short(self._database, run)
+        return document(_existing(f"run {run}", text), 202)
+
+    async def cancel_job(self, call: Call) -> Answer:
+        """POST /api/v1/jobs/ID/cancel"""
+        call.query.allow()
+        job = call.id("job")
+        asked = call.json(_Cancelling, empty=_Cancelling())
+        _existing(f"job {job}", await job_in_short(self._database, job))
+        await self._farm.cancel_job(job, _BY, _why(asked))
+        text = await job_in_short(self._database, job)
+        return document(_existing(f"job {job}", text), 202)
+
+    async def retry(self, call: Call) -> Answer:
+        """POST /api/v1/jobs/ID/retry"""
+        call.query.allow()
+        job = call.id("job")
+        asked = call.json(_Retrying, empty=_Retrying())
+        _existing(f"job {job}", await job_in_short(self._database, job))
+        await self._farm.retry_job(job, _BY, _only(asked), asked.from_start)
+        text = await retried_job(self._database, job)
+        return document(_existing(f"job {job}", text), 202)
+
+
+def _existing(what: str, text: str | None) -> str:
+    if text is None:
+        raise not_found(what)
+    return text
+
+
+def _why(asked: _Cancelling) -> str:
+    return asked.why.replace("\0", "").strip() or "no reason given"
+
+
+def _only(asked: _Retrying) -> tuple[str, int] | None:
+    if asked.only is None:
+        return None
+    found = _TITLE.match(asked.only)
+    if found is None or "\0" in asked.only:
+        raise bad_request(
+            "bad_body", "'only' names a pipeline job as NAME:INDEX, for example test:0"
+        )
+    return found[1], int(found[2])

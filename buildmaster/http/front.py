@@ -1,0 +1,142 @@
+"""The front desk: decides who may enter, where a body goes, and who answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from buildmaster.database import DatabaseAway, StatementCancelled
+from buildmaster.feed import FeedStopped, TooManyFollowers
+from buildmaster.http.answers import Answer, problem
+from buildmaster.http.call import BODY_LIMIT, Call, Head, Sink
+from buildmaster.http.guard import Guard, need_farm
+from buildmaster.http.problems import Problem, bad_request, refused
+from buildmaster.http.queries import Query
+from buildmaster.http.routing import Handler, Route, Routes
+from buildmaster.requests import Refusal
+from buildmaster.store.events import BadEventId
+
+#: Makes the sink of an upload from its call, or raises `Problem`.
+OpenUpload = Callable[[Call], Sink]
+
+_WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+
+class Visit:
+    """A request that was let in, while its body arrives, and what will answer it."""
+
+    def __init__(self, call: Call, handler: Handler, limit: int) -> None:
+        self.call = call
+        self.handler = handler
+        self._limit = limit  # bytes of the body
+        self._taken = 0
+
+    def take(self, data: bytes) -> None:
+        """A piece of the body; `Problem` if it is too much."""
+        self._taken += len(data)
+        if self._taken > self._limit:
+            raise too_large(self._limit)
+        self.call.body.write(data)
+
+    def abort(self) -> None:
+        """Forget the body, unless it was used."""
+        self.call.body.abort()
+
+
+class Front:
+    """Everything between the wire and the handlers."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        guard: Guard,
+        routes: Routes,
+        uploads: Mapping[str, OpenUpload],
+        upload_limit: int,
+        clock: IReactorTime,
+    ) -> None:
+        """``uploads`` are the paths, as in the routes, whose PUT brings a file."""
+        self.clock = clock
+        self._guard = guard
+        self._routes = routes
+        self._uploads = uploads
+        self._upload_limit = upload_limit
+
+    def enter(self, head: Head) -> Visit:
+        """Let a request in when its headers are there, or raise `Problem`."""
+        grant = self._guard.check(head.method, head.headers)
+        route, parts = self._routes.find(head.path)
+        if head.method == "OPTIONS":
+            return Visit(Call(head, Query(""), grant, parts), _options(route), 0)
+        handler = self._routes.handler(route, head.method)
+        call = Call(head, Query(head.query), grant, parts)
+        open_upload = self._uploads.get(route.path) if head.method == "PUT" else None
+        if open_upload is not None:
+            if head.length is None:
+                raise Problem(411, "length_required", "a file is sent with Content-Length")
+            if head.length > self._upload_limit:
+                raise too_large(self._upload_limit)
+            sink = open_upload(call)
+            return Visit(replace(call, body=sink), handler, head.length)
+        if head.method in _WRITES:
+            need_farm(grant)
+            _check_json(head)
+        if (head.length or 0) > BODY_LIMIT:
+            raise too_large(BODY_LIMIT)
+        return Visit(call, handler, BODY_LIMIT)
+
+    async def answer(self, visit: Visit) -> Answer:
+        """What goes back; a defect is logged and told as 500."""
+        try:
+            return await visit.handler(visit.call)
+        except Problem as told:
+            return problem(told)
+        except Refusal as refusal:
+            return problem(refused(refusal))
+        except BadEventId as error:
+            return problem(bad_request("bad_event_id", str(error)))
+        except (DatabaseAway, FeedStopped, TooManyFollowers) as error:
+            return problem(_later("not_now", str(error)))
+        except StatementCancelled:
+            return problem(
+                _later(
+                    "too_slow",
+                    "the database took too long over this; ask for less, or later",
+                )
+            )
+        except CancelledError:
+            raise
+        except Exception:
+            self.log.failure("could not answer {path}", path=visit.call.head.path)
+            return problem(
+                Problem(500, "defect", "the farm made a mistake; its log tells more")
+            )
+
+
+def too_large(limit: int) -> Problem:
+    """The body is larger than may be."""
+    return Problem(413, "too_large", f"a body here has {limit} bytes at most")
+
+
+def _later(code: str, detail: str) -> Problem:
+    return Problem(503, code, detail, headers={"Retry-After": "2"})
+
+
+def _check_json(head: Head) -> None:
+    kind = (head.header("Content-Type") or "").partition(";")[0].strip().lower()
+    if head.length != 0 and kind != "application/json":
+        raise Problem(
+            415, "not_json", "the body here is JSON: Content-Type: application/json"
+        )
+
+
+def _options(route: Route) -> Handler:
+    async def allow(call: Call) -> Answer:
+        return Answer(204, headers={"Allow": ", ".join(route.allowed)})
+
+    return allow

@@ -1,0 +1,116 @@
+"""Who may ask: the Host and Origin of a request, and the token it carries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from twisted.web.http_headers import Headers
+
+from buildmaster.http.problems import Problem
+from buildmaster.tokens import AttemptGrant, Tokens
+
+#: Names under which a farm on this machine is always reached.
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]/@]+)(?::([0-9]{1,5}))?\Z")
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a token lets its bearer do: everything, or artifacts for one attempt."""
+
+    attempt: AttemptGrant | None  #: None: the farm's own token
+
+
+class Guard:
+    """Lets in requests that name this farm and, for writes, come from its own pages.
+
+    A page of another site can make a browser send requests here, also under a name of its
+    own that it lets point to this machine; neither gets past Host and Origin.
+    """
+
+    def __init__(self, hosts: Collection[str], tokens: Tokens) -> None:
+        self._hosts = frozenset(_bracketed(host.lower()) for host in (*LOOPBACK, *hosts))
+        self._tokens = tokens
+
+    def check(self, method: str, headers: Headers) -> Grant | None:
+        """What the request's token grants, None without one; or `Problem`."""
+        host = self._host(headers)
+        if method not in _SAFE:
+            _check_origin(headers, host)
+        return self._grant(headers)
+
+    def _host(self, headers: Headers) -> tuple[str, str | None]:
+        given = headers.getRawHeaders("Host") or []
+        if len(given) != 1:
+            raise Problem(400, "bad_host", "a request has one Host header")
+        authority = _split(given[0])
+        if authority is None or authority[0] not in self._hosts:
+            raise Problem(
+                403,
+                "unknown_host",
+                "this farm is not known by the name in the Host header; whoever runs it can"
+                " add the name to its hosts",
+            )
+        return authority
+
+    def _grant(self, headers: Headers) -> Grant | None:
+        given = headers.getRawHeaders("Authorization") or []
+        if not given:
+            return None
+        scheme, _, token = given[0].partition(" ")
+        found = None
+        if len(given) == 1 and scheme.lower() == "bearer":
+            found = self._tokens.check(token.strip(" "))
+        if found is None:
+            raise _unauthorized("this farm does not know the token that was sent")
+        return Grant(found if isinstance(found, AttemptGrant) else None)
+
+
+def need_farm(grant: Grant | None) -> None:
+    """Go on if the request carries the farm's own token."""
+    if grant is None:
+        raise _unauthorized("this needs the farm's token: 'Authorization: Bearer TOKEN'")
+    if grant.attempt is not None:
+        raise Problem(
+            403, "not_allowed", "the token of an attempt lets in artifacts and nothing else"
+        )
+
+
+def need_any(grant: Grant | None) -> Grant:
+    """The grant, if the request carries a token at all."""
+    if grant is None:
+        raise _unauthorized("this needs a token: 'Authorization: Bearer TOKEN'")
+    return grant
+
+
+def _unauthorized(detail: str) -> Problem:
+    return Problem(
+        401, "unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="headrace"'}
+    )
+
+
+def _check_origin(headers: Headers, host: tuple[str, str | None]) -> None:
+    given = headers.getRawHeaders("Origin") or []
+    if not given:
+        return  # not a browser
+    scheme, _, rest = given[0].partition("://")
+    origin = _split(rest) if len(given) == 1 and scheme in _DEFAULT_PORTS else None
+    default = _DEFAULT_PORTS.get(scheme)
+    if origin is None or (origin[0], origin[1] or default) != (host[0], host[1] or default):
+        raise Problem(
+            403, "foreign_origin", "a page of another site may not change anything here"
+        )
+
+
+def _split(authority: str) -> tuple[str, str | None] | None:
+    found = _AUTHORITY.match(authority)
+    return None if found is None else (found[1].lower().rstrip("."), found[2])
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host

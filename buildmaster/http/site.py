@@ -1,0 +1,108 @@
+"""The farm's HTTP site, put together: every address and what answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from buildmaster.blobs import BlobStore
+from buildmaster.database import Database
+from buildmaster.feed import EventFeed
+from buildmaster.http.artifacts import Artifacts
+from buildmaster.http.changes import Changes
+from buildmaster.http.events import Events
+from buildmaster.http.front import Front
+from buildmaster.http.guard import Guard
+from buildmaster.http.health import Health
+from buildmaster.http.lists import Lists
+from buildmaster.http.logs import Logs
+from buildmaster.http.pages import Pages
+from buildmaster.http.request import FarmRequest
+from buildmaster.http.routing import Route, Routes
+from buildmaster.requests import Farm
+from buildmaster.tokens import Tokens
+
+#: Bytes of one artifact.
+UPLOAD_LIMIT = 4 * 1024**3
+#: Seconds that a connection may be silent while nothing is asked or answered.
+_IDLE = 60.0
+
+_ARTIFACT = "/api/v1/artifacts/{sha256}"
+
+
+class FarmSite(Site):
+    """A twisted.web site whose requests go to a `Front`."""
+
+    def __init__(self, front: Front, clock: IReactorTime) -> None:
+        super().__init__(
+            Resource(), requestFactory=FarmRequest, timeout=_IDLE, reactor=clock
+        )
+        self.front = front
+
+    def log(self, request: object) -> None:
+        """Nothing: what matters is in the events, and requests would drown the log."""
+
+
+def site(
+    database: Database,
+    feed: EventFeed,
+    farm: Farm,
+    blobs: BlobStore,
+    tokens: Tokens,
+    clock: IReactorTime,
+    hosts: Collection[str] = (),
+    *,
+    master: str = "headrace",
+    upload_limit: int = UPLOAD_LIMIT,
+) -> FarmSite:
+    """The site, to be listened with.
+
+    ``database`` should be a pool of the readers' own, with a statement timeout, so that
+    nothing that is read holds up dispatch. ``hosts`` are the names and addresses by
+    which the farm is reached, besides those of loopback; ``master`` is shown by
+    /healthz; ``upload_limit`` is the most bytes that an artifact has.
+    """
+    artifacts = Artifacts(database, blobs)
+    routes = _routes(
+        Lists(database),
+        Logs(database, feed),
+        Events(database, feed),
+        Changes(database, farm),
+        artifacts,
+        Health(database, master, clock),
+        Pages(),
+    )
+    uploads = {_ARTIFACT: artifacts.open}
+    front = Front(Guard(hosts, tokens), routes, uploads, upload_limit, clock)
+    return FarmSite(front, clock)
+
+
+def _routes(
+    lists: Lists,
+    logs: Logs,
+    events: Events,
+    changes: Changes,
+    artifacts: Artifacts,
+    health: Health,
+    pages: Pages,
+) -> Routes:
+    return Routes(
+        Route("/", {"GET": pages.index}),
+        Route("/page/{file}", {"GET": pages.file}),
+        Route("/healthz", {"GET": health.get}),
+        Route("/api/v1/runs", {"GET": lists.runs, "POST": changes.submit}),
+        Route("/api/v1/runs/{run}", {"GET": lists.run}),
+        Route("/api/v1/runs/{run}/cancel", {"POST": changes.cancel_run}),
+        Route("/api/v1/jobs", {"GET": lists.jobs}),
+        Route("/api/v1/jobs/{job}", {"GET": lists.job}),
+        Route("/api/v1/jobs/{job}/log", {"GET": logs.get}),
+        Route("/api/v1/jobs/{job}/cancel", {"POST": changes.cancel_job}),
+        Route("/api/v1/jobs/{job}/retry", {"POST": changes.retry}),
+        Route("/api/v1/workers", {"GET": lists.workers}),
+        Route("/api/v1/workers/{worker}", {"GET": lists.worker}),
+        Route("/api/v1/events", {"GET": events.get}),
+        Route(_ARTIFACT, {"GET": artifacts.get, "PUT": artifacts.put}),
+    )

@@ -1,0 +1,49 @@
+"""What the database knows of stored files: that they are there, and who may read them."""
+
+from __future__ import annotations
+
+from buildmaster.database import Database
+
+
+async def record_blob(database: Database, sha256: str, size: int) -> None:
+    """Remember that the file is among the blobs. Harmless when repeated."""
+    await database.run(
+        """
+        INSERT INTO blob (sha256, size) VALUES (decode(%s, 'hex'), %s)
+        ON CONFLICT DO NOTHING
+        """,
+        (sha256, size),
+    )
+
+
+async def is_artifact(database: Database, sha256: str) -> bool:
+    """Whether a pipeline job made this file, so that everybody may read it.
+
+    Other files are source that somebody sent.
+    """
+    [found] = await database.one(
+        "SELECT EXISTS (SELECT FROM artifact WHERE sha256 = decode(%s, 'hex'))", (sha256,)
+    )
+    return bool(found)
+
+
+async def is_current_attempt(database: Database, job: int, number: int) -> bool:
+    """Whether this attempt is the job's current one and has not ended."""
+    [found] = await database.one(
+        """
+        SELECT EXISTS (
+            SELECT FROM job j JOIN attempt a ON a.job = j.id AND a.number = j.attempt
+             WHERE j.id = %s AND j.attempt = %s AND a.finished_at IS NULL)
+        """,
+        (job, number),
+    )
+    return bool(found)
+
+
+async def is_source_of(database: Database, job: int, sha256: str) -> bool:
+    """Whether the build is of this sent work tree."""
+    [found] = await database.one(
+        "SELECT EXISTS (SELECT FROM build WHERE job = %s AND source->>'sha256' = %s)",
+        (job, sha256),
+    )
+    return bool(found)

@@ -1,0 +1,179 @@
+"""Jobs as JSON documents: a page of the newest, and one with everything about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from buildmaster.database import Database
+from buildmaster.store.documents.fragments import DEFAULT_LIMIT, Listing, at
+from buildmaster.store.events import CURSOR
+
+#: What ``state=`` may ask for; equal to the ``job_state`` type.
+JOB_STATES = ("waiting", "ready", "assigned", "running", "parked", "done")
+
+# Parts of one document are bounded, too: attempts, edges, files of a pipeline job.
+_PART_LIMIT = 1000
+
+JOB_PAIRS = f"""
+    'id', j.id, 'kind', j.kind, 'name', j.name, 'cell', j.cell, 'part', j.part,
+    'state', j.state, 'result', j.result, 'reason', j.reason, 'root_cause', j.root_cause,
+    'attempt', j.attempt,
+    'architecture', coalesce(b.architecture, c.architecture),
+    'isolation', c.isolation, 'series', coalesce(b.series, c.series[1], ''),
+    'repository', j.repository, 'source_digest', j.source_digest, 'refs', j.refs,
+    'runs', ARRAY(SELECT x.run FROM run_job x WHERE x.job = j.id ORDER BY x.run),
+    'owner', j.owner, 'requester', j.requester, 'worker', a.worker, 'score', j.score,
+    'created_at', {at("j.created_at")}, 'ready_at', {at("j.ready_at")},
+    'started_at', {at("j.started_at")}, 'finished_at', {at("j.finished_at")},
+    'cancel_asked_at', {at("j.cancel_asked_at")}
+"""
+
+JOB_TABLES = """
+    job j JOIN job_class c ON c.id = j.class
+    LEFT JOIN build b ON b.job = j.id
+    LEFT JOIN attempt a ON a.job = j.id AND a.number = j.attempt
+"""
+
+_PIPELINE_JOBS = f"""
+    SELECT coalesce(json_agg(json_build_object(
+        'name', p.name, 'index', p.index, 'title', p.name || ':' || p.index,
+        'stage', p.stage, 'state', p.state, 'result', p.result, 'reason', p.reason,
+        'exit_status', p.exit_status, 'series', p.series, 'properties', p.properties,
+        'started_at', {at("p.started_at")}, 'finished_at', {at("p.finished_at")},
+        'kept_from', p.kept_from, 'artifacts', (
+            SELECT coalesce(json_agg(json_build_object(
+                'path', f.path, 'sha256', f.hash, 'size', f.size,
+                'url', '/api/v1/artifacts/' || f.hash) ORDER BY f.path), '[]')
+              FROM (SELECT f.path, encode(f.sha256, 'hex') AS hash, d.size
+                      FROM artifact f JOIN blob d USING (sha256)
+                     WHERE f.job = p.job AND f.attempt = p.attempt
+                       AND f.name = p.name AND f.index = p.index
+                     ORDER BY f.path LIMIT {_PART_LIMIT}) f))
+        ORDER BY p.stage, p.place), '[]')
+      FROM pipeline_job p WHERE p.job = j.id AND p.attempt = j.attempt
+"""
+
+_ATTEMPTS = f"""
+    SELECT coalesce(json_agg(json_build_object(
+        'number', t.number, 'worker', t.worker, 'result', t.result, 'reason', t.reason,
+        'queued_at', {at("t.queued_at")}, 'assigned_at', {at("t.assigned_at")},
+        'started_at', {at("t.started_at")}, 'finished_at', {at("t.finished_at")},
+        'log_length', t.log_length) ORDER BY t.number), '[]')
+      FROM (SELECT * FROM attempt WHERE job = j.id
+             ORDER BY number DESC LIMIT {_PART_LIMIT}) t
+"""
+
+
+def _edges(near: str, far: str) -> str:
+    return f"""
+    SELECT coalesce(json_agg(json_build_object(
+        'job', e.{far}, 'stage', e.up_stage, 'require', e.require,
+        'resolved_at', {at("e.resolved_at")}) ORDER BY e.id), '[]')
+      FROM (SELECT * FROM edge WHERE {near} = j.id ORDER BY id LIMIT {_PART_LIMIT}) e
+    """
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """Which jobs a list shows; None is no condition."""
+
+    state: str | None = None
+    kind: str | None = None
+    run: int | None = None
+
+
+async def job_list(
+    database: Database,
+    wanted: JobFilter,
+    *,
+    before: int | None = None,
+    limit: int = DEFAULT_LIMIT,
+) -> Listing:
+    """The newest jobs that are ``wanted``, of those older than ``before``."""
+    source, tests, parameters = _source(wanted)
+    if before is not None:
+        tests.append("s.id < %s")
+        parameters.append(before)
+    items, last, is_more, cursor = await database.one(
+        f"""
+        WITH page AS MATERIALIZED (
+            SELECT s.id FROM {source} WHERE {" AND ".join(["true", *tests])}
+             ORDER BY s.id DESC LIMIT %s),
+        shown AS (SELECT id FROM page ORDER BY id DESC LIMIT %s)
+        SELECT (SELECT coalesce(json_agg(json_build_object({JOB_PAIRS}) ORDER BY j.id DESC),
+                                '[]')
+                  FROM shown JOIN ({JOB_TABLES}) ON j.id = shown.id)::text,
+               (SELECT min(id) FROM shown), (SELECT count(*) > %s FROM page), {CURSOR}
+        """,
+        (*parameters, limit + 1, limit, limit),
+    )
+    return Listing(items, str(last) if is_more else None, cursor)
+
+
+def _source(wanted: JobFilter) -> tuple[str, list[str], list[Any]]:
+    """Where the ids come from: the smallest table that knows the answer."""
+    tests: list[str] = []
+    parameters: list[Any] = []
+    state = wanted.state
+    if wanted.run is not None:
+        source = "(SELECT job AS id, run FROM run_job) s"
+        tests.append("s.run = %s")
+        parameters.append(wanted.run)
+    elif state == "ready":
+        source = "(SELECT job AS id FROM ready) s"
+    elif state in ("assigned", "running"):
+        source = "(SELECT job AS id FROM running) s"
+    else:
+        source = "job s"
+    # The line and the claims are hints here; the job row says what is.
+    of_job = [("state", state), ("kind", wanted.kind)]
+    columns = [(name, value) for name, value in of_job if value is not None]
+    if columns:
+        if source == "job s":
+            tests += [f"s.{name} = %s" for name, _ in columns]
+        else:
+            conditions = " AND ".join(f"o.{name} = %s" for name, _ in columns)
+            tests.append(f"EXISTS (SELECT FROM job o WHERE o.id = s.id AND {conditions})")
+        parameters += [value for _, value in columns]
+    return source, tests, parameters
+
+
+async def job_document(database: Database, job: int) -> str | None:
+    """Everything about one job, as JSON; None if there is no such job."""
+    row = await database.row(
+        f"""
+        SELECT json_build_object({JOB_PAIRS},
+            'stages', coalesce(b.stages, '[]'), 'stage_numbers', b.stage_numbers,
+            'pipeline_jobs', ({_PIPELINE_JOBS}),
+            'attempts', ({_ATTEMPTS}),
+            'needs', ({_edges("down", "up")}),
+            'wanted_by', ({_edges("up", "down")}),
+            'cursor', {CURSOR})::text
+          FROM {JOB_TABLES} WHERE j.id = %s
+        """,
+        (job,),
+    )
+    return None if row is None else str(row[0])
+
+
+async def job_in_short(database: Database, job: int) -> str | None:
+    """A job as lists show it, as JSON; None if there is no such job."""
+    row = await database.row(
+        f"SELECT json_build_object({JOB_PAIRS})::text FROM {JOB_TABLES} WHERE j.id = %s",
+        (job,),
+    )
+    return None if row is None else str(row[0])
+
+
+async def retried_job(database: Database, job: int) -> str | None:
+    """What a retry tells of the job, as JSON; None if there is no such job."""
+    row = await database.row(
+        """
+        SELECT json_build_object('id', id, 'kind', kind, 'attempt', attempt,
+                                 'state', state, 'result', result)::text
+          FROM job WHERE id = %s
+        """,
+        (job,),
+    )
+    return None if row is None else str(row[0])

@@ -1,0 +1,1 @@
+"""Tests of the status and the write path over HTTP."""
