@@ -64,7 +64,9 @@ def pack(tree: Path, archive: Path) -> PackedTree:
                 else:
                     left_out.append(os.fsdecode(path))
     if not count:
-        raise TreeProblem(f"There is no file to send in {tree}.")
+        raise TreeProblem(
+            f"There is no file to send in {tree}; does the repository around it ignore it?"
+        )
     return PackedTree(archive, hashing.sha256, hashing.size, count, tuple(left_out))
 
 
@@ -80,6 +82,8 @@ def files_of(tree: Path) -> Iterator[bytes]:
         # A repository within (a submodule, or one that is not added) is one entry.
         within = tree / os.fsdecode(path)
         if within.is_dir() and not within.is_symlink():
+            if not os.path.lexists(within / ".git"):
+                continue  # a submodule that was never fetched
             for deeper in files_of(within):
                 yield os.path.join(path.rstrip(b"/"), deeper)
         elif os.path.lexists(within):
