@@ -14,7 +14,7 @@ def collected(node: Node, spot: Spot) -> str | None:
     path = text(node, spot)
     if path is not None and _is_relative(path, spot):
         normal = posixpath.normpath(path)
-        if normal == ".." or normal.startswith("../../"):
+        if f"{normal}/" == "../" or f"{normal}/".startswith("../../"):
             spot.doubt(
                 f"the path {quoted(path)} leads out of the folder that holds the project;"
                 " only files in it can be kept"
@@ -27,7 +27,7 @@ def inside(node: Node, spot: Spot) -> str | None:
     path = text(node, spot)
     if path is not None and _is_relative(path, spot):
         normal = posixpath.normpath(path)
-        if normal == ".." or normal.startswith("../"):
+        if f"{normal}/".startswith("../"):
             spot.doubt(f"the path {quoted(path)} leads out of the project")
     return path
 

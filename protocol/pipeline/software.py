@@ -154,7 +154,7 @@ def _url(node: Node, spot: Spot) -> str | None:
     if url is None:
         return None
     parts = _URL.fullmatch(url)
-    if parts is not None and parts["scheme"].lower() in ("http", "https"):
+    if parts and url.isprintable() and parts["scheme"].lower() in ("http", "https"):
         return url
     spot.error(f"{quoted(url)} is not an http or https URL without blanks")
     return None
