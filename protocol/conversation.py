@@ -8,8 +8,9 @@ cross is legal, and what is left as illegal is a fault of the one who said it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
+from typing import Any
 
 from protocol.messages import (
     Accepted,
@@ -146,7 +147,7 @@ class Conversation:
         following = SESSION.get((self.state, speaker, type(message)))
         if following is None:
             raise OutOfTurn(
-                f"a {speaker.value} must not say {_name(message)} "
+                f"a {speaker.value} must not say {_name(type(message))} "
                 f"in a session that is {self.state.value}"
             )
         if self.state is SessionState.OPEN:
@@ -156,6 +157,18 @@ class Conversation:
         elif isinstance(message, Welcome):
             self._begin(message)
         self.state = following
+
+    def reported(self, job: int, attempt: int, number: int, is_last: bool) -> None:
+        """As `take` with that report of a worker's, for who has it only as a frame."""
+        if (self.state, Role.WORKER, Report) not in SESSION:
+            raise OutOfTurn(
+                f"a worker must not say report in a session that is {self.state.value}"
+            )
+        if self.state is SessionState.OPEN:
+            key = Attempt(job, attempt)
+            self._follow(
+                key, Report, lambda standing: _report(key, standing, number, is_last)
+            )
 
     def _begin(self, welcome: Welcome) -> None:
         """What the worker holds counts as reported up to what is recorded."""
@@ -183,16 +196,30 @@ class Conversation:
                 del self._attempts[attempt]
 
     def _move(self, attempt: Attempt, message: Message) -> None:
+        def count(standing: _Standing) -> AttemptState | None:
+            if isinstance(message, Report):
+                is_last = isinstance(message.body, Ended)
+                return _report(attempt, standing, message.number, is_last)
+            if isinstance(message, Recorded):
+                return _record(attempt, standing, message.number)
+            return None
+
+        self._follow(attempt, type(message), count)
+
+    def _follow(
+        self,
+        attempt: Attempt,
+        what: type,
+        count: Callable[[_Standing], AttemptState | None],
+    ) -> None:
+        """Take the table's step; ``count`` looks at numbers, where there are any."""
         standing = self._attempts.get(attempt)
         state = standing.state if standing is not None else AttemptState.UNKNOWN
-        following = ATTEMPT.get((state, type(message)))
+        following = ATTEMPT.get((state, what))
         if following is None:
-            raise OutOfTurn(f"{_of(attempt, message)}, which is {state.value}")
+            raise OutOfTurn(f"{_of(attempt, what)}, which is {state.value}")
         if standing is not None:
-            if isinstance(message, Report):
-                following = _report(attempt, standing, message)
-            elif isinstance(message, Recorded):
-                following = _record(attempt, standing, message)
+            following = count(standing) or following
         if following is AttemptState.UNKNOWN:
             self._attempts.pop(attempt, None)
         elif standing is None:
@@ -201,30 +228,32 @@ class Conversation:
             standing.state = following
 
 
-def _report(attempt: Attempt, standing: _Standing, message: Report) -> AttemptState:
-    if message.number != standing.reported + 1:
+def _report(
+    attempt: Attempt, standing: _Standing, number: int, is_last: bool
+) -> AttemptState:
+    if number != standing.reported + 1:
         raise OutOfTurn(
-            f"{_of(attempt, message)}: number {message.number} after {standing.reported}"
+            f"{_of(attempt, Report)}: number {number} after {standing.reported}"
         )
-    standing.reported = message.number
-    return AttemptState.ENDED if isinstance(message.body, Ended) else AttemptState.HELD
+    standing.reported = number
+    return AttemptState.ENDED if is_last else AttemptState.HELD
 
 
-def _record(attempt: Attempt, standing: _Standing, message: Recorded) -> AttemptState:
-    if not standing.recorded <= message.number <= standing.reported:
+def _record(attempt: Attempt, standing: _Standing, number: int) -> AttemptState:
+    if not standing.recorded <= number <= standing.reported:
         raise OutOfTurn(
-            f"{_of(attempt, message)}: number {message.number}, where only "
+            f"{_of(attempt, Recorded)}: number {number}, where only "
             f"{standing.recorded} to {standing.reported} make sense"
         )
-    standing.recorded = message.number
-    done = standing.state is AttemptState.ENDED and message.number == standing.reported
+    standing.recorded = number
+    done = standing.state is AttemptState.ENDED and number == standing.reported
     return AttemptState.UNKNOWN if done else standing.state
 
 
-def _of(attempt: Attempt, message: Message) -> str:
-    return f"{_name(message)} said of attempt {attempt.attempt} of job {attempt.job}"
+def _of(attempt: Attempt, what: type) -> str:
+    return f"{_name(what)} said of attempt {attempt.attempt} of job {attempt.job}"
 
 
-def _name(message: Message) -> str:
+def _name(what: Any) -> str:
     """The message's name as the protocol's description writes it."""
-    return str(type(message).__struct_config__.tag)
+    return str(what.__struct_config__.tag)

@@ -1,0 +1,161 @@
+"""The worker's settings file: YAML in, a frozen `WorkerConfig` out."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import stat
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+from msgspec import Meta
+
+Isolation = Literal["native", "chroot"]
+Text = Annotated[str, Meta(min_length=1, max_length=200)]
+
+_URL = re.compile(
+    r"(?P<scheme>[a-z]+)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})/?"
+)
+#: Bytes that must be free for an order to be taken, if the file does not say.
+_FREE_BYTES = 256 * 1024 * 1024
+
+
+class ConfigError(Exception):
+    """The settings are wrong: the operator's to mend; the text names file and key."""
+
+
+@dataclass(frozen=True)
+class MasterAddress:
+    """Where a master listens for workers."""
+
+    scheme: str  #: "pb"
+    host: str
+    port: int
+    url: str  #: as it was written, for logs
+
+
+class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything an operator decides; `read_config` makes paths absolute."""
+
+    data: Text  #: folder for all that the worker keeps
+    masters: Annotated[tuple[str, ...], Meta(min_length=1)]  #: tried in turn
+    token_file: Text  #: holds the token that lets this worker join; mode 0600
+    name: Text = socket.gethostname()
+    slots: Annotated[int, Meta(ge=1, le=10_000)] = os.cpu_count() or 1
+    tags: tuple[Text, ...] = ()
+    #: None: whatever this machine can do.
+    isolations: Annotated[tuple[Isolation, ...], Meta(min_length=1)] | None = None
+    series_images: dict[Text, Text] = {}  #: {"jammy": "bookworm"}: series -> image
+    images: Text = "images"  #: folder of the images that chroots start from
+    cache: Text = "cache"  #: folder of the git mirrors
+    network: bool = True  #: whether builds in a chroot reach the network
+    environment: dict[str, str] = {}  #: variables that every command gets (proxies)
+    on_stop: Literal["leave", "kill"] = "leave"  #: what becomes of running builds
+    free_bytes: Annotated[int, Meta(ge=0)] = _FREE_BYTES  #: without them no order is taken
+
+    @property
+    def addresses(self) -> tuple[MasterAddress, ...]:
+        """``masters``, taken apart."""
+        return tuple(_address(url) for url in self.masters)
+
+
+def read_config(path: Path) -> WorkerConfig:
+    """The settings in ``path``; raises `ConfigError`.
+
+    Paths in the file are relative to ``data``, and that to the file's own folder.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the settings file {path} cannot be read: {error}") from error
+    try:
+        node = yaml.compose(text, yaml.CSafeLoader)
+        settings: Any = yaml.load(text, yaml.CSafeLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(node, yaml.MappingNode) or not isinstance(settings, dict):
+        raise ConfigError(f"{path} must be a mapping of settings")
+    lines = _check_keys(path, node)
+    try:
+        config = msgspec.convert(settings, WorkerConfig)
+        config.addresses  # noqa: B018 - checks them
+    except (msgspec.ValidationError, ConfigError) as error:
+        raise ConfigError(_located(path, str(error), lines)) from error
+    return _absolute(config, path.parent)
+
+
+def read_token(path: Path) -> str:
+    """The token in ``path``, or `ConfigError`. Read it at each hello: it may change."""
+    try:
+        with path.open("rb") as stream:
+            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
+            token = stream.read(1024).decode("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the token file {path} cannot be read: {error}") from error
+    if mode & 0o077:
+        raise ConfigError(
+            f"the token file {path} can be read by others (mode {mode:04o}): "
+            f"chmod 600 {path}"
+        )
+    if not 1 <= len(token) <= 200 or not token.isprintable():
+        raise ConfigError(f"the token file {path} must hold one token, on one line")
+    return token
+
+
+def _check_keys(path: Path, node: yaml.MappingNode) -> dict[str, int]:
+    """The line of each key; an unknown or a repeated one is an error."""
+    known = WorkerConfig.__struct_fields__
+    lines: dict[str, int] = {}
+    for key, _ in node.value:
+        line = key.start_mark.line + 1
+        if key.value not in known:
+            close = get_close_matches(str(key.value), known, 1)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+            raise ConfigError(f"{path}, line {line}: there is no key {key.value!r}; {hint}")
+        if key.value in lines:
+            raise ConfigError(
+                f"{path}, line {line}: {key.value} is set in line {lines[key.value]}, too"
+            )
+        lines[key.value] = line
+    return lines
+
+
+def _located(path: Path, problem: str, lines: dict[str, int]) -> str:
+    """``problem`` with the file, and with the line of the key that it names."""
+    named = re.search(r"`\$\.([a-z_]+)", problem)
+    if named is not None and named[1] in lines:
+        return f"{path}, line {lines[named[1]]}: {named[1]}: {problem}"
+    return f"{path}: {problem}"
+
+
+def _address(url: str) -> MasterAddress:
+    parts = _URL.fullmatch(url)
+    if parts is None or not 0 < int(parts["port"]) < 65536:
+        raise ConfigError(
+            f"masters: {url!r} is no address of a master - at `$.masters`; "
+            "write pb://HOST:PORT"
+        )
+    if parts["scheme"] != "pb":
+        raise ConfigError(
+            f"masters: this worker cannot speak {parts['scheme']!r} - at `$.masters`; "
+            "write pb://HOST:PORT"
+        )
+    return MasterAddress(
+        parts["scheme"], parts["host"].strip("[]"), int(parts["port"]), url
+    )
+
+
+def _absolute(config: WorkerConfig, base: Path) -> WorkerConfig:
+    data = (base / config.data).resolve()
+    return msgspec.structs.replace(
+        config,
+        data=str(data),
+        token_file=str((base / config.token_file).resolve()),
+        images=str(data / config.images),
+        cache=str(data / config.cache),
+    )

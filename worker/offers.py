@@ -1,0 +1,122 @@
+"""What this machine can do for builds: the offers in ``hello``."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from protocol.messages import Offer
+from protocol.order import Order
+from worker.config import WorkerConfig
+from worker.environments.images import Images
+
+#: Debian's names for what the kernel calls its machine, where dpkg is not there to ask.
+_ARCHITECTURES = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "armv7l": "armhf",
+    "i686": "i386",
+    "ppc64le": "ppc64el",
+    "riscv64": "riscv64",
+    "s390x": "s390x",
+}
+ANY_SERIES = ("*",)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What can be asked of the machine; tests say something else."""
+
+    is_root: bool
+    can_make_images: bool
+    architecture: str
+    series: str  #: of its own Debian, "" if it is none
+
+
+def this_machine() -> Machine:
+    """The machine that this daemon runs on."""
+    return Machine(
+        is_root=os.geteuid() == 0,
+        can_make_images=shutil.which("mmdebstrap") is not None,
+        architecture=_architecture(),
+        series=_own_series(),
+    )
+
+
+def offers(
+    config: WorkerConfig, machine: Machine, say: Callable[[str], None]
+) -> list[Offer]:
+    """What the worker offers; ``say`` hears why something that was asked for is missing."""
+    wanted = config.isolations or ("native", "chroot")
+    found = []
+    if "native" in wanted:
+        found.append(
+            Offer(isolation="native", architecture=machine.architecture, series=ANY_SERIES)
+        )
+    if "chroot" in wanted:
+        series = _chroot_series(config, machine)
+        why = _why_no_chroot(machine, series)
+        if why:
+            say(why)
+        else:
+            found.append(
+                Offer(isolation="chroot", architecture=machine.architecture, series=series)
+            )
+    return found
+
+
+def unfit(found: Sequence[Offer], order: Order) -> str:
+    """Why none of the offers ``found`` covers ``order``; "" if one does."""
+    for offer in found:
+        if (
+            offer.isolation == order.isolation
+            and offer.architecture == order.architecture
+            and (offer.series == ANY_SERIES or order.series in offer.series)
+        ):
+            return ""
+    return (
+        f"this worker makes no {order.isolation} environment for {order.series} on "
+        f"{order.architecture}"
+    )
+
+
+def _chroot_series(config: WorkerConfig, machine: Machine) -> tuple[str, ...]:
+    """Series whose image is there, or can be made when it is first wanted."""
+    series = set(Images(Path(config.images), config.series_images).available())
+    if machine.can_make_images:
+        series |= set(config.series_images) | set(config.series_images.values())
+        series |= {machine.series} - {""}
+    return tuple(sorted(series))[:200]
+
+
+def _why_no_chroot(machine: Machine, series: tuple[str, ...]) -> str:
+    if not machine.is_root:
+        return "no chroots are offered: they need root, and this is an ordinary user"
+    if not series:
+        return (
+            "no chroots are offered: there is no image, and mmdebstrap, which makes them, "
+            "is not installed"
+        )
+    return ""
+
+
+def _architecture() -> str:
+    try:
+        return subprocess.run(
+            ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return _ARCHITECTURES.get(platform.machine(), platform.machine())
+
+
+def _own_series() -> str:
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        return ""
+    return release.get("VERSION_CODENAME", "") if release.get("ID") == "debian" else ""

@@ -1,0 +1,198 @@
+"""The worker daemon, put together: ``twistd buildworker --config FILE``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.logger import Logger
+from twisted.python import usage
+
+from protocol import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION, pb
+from protocol.carrier import Line, Peer
+from protocol.messages import Hello, Holding, Offer
+from worker.config import (
+    ConfigError,
+    MasterAddress,
+    WorkerConfig,
+    read_config,
+    read_token,
+)
+from worker.connection import Connection
+from worker.dialogue import Dialogue
+from worker.holdings import Holdings
+from worker.offers import offers, this_machine, unfit
+from worker.pidfile import FolderTaken, PidFile
+from worker.supervisor.settings import Settings
+
+SOFTWARE = "headrace 0.1.0"
+#: Seconds that builds get to end when the daemon stops and takes them with it.
+STOP_LIMIT = 10.0
+#: Seconds until a master that does not answer counts as not there.
+CONNECT_LIMIT = 5.0
+
+_log = Logger()
+
+
+class Options(usage.Options):
+    """What twistd is told."""
+
+    optParameters = [  # noqa: N815
+        ["config", "c", None, "The worker's settings file (YAML)."]
+    ]
+
+    def postOptions(self) -> None:
+        """Refuse to start without settings."""
+        if self["config"] is None:
+            raise usage.UsageError("--config FILE is missing")
+
+
+def makeService(options: Options) -> WorkerDaemon:
+    """The whole daemon. Read this function to see of what it consists.
+
+    What the operator must mend ends the process with a sentence and exit status 1.
+    """
+    from twisted.internet import reactor
+
+    try:
+        config = read_config(Path(options["config"]))
+        read_token(Path(config.token_file))
+        pid_file = _prepare_folder(Path(config.data))
+        offered = _offers(config)
+    except (ConfigError, FolderTaken) as error:
+        raise SystemExit(f"buildworker cannot start: {error}") from error
+    holdings = Holdings(
+        reactor,
+        Path(config.data, "builds"),
+        _settings(config),
+        slots=config.slots,
+        unfit=lambda order: unfit(offered, order),
+        free_bytes=config.free_bytes,
+    )
+    connection = Connection(
+        reactor,
+        config.addresses,
+        lambda master, peer: _connect(reactor, master, peer),
+        lambda: _new_dialogue(reactor, config, offered, holdings),
+    )
+    return WorkerDaemon(reactor, config, pid_file, holdings, connection)
+
+
+class WorkerDaemon(Service):
+    """Starts and stops the parts in the order they need."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        config: WorkerConfig,
+        pid_file: PidFile,
+        holdings: Holdings,
+        connection: Connection,
+    ) -> None:
+        self._reactor = reactor
+        self._config = config
+        self._pid_file = pid_file
+        self._holdings = holdings
+        self._connection = connection
+
+    def startService(self) -> None:
+        """Find what was left, then look for a master."""
+        super().startService()
+        self._pid_file.note()
+        self._holdings.load()
+        self._connection.startService()
+        _log.info(
+            "worker {name} started with {slots} slots in {data}",
+            name=self._config.name,
+            slots=self._config.slots,
+            data=self._config.data,
+        )
+
+    def stopService(self) -> Deferred[None]:
+        """Fires when builds were left or ended, as set, and the line is shut."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._config.on_stop == "kill":
+            ending = Deferred.fromCoroutine(
+                self._holdings.cancel_all("its worker was stopped")
+            )
+            try:
+                await ending.addTimeout(STOP_LIMIT, self._reactor)
+            except TimeoutError:
+                _log.error("builds did not end in {seconds:g} s", seconds=STOP_LIMIT)
+                await self._holdings.kill_all()
+        await maybeDeferred(self._connection.stopService)
+        self._holdings.detach()
+        self._pid_file.give_up()
+
+
+def _prepare_folder(data: Path) -> PidFile:
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (data / "builds").mkdir(mode=0o700, exist_ok=True)
+        pid_file = PidFile(data / "worker.pid")
+        pid_file.take()
+    except OSError as error:
+        raise ConfigError(
+            f"the data folder {data} cannot be used: {error.strerror}; name another, or "
+            "give this account the right to write there"
+        ) from error
+    return pid_file
+
+
+def _offers(config: WorkerConfig) -> tuple[Offer, ...]:
+    missing: list[str] = []
+    found = offers(config, this_machine(), missing.append)
+    if not found:
+        raise ConfigError(f"nothing in isolations can be offered; {'; '.join(missing)}")
+    for sentence in missing:
+        _log.warn("{sentence}", sentence=sentence)
+    return tuple(found)
+
+
+def _settings(config: WorkerConfig) -> Settings:
+    return Settings(
+        cache=config.cache,
+        images=config.images,
+        series_images=config.series_images,
+        network=config.network,
+        environment=config.environment,
+    )
+
+
+def _connect(reactor: Any, master: MasterAddress, peer: Peer) -> Deferred[Line]:
+    endpoint = HostnameEndpoint(reactor, master.host, master.port, timeout=CONNECT_LIMIT)
+    return pb.connect(reactor, endpoint, peer)
+
+
+def _new_dialogue(
+    reactor: Any, config: WorkerConfig, offered: tuple[Offer, ...], holdings: Holdings
+) -> Dialogue:
+    # At every hello afresh, so that a token can be exchanged while builds run.
+    token = read_token(Path(config.token_file))
+
+    def hello(holding: tuple[Holding, ...]) -> Hello:
+        return Hello(
+            oldest_version=OLDEST_PROTOCOL_VERSION,
+            newest_version=PROTOCOL_VERSION,
+            worker=config.name,
+            token=token,
+            boot=_boot_id(),
+            software=SOFTWARE,
+            offers=offered,
+            tags=config.tags,
+            slots=config.slots,
+            holding=holding,
+        )
+
+    return Dialogue(reactor, holdings, hello)
+
+
+def _boot_id() -> str:
+    """What changes when this machine restarts."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
