@@ -32,7 +32,7 @@ from buildmaster.postgres.binaries import Binaries, NoBinaries, find_binaries
 from schema.migrate import FOLDER, migrate
 from tests.requirements import require
 
-#: The child that keeps this advisory lock makes the template; others wait for it.
+#: Whoever has this advisory lock makes the template; others wait for it.
 _LOCK = int.from_bytes(b"hr-tests", "big")
 
 _PREFIX = "headrace-test-"
@@ -48,7 +48,7 @@ _SETTINGS = {
     "max_wal_size": "256MB",
     "wal_level": "minimal",
     "max_wal_senders": "0",
-    "log_min_messages": "fatal",
+    "log_min_messages": "fatal",  # into a file; shown if it does not start
 }
 
 
@@ -130,9 +130,9 @@ def _throw_away_server() -> str:
         home.chmod(0o711)
         os.chown(private, account.uid, account.gid)
     _initialise(binaries, account, private / "data")
-    server = _launch(binaries, account, private)
-    atexit.register(_stop, server, home)
-    return _wait_until_ready(server, private)
+    server = _launch(binaries, account, private, home / "log")
+    atexit.register(_stop, os.getpid(), server, home)
+    return _wait_until_ready(server, private, home / "log")
 
 
 def _sweep() -> None:
@@ -162,35 +162,42 @@ def _initialise(binaries: Binaries, account: Account, data: Path) -> None:
         raise RuntimeError(f"initdb failed: {told.stderr}")
 
 
-def _launch(binaries: Binaries, account: Account, private: Path) -> subprocess.Popen[bytes]:
+def _launch(
+    binaries: Binaries, account: Account, private: Path, log: Path
+) -> subprocess.Popen[bytes]:
+    # It gets SIGINT when the thread that started it ends: call this in the main one.
     who = (account.uid, account.gid) if account.is_other else ("", "")
     settings = {"unix_socket_directories": str(private), **_SETTINGS}
     program = [binaries.program("postgres"), "-D", str(private / "data")]
     for name, value in settings.items():
         program += ["-c", f"{name}={value}"]
     words = (os.getpid(), account.name, *who, *program)
-    return subprocess.Popen(
-        [sys.executable, "-I", "-S", launch.__file__, *map(str, words)],
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", launch.__file__, *map(str, words)],
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
 
 
-def _wait_until_ready(server: subprocess.Popen[bytes], private: Path) -> str:
+def _wait_until_ready(server: subprocess.Popen[bytes], private: Path, log: Path) -> str:
     dsn = make_dsn(host=str(private), user="headrace", dbname="postgres")
     ends = time.monotonic() + 60
     while True:
         try:
             psycopg2.connect(dsn).close()
             return dsn
-        except psycopg2.OperationalError:
+        except psycopg2.OperationalError as error:
             if server.poll() is not None or time.monotonic() > ends:
-                raise
+                raise RuntimeError(f"no server for tests: {log.read_text()}") from error
             time.sleep(0.02)
 
 
-def _stop(server: subprocess.Popen[bytes], home: Path) -> None:
+def _stop(starter: int, server: subprocess.Popen[bytes], home: Path) -> None:
+    if os.getpid() != starter:
+        return  # a fork of the test process ends
     if server.poll() is None:
         server.send_signal(signal.SIGQUIT)  # nothing in it is worth an orderly shutdown
         server.wait(30)

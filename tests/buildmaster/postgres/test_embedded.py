@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -13,10 +11,7 @@ from typing import Any, cast
 import psycopg2
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.threads import deferToThread
-from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from buildmaster.postgres.account import account_to_run_as
@@ -29,12 +24,16 @@ from buildmaster.postgres.embedded import (
     PostgresReactor,
 )
 from buildmaster.postgres.placement import note_of
-from tests.buildmaster.postgres import daemon
 from tests.buildmaster.postgres.folders import short_folder
+from tests.buildmaster.postgres.processes import (
+    Printed,
+    end_of,
+    python_for_all,
+    start_daemon,
+)
 from tests.requirements import require
 
 reactor = cast(PostgresReactor, global_reactor)
-CHECKOUT = Path(daemon.__file__).parents[3]
 
 
 def ask(dsn: str, statement: str) -> list[tuple[Any, ...]]:
@@ -42,110 +41,6 @@ def ask(dsn: str, statement: str) -> list[tuple[Any, ...]]:
         cursor = connection.cursor()
         cursor.execute(statement)
         return cursor.fetchall() if cursor.description else []
-
-
-def python_for_all() -> str | None:
-    """A Python that accounts without rights can run with what is installed for this one.
-
-    This one itself may lie under /root.
-    """
-    environ = {**os.environ, "PYTHONPATH": python_path()}
-    drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env"]
-    for python in filter(os.path.exists, (sys.executable, "/usr/bin/python3")):
-        check = [*drop, python, "-c", "import psycopg2, twisted.internet.reactor, tests"]
-        if subprocess.run(check, env=environ, capture_output=True).returncode == 0:
-            return python
-    return None
-
-
-def python_path() -> str:
-    return f"{CHECKOUT}:{Path(psycopg2.__file__).parents[1]}"
-
-
-class Daemon(ProcessProtocol):
-    """``daemon.py`` in a process of its own, and the first line that it printed."""
-
-    def __init__(
-        self, test: TestCase, data: Path, *before: str, python: str | None = None
-    ) -> None:
-        self.said: Deferred[str] = Deferred()
-        self.ended: Deferred[None] = Deferred()
-        self._heard = b""
-        self._errors = b""
-        environ = {
-            **os.environ,
-            "PYTHONPATH": python_path(),
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        command = [*before, python or sys.executable, "-m", daemon.__name__, str(data)]
-        reactor.spawnProcess(self, command[0], command, env=environ, path="/")
-        test.addCleanup(self.kill)
-
-    def outReceived(self, data: bytes) -> None:
-        self._heard += data
-        if b"\n" in self._heard and not self.said.called:
-            self.said.callback(self._heard.decode())
-
-    def errReceived(self, data: bytes) -> None:
-        self._errors += data
-
-    def processEnded(self, reason: Failure) -> None:
-        if not self.said.called:
-            self.said.callback(f"ended {self._errors.decode()}")
-        self.ended.callback(None)
-
-    def signal(self, name: str) -> None:
-        self.transport.signalProcess(name)  # type: ignore[union-attr]
-
-    async def kill(self) -> None:
-        if not self.ended.called:
-            with contextlib.suppress(ProcessExitedAlready):
-                self.signal("KILL")
-            await self.ended
-
-
-async def end_of(pid: int) -> None:
-    """Wait until a process that need not be ours is gone; TimeoutError after 30 s."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        await deferToThread(_wait_for, descriptor, pid)
-    finally:
-        os.close(descriptor)
-
-
-def _wait_for(descriptor: int, pid: int) -> None:
-    if not select.select([descriptor], [], [], 30)[0]:
-        raise TimeoutError(f"process {pid} still runs")
-
-
-class Printed(ProcessProtocol):
-    """A program, maybe as PostgreSQL's account; what it printed when it ended."""
-
-    def __init__(self, *command: str, account: bool = False) -> None:
-        self.output: Deferred[str] = Deferred()
-        self._heard = b""
-        other = account_to_run_as() if account else None
-        uid = other.uid if other and other.is_other else None
-        process = reactor.spawnProcess(
-            self, command[0], command, env=dict(os.environ), path="/", uid=uid
-        )
-        self.pid = cast(int, process.pid)
-
-    def outReceived(self, data: bytes) -> None:
-        self._heard += data
-
-    def errReceived(self, data: bytes) -> None:
-        self._heard += data
-
-    def processEnded(self, reason: Failure) -> None:
-        self.output.callback(self._heard.decode())
-
-    async def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
-        await self.output
 
 
 class EmbeddedCase(TestCase):
@@ -308,11 +203,11 @@ class StartTests(EmbeddedCase):
         await postgres.start()
         lines = (self.data / "postgres" / "data" / "postmaster.pid").read_text()
         await postgres.stop()
-        stranger = Printed("sleep", "1000", account=True)
+        account = account_to_run_as()
+        stranger = Printed("sleep", "1000", uid=account.uid if account.is_other else None)
         self.addCleanup(stranger.kill)
         stale = self.data / "postgres" / "data" / "postmaster.pid"
         stale.write_text("\n".join([str(stranger.pid), *lines.split("\n")[1:]]))
-        account = account_to_run_as()
         os.chown(stale, account.uid, account.gid)
         await self.make().start()
         os.kill(stranger.pid, 0)
@@ -352,7 +247,7 @@ class FailingInitdbTests(EmbeddedCase):
         os.mkfifo(fifo)
         fifo.chmod(0o666)
         slow = self.pretend(f"echo $$ > {fifo}; exec sleep 1000")
-        killed = Daemon(self, self.data, "env", f"HEADRACE_PG_BIN={slow}")
+        killed = start_daemon(self, self.data, "env", f"HEADRACE_PG_BIN={slow}")
         pid = int(await deferToThread(fifo.read_text))
         await killed.kill()
         await end_of(pid)
@@ -406,8 +301,8 @@ class EndTests(EmbeddedCase):
         self.assertEqual(ask(await postgres.start(), "SELECT 1"), [(1,)])
 
     async def test_a_killed_daemon_leaves_nothing_running(self) -> None:
-        killed = Daemon(self, self.data)
-        word, pid, dsn = (await killed.said).split(maxsplit=2)
+        killed = start_daemon(self, self.data)
+        word, pid, dsn = (await killed.first_line).split(maxsplit=2)
         self.assertEqual(word, "ready")
         ask(dsn, "CREATE TABLE kept AS SELECT 7 AS number")
         await killed.kill()
@@ -427,30 +322,30 @@ class EndTests(EmbeddedCase):
         self.assertEqual(ask(again, "SELECT number FROM kept"), [(7,)])
 
     async def test_two_daemons_on_one_folder_are_refused(self) -> None:
-        first = Daemon(self, self.data)
-        self.assertIn("ready", await first.said)
-        second = Daemon(self, self.data)
-        refused = await second.said
+        first = start_daemon(self, self.data)
+        self.assertIn("ready", await first.first_line)
+        second = start_daemon(self, self.data)
+        refused = await second.first_line
         self.assertIn("refused InUse", refused)
         self.assertIn("choose another data folder", refused)
         os.kill(self.pid(), 0)
 
     async def test_a_daemon_that_ends_in_order_ends_it_first(self) -> None:
-        first = Daemon(self, self.data)
-        _, pid, _ = (await first.said).split(maxsplit=2)
+        first = start_daemon(self, self.data)
+        _, pid, _ = (await first.first_line).split(maxsplit=2)
         first.signal("TERM")
-        await first.ended
+        await first.output
         self.assertRaises(ProcessLookupError, os.kill, int(pid), 0)
         self.assertFalse((self.data / "postgres.pid").exists())
 
     async def test_an_ordinary_user_can_run_it(self) -> None:
         python = python_for_all() if os.geteuid() == 0 else sys.executable
-        require(self, python is not None, "no Python and checkout that all can reach")
+        require(self, python != "", "no Python and checkout that all can reach")
         before = []
         if os.geteuid() == 0:
             os.chown(self.data, 65534, 65534)
             before = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-        first = Daemon(self, self.data, *before, python=python)
-        self.assertIn("ready", await first.said)
+        first = start_daemon(self, self.data, *before, python=python)
+        self.assertIn("ready", await first.first_line)
         owner = os.stat(f"/proc/{self.pid()}").st_uid
         self.assertEqual(owner, os.stat(self.data).st_uid)

@@ -1,0 +1,255 @@
+"""The database refuses impossible states: for each CHECK, a row that breaks it alone."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any, NamedTuple
+
+import psycopg2
+from psycopg2 import errors, sql
+from psycopg2.extras import Json
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.postgres import fresh_dsn
+
+Row = dict[str, Any]
+
+DIGEST = b"\x01" * 32
+NOW = "2026-01-01 12:00+00"
+
+#: A valid row of each table, in an order in which they can be inserted.
+VALID: dict[str, Row] = {
+    "schema_version": {"number": 9999, "name": "9999_test", "sha256": DIGEST},
+    "job_kind": {"name": "test-kind", "description": "for a test"},
+    "configuration": {"sha256": DIGEST, "text": "pipeline: []"},
+    "run": {
+        "repository": "https://example.org/a",
+        "source_digest": "a" * 40,
+        "configuration": DIGEST,
+        "requester": "ann",
+        "owner": "ann",
+    },
+    "job_class": {
+        "architecture": "amd64",
+        "isolation": "chroot",
+        "series": ["bookworm"],
+        "tags": [],
+    },
+    "job": {
+        "kind": "build",
+        "repository": "https://example.org/a",
+        "source_digest": "a" * 40,
+        "name": "a",
+        "requester": "ann",
+        "owner": "ann",
+        "class": 1,
+    },
+    "worker": {"name": "ant"},
+    "build": {
+        "job": 1,
+        "architecture": "amd64",
+        "series": "bookworm",
+        "stages": Json([[["lint", 0]]]),
+        "stage_numbers": [0],
+        "configuration": DIGEST,
+        "source": Json({"kind": "git"}),
+    },
+    "attempt": {"job": 1, "number": 1},
+    "pipeline_job": {
+        "job": 1,
+        "attempt": 1,
+        "name": "lint",
+        "index": 0,
+        "stage": 0,
+        "place": 0,
+        "series": "bookworm",
+    },
+    "log_chunk": {"job": 1, "attempt": 1, "start": 0, "length": 1, "data": b"x"},
+    "blob": {"sha256": DIGEST, "size": 0},
+    "artifact": {
+        "job": 1,
+        "attempt": 1,
+        "name": "lint",
+        "index": 0,
+        "path": "a/b..c",
+        "sha256": DIGEST,
+    },
+}
+
+DONE: Row = {"state": "done", "result": "success", "finished_at": NOW}
+
+
+class Case(NamedTuple):
+    """A change of the valid row, and the CHECK that it breaks."""
+
+    table: str
+    constraint: str
+    changes: Row
+
+
+CASES = [
+    Case("schema_version", "schema_version_number_check", {"number": 0}),
+    Case("schema_version", "schema_version_sha256_check", {"sha256": b"short"}),
+    Case("job_kind", "job_kind_name_check", {"name": "No Kind"}),
+    Case("job_kind", "job_kind_name_check", {"name": "kind\n"}),
+    Case("configuration", "configuration_sha256_check", {"sha256": b"short"}),
+    Case("configuration", "configuration_text_check", {"text": "x" * 524_289}),
+    Case("run", "run_source_digest_check", {"source_digest": "main"}),
+    Case("run", "run_source_digest_check", {"source_digest": "a" * 40 + "\n"}),
+    Case("run", "run_source_digest_check", {"source_digest": "sha256:" + "a" * 40}),
+    Case("run", "done_run_has_an_end", {"state": "done"}),
+    Case("run", "done_run_has_an_end", {"state": "done", "result": "success"}),
+    Case("run", "done_run_has_an_end", {"state": "open", "finished_at": NOW}),
+    Case("job", "job_part_check", {"part": -1}),
+    Case("job", "job_attempt_check", {"attempt": 0}),
+    Case("job", "job_errors_check", {"errors": -1}),
+    Case("job", "job_error_limit_check", {"error_limit": -1}),
+    Case("job", "job_blocked_by_check", {"blocked_by": -1}),
+    Case("job", "job_score_check", {"score": 1_000_001}),
+    Case("job", "job_score_check", {"score": -1}),
+    Case("job", "job_manual_score_check", {"manual_score": -1}),
+    Case("job", "job_run_limit_check", {"run_limit": 0}),
+    Case("job", "job_idle_limit_check", {"idle_limit": 0}),
+    Case("job", "done_means_result", {"state": "done", "finished_at": NOW}),
+    Case("job", "done_means_result", {"state": "ready", "result": "success"}),
+    Case("job", "done_means_finished", {"state": "done", "result": "success"}),
+    Case("job", "done_means_finished", {"state": "running", "finished_at": NOW}),
+    Case(
+        "job",
+        "unrun_names_its_root_cause",
+        {**DONE, "result": "unrun", "reason": "a failed"},
+    ),
+    Case("job", "unrun_names_its_root_cause", {**DONE, "root_cause": 1}),
+    Case("job", "queued_means_unblocked", {"state": "ready", "blocked_by": 1}),
+    Case("job", "queued_means_unblocked", {"state": "assigned", "blocked_by": 1}),
+    Case("job", "queued_means_unblocked", {"state": "running", "blocked_by": 1}),
+    Case("job", "bad_ends_give_a_reason", {**DONE, "result": "failure"}),
+    Case("job", "bad_ends_give_a_reason", {**DONE, "result": "cancelled"}),
+    Case("job", "source_is_whole", {"repository": None}),
+    Case("job", "source_is_whole", {"source_digest": None}),
+    Case("build", "has_stages", {"stages": Json({}), "stage_numbers": []}),
+    Case("build", "has_stages", {"stages": Json([]), "stage_numbers": []}),
+    Case("build", "numbers_every_stage", {"stage_numbers": [0, 1]}),
+    Case("edge", "edge_up_stage_check", {"up_stage": -1}),
+    Case("edge", "not_on_itself", {"down": 1}),
+    Case("edge", "resolved_saw_an_attempt", {"resolved_at": NOW}),
+    Case("edge", "resolved_saw_an_attempt", {"up_attempt": 1}),
+    Case("worker", "worker_token_sha256_check", {"token_sha256": b"short"}),
+    Case("worker", "worker_slots_check", {"slots": -1}),
+    Case("worker", "connected_means_session", {"state": "connected"}),
+    Case("worker", "connected_means_session", {"session": "s", "master": "m"}),
+    Case("attempt", "attempt_number_check", {"number": 0}),
+    Case("attempt", "attempt_reports_check", {"reports": -1}),
+    Case("attempt", "attempt_log_length_check", {"log_length": -1}),
+    Case("attempt", "ended_has_a_result", {"result": "success"}),
+    Case("attempt", "ended_has_a_result", {"finished_at": NOW}),
+    Case("attempt", "assigned_to_somebody", {"worker": "ant"}),
+    Case("attempt", "assigned_to_somebody", {"assigned_at": NOW}),
+    Case("pipeline_job", "pipeline_job_index_check", {"index": -1}),
+    Case("pipeline_job", "pipeline_job_stage_check", {"stage": -1}),
+    Case("pipeline_job", "pipeline_job_place_check", {"place": -1}),
+    Case("pipeline_job", "done_means_result", {"state": "done"}),
+    Case("pipeline_job", "done_means_result", {"result": "success"}),
+    Case("pipeline_job", "bad_ends_give_a_reason", {"state": "done", "result": "timeout"}),
+    Case("log_chunk", "log_chunk_start_check", {"start": -1}),
+    Case("log_chunk", "log_chunk_length_check", {"length": 0}),
+    Case("log_chunk", "of_a_whole_name", {"name": "lint"}),
+    Case("log_chunk", "of_a_whole_name", {"index": 0}),
+    Case("blob", "blob_sha256_check", {"sha256": b"short"}),
+    Case("blob", "blob_size_check", {"size": -1}),
+    Case("artifact", "artifact_path_check", {"path": ""}),
+    Case("artifact", "artifact_path_check", {"path": "/etc/passwd"}),
+    Case("artifact", "artifact_path_check", {"path": "../secret"}),
+    Case("artifact", "artifact_path_check", {"path": "a/../../secret"}),
+    Case("artifact", "artifact_path_check", {"path": "a/.."}),
+]
+
+#: Not in VALID: what needs a second job.
+EDGE: Row = {"up": 1, "down": 2}
+
+
+class ConstraintTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.connection = psycopg2.connect(fresh_dsn(self))
+        self.addCleanup(self.connection.close)
+        for table, row in VALID.items():
+            self.insert(table, row)
+        self.insert("job", {**VALID["job"], "name": "b"})
+        self.connection.commit()
+
+    def insert(self, table: str, row: Row) -> None:
+        statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+            sql.Identifier(table),
+            sql.SQL(", ").join(map(sql.Identifier, row)),
+            sql.SQL(", ").join([sql.Placeholder()] * len(row)),
+        )
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement, list(row.values()))
+
+    def broken_by(self, table: str, row: Row) -> str | None:
+        """The CHECK that refuses the row; None if it is taken."""
+        try:
+            self.insert(table, row)
+        except errors.CheckViolation as error:
+            self.assertEqual(error.diag.table_name, table)
+            return error.diag.constraint_name
+        finally:
+            self.connection.rollback()
+        return None
+
+    def test_each_broken_row_is_refused_by_the_check_that_it_breaks(self) -> None:
+        for case in CASES:
+            valid = EDGE if case.table == "edge" else VALID[case.table]
+            broken = self.broken_by(case.table, {**valid, **case.changes})
+            self.assertEqual(broken, case.constraint, str(case))
+
+    def test_each_check_has_a_row_that_breaks_it(self) -> None:
+        with closing(self.connection.cursor()) as cursor:
+            cursor.execute(
+                "SELECT conrelid::regclass::text, conname FROM pg_constraint "
+                "WHERE contype = 'c' AND conrelid <> 0 "
+                "AND connamespace = 'public'::regnamespace"
+            )
+            checks = {(str(table), str(name)) for table, name in cursor}
+        covered = {(case.table, case.constraint) for case in CASES}
+        self.assertEqual(checks - covered, set(), "add a case for each of these")
+        self.assertEqual(covered - checks, set(), "there are no such checks")
+
+    def test_one_identity_has_one_row(self) -> None:
+        with self.assertRaises(errors.UniqueViolation):
+            self.insert("job", VALID["job"])
+
+    def test_jobs_without_an_identity_are_never_the_same(self) -> None:
+        nameless = {**VALID["job"], "repository": None, "source_digest": None}
+        self.insert("job", nameless)
+        self.insert("job", nameless)
+
+    def test_a_job_has_one_open_attempt(self) -> None:
+        with self.assertRaises(errors.UniqueViolation) as caught:
+            self.insert("attempt", {"job": 1, "number": 2})
+        self.assertEqual(caught.exception.diag.constraint_name, "attempt_one_open")
+
+    def test_an_edge_is_there_once(self) -> None:
+        self.insert("edge", EDGE)
+        self.insert("edge", {**EDGE, "up_stage": 0})
+        with self.assertRaises(errors.UniqueViolation):
+            self.insert("edge", EDGE)
+
+    def test_a_job_is_queued_once(self) -> None:
+        self.insert("ready", {"class": 1, "position": 1, "job": 1, "attempt": 1})
+        with self.assertRaises(errors.UniqueViolation):
+            self.insert("ready", {"class": 1, "position": 2, "job": 1, "attempt": 1})
+
+    def test_a_job_runs_once(self) -> None:
+        self.insert("running", {"job": 1, "attempt": 1, "worker": "ant", "class": 1})
+        with self.assertRaises(errors.UniqueViolation):
+            self.insert("running", {"job": 1, "attempt": 2, "worker": "ant", "class": 1})
+
+    def test_higher_scores_then_older_jobs_come_first(self) -> None:
+        with closing(self.connection.cursor()) as cursor:
+            cursor.execute(
+                "SELECT array_agg(job ORDER BY queue_position(score, job)) FROM (VALUES "
+                "(500000, 2), (500000, 1), (1000000, (1::bigint << 40) - 1), (0, 3)"
+                ") AS it (score, job)"
+            )
+            self.assertEqual(cursor.fetchone(), ([2**40 - 1, 1, 2, 3],))
