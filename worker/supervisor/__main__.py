@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import sys
-import traceback
 from pathlib import Path
 
 from protocol.order import Order
@@ -16,6 +15,7 @@ from worker.environments import syscalls
 from worker.supervisor.aftermath import report_end
 from worker.supervisor.attach import note_process, read_order, read_settings, short_path
 from worker.supervisor.build import Build
+from worker.supervisor.endings import print_traceback
 from worker.supervisor.settings import Settings
 from worker.supervisor.spool import REPORTS, Spool
 from worker.supervisor.stopping import SIGNAL, Stopper
@@ -80,7 +80,7 @@ def _build(
         spool.close()
         status = 0
     except BaseException:
-        traceback.print_exc(file=sys.stderr)
+        print_traceback()
     finally:
         sys.stderr.flush()
         os._exit(status)

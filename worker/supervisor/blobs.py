@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import http.client
 import os
 import stat
 import time
 from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from worker.supervisor.endings import CannotRun
+
+# A supervisor starts often, and most builds neither send nor fetch a file: what takes long
+# to import is imported where it is used.
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
 
 T = TypeVar("T")
 
@@ -53,6 +55,8 @@ class Blobs:
 
         Nothing is sent if the farm has it already.
         """
+        import hashlib
+
         with plain_file(file) as stream:
             size = os.fstat(stream.fileno()).st_size
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -72,12 +76,14 @@ class Blobs:
 
     def _persist(self, attempt: Callable[[], T]) -> T:
         """Do ``attempt`` until it works, with growing pauses, as long as patience lasts."""
+        from http.client import HTTPException
+
         until = time.monotonic() + self._patience
         pause = 0.1
         while True:
             try:
                 return attempt()
-            except (_TryAgain, OSError, http.client.HTTPException) as error:
+            except (_TryAgain, OSError, HTTPException) as error:
                 if isinstance(error, OSError) and error.filename is not None:
                     raise  # a file of ours, not the line to the master
                 if time.monotonic() + pause > until:
@@ -101,6 +107,8 @@ class Blobs:
             _expect(response, url, 200, 201, 204)
 
     def _get(self, url: str, sha256: str, size: int, target: Path) -> None:
+        import hashlib
+
         with self._answer("GET", url) as response:
             if _expect(response, url, 200, 404, 410) != 200:
                 raise NoSuchBlob(f"the farm no longer has the content {sha256}")
@@ -126,13 +134,12 @@ class Blobs:
         url: str,
         body: BinaryIO | None = None,
         headers: dict[str, str] | None = None,
-    ) -> Iterator[http.client.HTTPResponse]:
+    ) -> Iterator[HTTPResponse]:
+        from http.client import HTTPConnection, HTTPSConnection
+        from urllib.parse import urlsplit
+
         parts = urlsplit(url)
-        kind = (
-            http.client.HTTPSConnection
-            if parts.scheme == "https"
-            else http.client.HTTPConnection
-        )
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         line = kind(parts.hostname or "", parts.port, timeout=_TIMEOUT, blocksize=_BLOCK)
         try:
             path = parts.path + (f"?{parts.query}" if parts.query else "")
@@ -143,7 +150,7 @@ class Blobs:
             line.close()
 
 
-def _expect(response: http.client.HTTPResponse, url: str, *expected: int) -> int:
+def _expect(response: HTTPResponse, url: str, *expected: int) -> int:
     if response.status in expected:
         return response.status
     if response.status >= 500 or response.status in (408, 429):

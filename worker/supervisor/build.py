@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-import traceback
 from pathlib import Path
 
 from protocol.order import Order
@@ -19,6 +17,7 @@ from worker.supervisor.endings import (
     disk_full,
     is_disk_full,
     no_room,
+    print_traceback,
 )
 from worker.supervisor.ledger import Ledger
 from worker.supervisor.log import Log
@@ -77,7 +76,7 @@ class Build:
                 self._remove_environments()
                 self._break_off(Result.ERROR, disk_full(self._folder))
             else:
-                traceback.print_exc(file=sys.stderr)
+                print_traceback()
                 self._break_off(
                     Result.ERROR,
                     f"the worker itself failed ({type(error).__name__}: {error}); "
@@ -119,4 +118,4 @@ class Build:
             self._jobs.destroy()
         except EnvironmentFault:
             # The daemon sweeps again when it removes the attempt.
-            traceback.print_exc(file=sys.stderr)
+            print_traceback()

@@ -113,3 +113,10 @@ def no_room(folder: Path) -> bool:
 def exit_status(code: int) -> int:
     """A process's exit status as a shell tells it: 128 + N when signal N killed it."""
     return 128 - code if code < 0 else code
+
+
+def print_traceback() -> None:
+    """Tell the operator, in ``supervisor.log``, of the exception in hand."""
+    import traceback  # takes long to import, and is hardly ever needed
+
+    traceback.print_exc()

@@ -197,9 +197,11 @@ def _configuration(cache: Path) -> Path:
     Git serves a fetch from a path in a process that takes neither arguments nor
     environment for this, only a file.
     """
-    home = os.environ.get("GIT_CONFIG_GLOBAL") or "~/.gitconfig"
-    quoted = home.replace("\\", "\\\\").replace('"', '\\"')
-    text = f'[include]\n\tpath = "{quoted}"\n[safe]\n\tdirectory = *\n'
+    own = os.environ.get("GIT_CONFIG_GLOBAL") or os.path.expanduser("~/.gitconfig")
+    text = "[safe]\n\tdirectory = *\n"
+    if os.path.exists(own):
+        quoted = own.replace("\\", "\\\\").replace('"', '\\"')
+        text += f'[include]\n\tpath = "{quoted}"\n'
     path = cache / "gitconfig"
     if not path.exists() or path.read_text() != text:
         new = cache / f"gitconfig.{os.getpid()}"

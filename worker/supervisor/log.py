@@ -35,6 +35,7 @@ class Log:
         self._clock = clock
         self._compress = zstandard.ZstdCompressor(level=1).compress
         self._waiting = bytearray()
+        self._at_line_start = True
         self._start = 0
         self._cell: Cell | None = None
         self._flushed = clock() - PAUSE
@@ -56,7 +57,10 @@ class Log:
         """
         self.last_byte = self._clock()
         room = self._limit - self._start - len(self._waiting)
-        self._waiting += data[: max(room, 0)]
+        taken = data[: max(room, 0)]
+        self._waiting += taken
+        if taken:
+            self._at_line_start = taken.endswith(b"\n")
         while len(self._waiting) >= CHUNK:
             self._send(CHUNK)
         if room < len(data):
@@ -68,8 +72,9 @@ class Log:
 
     def say(self, line: str) -> None:
         """Add a line of our own; it never fails for the length of the log."""
-        if self._waiting and self._waiting[-1:] != b"\n":
+        if not self._at_line_start:
             self._waiting += b"\n"
+        self._at_line_start = True
         self._waiting += line.encode(errors="replace") + b"\n"
         self.flush()
 

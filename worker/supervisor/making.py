@@ -21,9 +21,30 @@ def make(
     folder: Path,
     say: Callable[[str], None],
 ) -> IEnvironment:
-    """An environment, not yet prepared, or `CannotRun` if this worker has none such."""
+    """An environment, not yet prepared, or `CannotRun` if this worker has none such.
+
+    An image that is missing is made now, which takes long.
+    """
     if order.isolation == "native":
         from worker.environments.native import Native
 
         return Native(folder, say=say)
+    if order.isolation == "chroot" and settings.images is not None:
+        from worker.environments.chroot import Chroot
+
+        image = _image(Path(settings.images), settings, series, say)
+        return Chroot(image, folder, say=say, network=settings.network)
     raise CannotRun(f"this worker cannot make a {order.isolation} for {series}")
+
+
+def _image(
+    folder: Path, settings: Settings, series: str, say: Callable[[str], None]
+) -> Path:
+    from worker.environments.bootstrap import NoImage
+    from worker.environments.images import Images
+
+    images = Images(folder, settings.series_images)
+    try:
+        return (images.find(series) or images.build(series, say)).path
+    except NoImage as error:
+        raise CannotRun(f"this worker has no image for {series}: {error}") from error

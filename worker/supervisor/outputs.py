@@ -158,13 +158,11 @@ def _pull_file(environment: IEnvironment, inside: str, target: Path) -> None:
 def _dynamic(environment: IEnvironment, path: str, to: Path) -> dict[str, str | None]:
     project = environment.project
     try:
-        inside = environment.resolve(f"{project}/{path}")
-    except BadPath as error:
-        raise Failed(
-            f"there is no file {path}, which `dynamic-properties` names"
-        ) from error
-    if path.startswith("/") or not inside.startswith(project + "/"):
-        raise Failed(f"`dynamic-properties` names {path}, which is not in the project")
+        inside = environment.resolve(posixpath.join(project, path))
+    except BadPath:
+        inside = ""
+    if not inside.startswith(project + "/"):
+        raise Failed(f"`dynamic-properties` names {path}, but the project has no such file")
     local = to / "dynamic-properties"
     _pull_file(environment, inside, local)
     with plain_file(local) as stream:

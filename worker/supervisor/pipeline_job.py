@@ -143,10 +143,10 @@ class PipelineJobs:
         if series not in self._environments:
             folder = around.folder / "environments" / str(len(self._environments))
             folder.parent.mkdir(exist_ok=True)
-            environment = around.make(
-                around.order, around.settings, series, folder, around.log.say
-            )
             with around.stopper.interruptible():
+                environment = around.make(
+                    around.order, around.settings, series, folder, around.log.say
+                )
                 # Known before it is there: then it is also removed if it is half there.
                 self._environments[series] = environment
                 environment.prepare()
