@@ -45,7 +45,7 @@ class Daemon(ProcessProtocol):
         self.log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         command = [
             *_ends_with_us(),
-            *(sys.executable, "-P", "-c", _TWISTD),
+            *(sys.executable, "-P", "-c", _unless_orphaned(_TWISTD)),
             *("--nodaemon", "--pidfile=", f"--logfile={self.log}", *options),
             *arguments,
         ]
@@ -148,3 +148,9 @@ def _ends_with_us() -> list[str]:
     if setpriv := shutil.which("setpriv"):
         before += [setpriv, "--pdeathsig", "TERM"]
     return before
+
+
+def _unless_orphaned(script: str) -> str:
+    """``script``, not begun if we died before `setpriv` could arrange for that."""
+    check = f"import os, sys\nif os.getppid() != {os.getpid()}: sys.exit('its parent died')"
+    return f"{check}\n{script}"

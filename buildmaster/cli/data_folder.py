@@ -128,15 +128,12 @@ class DataFolder:
         """Write a worker's settings if there are none; ``master`` is its address."""
         if self.worker_settings(name).exists():
             return
-        folder = self.worker_folder(name)
-        is_root = os.geteuid() == 0
         document = {
             "name": name,
             "masters": [master],
-            "token_file": str(folder / "token"),
-            "data": str(folder),
+            "token_file": "token",
+            "data": ".",
             "slots": max(1, (os.cpu_count() or 1) // settings.workers),
-            "isolations": ["native", "chroot"] if is_root else ["native"],
             "series_images": dict(settings.series_images),
             "images": str(self.cache / "images"),
             "cache": str(self.cache / "repositories"),

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import yaml
+from twisted.trial.unittest import SynchronousTestCase
+
+from buildmaster.cli.data_folder import (
+    DataFolder,
+    FarmSettings,
+    default_cache_folder,
+    default_data_folder,
+)
+from buildmaster.cli.problems import CommandFailed
+from worker.config import read_config as read_worker_config
+
+
+class DataFolderTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        """A folder with a space in its path, not yet made."""
+        top = Path(self.mktemp()).absolute()
+        self.folder = DataFolder(top / "a farm", top / "cache")
+
+    def settle(self, **settings: object) -> None:
+        """Everything that ``up`` writes."""
+        asked = FarmSettings(**settings)  # type: ignore[arg-type]
+        self.folder.make()
+        config = self.folder.settle_master(asked)
+        for name in config.workers:
+            self.folder.settle_worker(name, "pb://127.0.0.1:8011", asked)
+
+    def test_the_daemons_can_read_what_is_written(self) -> None:
+        self.settle(workers=2, http="127.0.0.1:9999")
+        config = self.folder.settle_master(FarmSettings())
+        self.assertEqual(config.data_folder, self.folder.path)
+        self.assertEqual(config.listen.http, "127.0.0.1:9999")
+        self.assertEqual(sorted(config.workers), ["worker-1", "worker-2"])
+        worker = read_worker_config(self.folder.worker_settings("worker-2"))
+        self.assertEqual(worker.name, "worker-2")
+
+    def test_tokens_are_for_us_alone(self) -> None:
+        self.settle(workers=2)
+        tokens = [self.folder.worker_folder(f"worker-{n}") / "token" for n in (1, 2)]
+        for path in tokens:
+            self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
+        texts = {path.read_text() for path in tokens}
+        self.assertEqual(len(texts), 2)
+        self.assertGreater(min(map(len, texts)), 40)
+
+    def test_nobody_else_can_list_the_folder(self) -> None:
+        self.folder.make()
+        mode = stat.S_IMODE(self.folder.path.stat().st_mode)
+        self.assertEqual(mode, 0o711 if os.geteuid() == 0 else 0o700)
+
+    def test_what_is_there_is_left_alone(self) -> None:
+        """The operator may have changed it."""
+        self.settle()
+        for path in (self.folder.master_settings, self.folder.worker_settings("worker-1")):
+            path.write_text(path.read_text() + "# mine\n")
+        token = (self.folder.worker_folder("worker-1") / "token").read_text()
+        self.settle(workers=3, series_images={"jammy": "bookworm"})
+        self.assertTrue(self.folder.master_settings.read_text().endswith("# mine\n"))
+        settings = self.folder.worker_settings("worker-1").read_text()
+        self.assertTrue(settings.endswith("# mine\n"))
+        self.assertEqual(
+            (self.folder.worker_folder("worker-1") / "token").read_text(), token
+        )
+
+    def test_another_address_than_the_settings_say_is_a_sentence(self) -> None:
+        self.settle(http="127.0.0.1:9999")
+        with self.assertRaisesRegex(CommandFailed, "listens at 127.0.0.1:9999"):
+            self.settle(http="127.0.0.1:8888")
+
+    def test_settings_that_are_wrong_are_a_sentence(self) -> None:
+        self.folder.make()
+        self.folder.master_settings.write_text("data: .\nlisen: {}\n")
+        with self.assertRaisesRegex(CommandFailed, "lisen"):
+            self.settle()
+
+    def test_a_folder_that_cannot_be_made_is_a_sentence(self) -> None:
+        self.folder.path.parent.mkdir()
+        self.folder.path.write_text("a file")
+        inside = DataFolder(self.folder.path / "farm", self.folder.cache)
+        with self.assertRaisesRegex(CommandFailed, "--data"):
+            inside.make()
+
+    def test_series_images_reach_the_workers(self) -> None:
+        self.settle(series_images={"jammy": "bookworm"})
+        settings = yaml.safe_load(self.folder.worker_settings("worker-1").read_text())
+        self.assertEqual(settings["series_images"], {"jammy": "bookworm"})
+
+
+class DefaultFolderTests(SynchronousTestCase):
+    def test_the_environment_may_name_them(self) -> None:
+        environ = {"XDG_DATA_HOME": "/d", "XDG_CACHE_HOME": "/c"}
+        self.assertEqual(default_data_folder(environ), Path("/d/headrace"))
+        self.assertEqual(default_cache_folder(environ), Path("/c/headrace"))
+
+    def test_a_relative_path_in_the_environment_is_passed_over(self) -> None:
+        """As the specification of those variables asks."""
+        self.assertTrue(default_data_folder({"XDG_DATA_HOME": "d"}).is_absolute())
+
+    def test_root_has_the_machines_folders(self) -> None:
+        self.patch(os, "geteuid", lambda: 0)
+        self.assertEqual(default_data_folder({}), Path("/var/lib/headrace"))
+        self.assertEqual(default_cache_folder({}), Path("/var/cache/headrace"))
+
+    def test_others_have_folders_of_their_own(self) -> None:
+        self.patch(os, "geteuid", lambda: 1000)
+        self.assertEqual(default_data_folder({}), Path.home() / ".local/share/headrace")
