@@ -136,7 +136,8 @@ def _unreadable(text: str) -> tuple[int | None, str]:
         return None, "the configuration holds a character that YAML does not allow"
     line = text.count("\n", 0, found.start()) + 1
     return line, (
-        f"the control character U+{ord(found.group()):04X} is not allowed in YAML; remove it"
+        f"the control character U+{ord(found.group()):04X} is not allowed in YAML;"
+        " remove it"
     )
 
 

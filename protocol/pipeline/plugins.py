@@ -72,5 +72,7 @@ def configuration(name: str, found: Mapping[str, Entry], spot: Spot) -> dict[str
     settings = {}
     for key, reader, default in _PLUGINS[name]:
         value = below(found, key, spot.at("__root__"), reader, _REQUIRED.get(key, ""))
+        # A list, as it will be once it has been JSON.
+        value = list(value) if isinstance(value, tuple) else value
         settings[key] = default if value is None else value
     return settings

@@ -29,11 +29,7 @@ class PluginTests(SynchronousTestCase):
                 },
             ),
         ):
-            got = valid_unit(*lines).plugin_config
-            assert got is not None
-            if isinstance(got.get("conda-packages"), tuple):
-                got = {**got, "conda-packages": list(got["conda-packages"])}
-            self.assertEqual(got, settings)
+            self.assertEqual(valid_unit(*lines).plugin_config, settings)
 
     def test_a_job_without_a_plugin_has_no_settings(self) -> None:
         self.assertIsNone(valid_unit("run: x").plugin_config)

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from buildmaster.cli import plan
+from buildmaster.cli.problems import CommandMisused
+from tests import vectors
+from tests.buildmaster.cli.commands import Ran, run
+
+WIDENING = """\
+pipeline: [lint, build]
+jobs:
+  lint: {series: jammy, architectures: amd64, run: x}
+  build: {series: jammy, architectures: [amd64, arm64], run: y}
+"""
+
+
+class PlanTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+
+    def plan(self, text: str, *options: str) -> Ran:
+        self.path.write_text(text)
+        return run(plan, "plan", str(self.path), *options)
+
+    def test_builds_are_shown_with_what_they_wait_for(self) -> None:
+        ran = self.plan(WIDENING, "--json")
+        self.assertEqual(ran.status, 0)
+        self.assertEqual(
+            ran.document["builds"],
+            [
+                {
+                    "architecture": "amd64",
+                    "part": 0,
+                    "series": "jammy",
+                    "stages": [[["lint", 0]], [["build", 0]]],
+                    "stage_numbers": [0, 1],
+                    "waits": [],
+                },
+                {
+                    "architecture": "arm64",
+                    "part": 0,
+                    "series": "jammy",
+                    "stages": [[["build", 0]]],
+                    "stage_numbers": [1],
+                    "waits": [{"architecture": "amd64", "stage": 0}],
+                },
+            ],
+        )
+        self.assertEqual((ran.document["skipped"], ran.document["errors"]), ([], []))
+
+    def test_a_refusal_builds_nothing_and_has_its_line(self) -> None:
+        ran = self.plan(WIDENING, "--json", "--cross-architecture", "refuse")
+        self.assertEqual(ran.status, 1)
+        self.assertEqual(ran.document["builds"], [])
+        [error] = ran.document["errors"]
+        self.assertEqual((error["where"], error["line"]), ("pipeline.1", 1))
+
+    def test_barrier_cuts_and_waits(self) -> None:
+        text = WIDENING.replace("[lint, build]", "[build, lint]")
+        ran = self.plan(text, "--json", "--cross-architecture", "barrier")
+        self.assertEqual(
+            [(one["architecture"], one["part"]) for one in ran.document["builds"]],
+            [("amd64", 0), ("amd64", 1), ("arm64", 0)],
+        )
+        warned = self.plan(text, "--json").document["warnings"]
+        self.assertEqual(warned[0]["where"], "pipeline.1")
+
+    def test_a_list_of_series_replaces_the_usual_one(self) -> None:
+        ran = self.plan(WIDENING, "--json", "--series", "jammy=22.04:amd64,s390x")
+        [skipped] = ran.document["skipped"]
+        self.assertEqual(skipped["architecture"], "arm64")
+        self.assertEqual(skipped["jobs"], ["build:0"])
+        self.assertIn("no usable series for arm64", skipped["reason"])
+        ran = self.plan(WIDENING, "--json", "--series", "focal=20.04")
+        self.assertEqual((ran.status, ran.document["builds"]), (0, []))
+        ran = self.plan(WIDENING, "--json", "--series", "jammy=1", "--series", "focal=2")
+        self.assertEqual(len(ran.document["builds"]), 2)
+
+    def test_wrong_usage_is_told_apart(self) -> None:
+        for options in (
+            ("--series", "jammy"),
+            ("--series", "=22.04"),
+            ("--series", "jammy=:amd64"),
+            ("--cross-architecture", "never"),
+        ):
+            usage = self.assertRaises(SystemExit, self.plan, WIDENING, *options)
+            self.assertEqual(usage.code, 2)
+        twice = ("--series", "jammy=1", "--series", "jammy=2")
+        self.assertRaises(CommandMisused, self.plan, WIDENING, *twice)
+        self.assertRaises(CommandMisused, run, plan, "plan", "missing")
+
+    def test_an_invalid_file_has_the_errors_of_check_and_no_builds(self) -> None:
+        ran = self.plan(WIDENING.replace("run: x", "run: 5"), "--json")
+        self.assertEqual((ran.status, ran.document["builds"]), (1, []))
+        self.assertEqual(ran.document["errors"][0]["where"], "jobs.lint.0.run")
+
+    def test_a_file_with_unknown_keys_is_planned_and_its_errors_told(self) -> None:
+        ran = self.plan(WIDENING.replace("run: x", "bogus: 1"), "--json")
+        self.assertEqual(ran.status, 1)
+        self.assertEqual(len(ran.document["builds"]), 2)
+        self.assertEqual(ran.document["errors"][0]["where"], "jobs.lint.0.bogus")
+
+    def test_people_see_stages_waits_and_what_is_skipped(self) -> None:
+        output = self.plan(WIDENING, "--series", "jammy=22.04:arm64").output
+        self.assertIn("amd64, skipped: no usable series for amd64", output)
+        self.assertIn("arm64, skipped: waits for stage 0 on amd64", output)
+        output = self.plan(WIDENING).output
+        self.assertIn("arm64, in jammy\n  waits for stage 0 on amd64\n", output)
+        self.assertIn("  stage 1: build:0\n", output)
+        self.assertIn("nothing would be built", self.plan(
+            WIDENING.replace("amd64", "[]").replace("[[], arm64]", "[]")
+        ).output)  # fmt: skip
+
+    def test_stage_lists_are_as_agreed(self) -> None:
+        for case in vectors.cases(self, "stage_lists.json"):
+            options = ["--json", "--cross-architecture", "refuse"]
+            for one in case["supported_series"]:
+                names = ",".join(one["buildable_architectures"])
+                options += ["--series", f"{one['name']}={one['version']}:{names}"]
+            ran = self.plan(case["config"], *options)
+            got = [
+                {"series": b["series"], "arch": b["architecture"], "stages": b["stages"]}
+                for b in ran.document["builds"]
+            ]
+            self.assertEqual(got, case["expected"].get("builds", []), case["name"])
