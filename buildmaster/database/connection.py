@@ -151,12 +151,12 @@ class Connection:
             self.is_open = self._link.is_open = True
             await self.execute(setup)
         except BaseException as error:
+            said = self._end or one_line(error)
             self.close()
             if isinstance(error, CancelledError) or not isinstance(error, Exception):
                 raise
             raise DatabaseAway(
-                f"the database at {address(self._dsn)} cannot be reached: "
-                f"{self._end or one_line(error)}; "
+                f"the database at {address(self._dsn)} cannot be reached: {said}; "
                 "check that PostgreSQL runs there and lets the farm in"
             ) from error
         finally:
@@ -188,12 +188,15 @@ class Connection:
 
     def look(self) -> bool:
         """Whether the connection still stands, as far as can be told without asking."""
-        if self.is_open:
-            poll = select.poll()
-            poll.register(self._link.fileno(), select.POLLIN)
-            if poll.poll(0):
-                self._link.doRead()
+        # A server's last words come first, and only reading on shows that it hung up.
+        while self.is_open and self._has_input():
+            self._link.doRead()
         return self.is_open
+
+    def _has_input(self) -> bool:
+        poll = select.poll()
+        poll.register(self._link.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def execute(self, sql: str, parameters: Parameters = ()) -> Deferred[Any]:
         """Run one statement; fires with psycopg2's cursor, its result fetched.

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from buildmaster.database.connection import Connection
 from buildmaster.database.errors import DatabaseAway
-from buildmaster.database.pool import Connect, keep_connected
+from buildmaster.database.pool import Connect, keep_connected, stop_keeping
 
 _CHANNEL = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
 
@@ -46,8 +46,7 @@ class Listening:
         self._running = False
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
-            keeper.cancel()
-            await keeper
+            await stop_keeping([keeper], self._clock)
         if self._connection is not None:
             self._connection.close()
             self._connection = None

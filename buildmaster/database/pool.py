@@ -48,6 +48,16 @@ async def keep_connected(
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
+async def stop_keeping(keepers: list[Deferred[None]], clock: IReactorTime) -> None:
+    """Cancel keepers of connections; returns when they have ended."""
+    # We may have been called by one of them, and a coroutine that runs cannot be
+    # cancelled.
+    await deferLater(clock, 0)
+    for keeper in keepers:
+        keeper.cancel()
+    await gatherResults(keepers)
+
+
 class Pool:
     """Lends connections, evicts dead ones, and knows when the database is away.
 
@@ -98,9 +108,7 @@ class Pool:
                 late.cancel()
         self._end_patience()
         keepers, self._keepers = self._keepers, []
-        for keeper in keepers:
-            keeper.cancel()
-        await gatherResults(keepers)
+        await stop_keeping(keepers, self._clock)
         for connection in list(self._open):
             connection.close()
         self._open.clear()
@@ -145,10 +153,10 @@ class Pool:
         return at_rest
 
     def _free(self, connection: Connection) -> None:
+        if self._waiting and connection.look():
+            self._waiting.popleft().callback(connection)
+            return
         if connection.is_open:
-            if self._waiting:
-                self._waiting.popleft().callback(connection)
-                return
             self._idle.append(connection)
         if self._all_back is not None and len(self._idle) >= len(self._open):
             self._all_back.callback(None)

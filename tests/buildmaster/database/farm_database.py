@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from typing import Any
 
 import psycopg2
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from buildmaster.database import Database
@@ -59,12 +61,30 @@ def at_once(dsn: str, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[
             return cursor.fetchall() if cursor.description else []
 
 
+async def until_active(dsn: str, what: str, count: int = 1) -> None:
+    """Returns when ``count`` connections are in the midst of a statement with ``what``."""
+    from twisted.internet import reactor
+
+    while True:
+        [(active,)] = at_once(
+            dsn,
+            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' "
+            "AND strpos(query, %s) > 0 AND pid <> pg_backend_pid() "
+            "AND datname = current_database()",
+            (what,),
+        )
+        if active == count:
+            return
+        await deferLater(reactor, 0.01)
+
+
 def kill_all(dsn: str) -> int:
     """Terminate every connection of the layer under test; wait until they are gone."""
-    killed = at_once(
-        dsn,
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-        "WHERE application_name = %s AND datname = current_database()",
-        (NAME,),
+    ours = (
+        "FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()"
     )
-    return len(killed)
+    killed = 0
+    while found := at_once(dsn, f"SELECT pg_terminate_backend(pid) {ours}", (NAME,)):
+        killed += len(found)  # a connection in its making shows up late
+        time.sleep(0.005)
+    return killed
