@@ -18,12 +18,15 @@ PURE = {
     "buildmaster.lifecycle",
     "buildmaster.matching",
     "buildmaster.planner",
+    "buildmaster.planning",
+    "buildmaster.series",
     "protocol.conversation",
     "protocol.messages",
     "protocol.order",
     "protocol.pipeline",
     "protocol.results",
     "protocol.stages",
+    "worker.session",
 }
 
 SECTION = "importlinter:contract:"
