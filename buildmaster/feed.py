@@ -243,7 +243,7 @@ class EventFeed:
         self._followers.discard(follower)
 
     def watch_log(self, job: int) -> LogWatch:
-        """Be told when a log of ``job`` grows. Begin before reading; close it in the end."""
+        """Be told when a log of ``job`` grows. Begin before reading, and close it."""
         watch = LogWatch(self, job)
         self._watches.setdefault(job, set()).add(watch)
         return watch

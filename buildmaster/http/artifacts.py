@@ -141,7 +141,7 @@ class Artifacts:
     async def _check_attempt(self, grant: Grant) -> None:
         attempt = grant.attempt
         if attempt is not None and not await is_current_attempt(
-            self._database, attempt.job, attempt.number
+            self._database, attempt.job, attempt.attempt
         ):
             raise Problem(
                 403, "attempt_over", "the attempt of this token has ended; forget the files"

@@ -41,7 +41,7 @@ class Events:
         given = call.head.header("Last-Event-ID") or query.text("since")
         since = None if given is None else EventId.parse(given)
         if _EVENT_STREAM in (call.head.header("Accept") or ""):
-            return await self._live(since, run, job)
+            return await self._live(call, since, run, job)
         reading = await events_after(
             self._database,
             since or START,
@@ -54,14 +54,16 @@ class Events:
         return Answer(body=body.encode(), has_etag=True)
 
     async def _live(
-        self, since: EventId | None, run: int | None, job: int | None
+        self, call: Call, since: EventId | None, run: int | None, job: int | None
     ) -> Answer:
         if since is not None:
             # One of another farm is refused while an answer can still say so.
             await events_after(self._database, since, limit=1)
+        if call.head.method == "HEAD":
+            return Answer(content_type=_EVENT_STREAM)
+        follower = self._feed.follow(since, run=run, job=job)
 
         async def stream(outlet: Outlet) -> None:
-            follower = self._feed.follow(since, run=run, job=job)
             try:
                 await outlet.write(_GREETING)
                 await self._tell(follower, outlet)

@@ -7,6 +7,11 @@ import { element } from "/page/views.js";
 const LOG_SHOWN = 2_000_000; // characters kept in the page
 const PATIENCE = 200; // ms in which events are gathered into one reading
 
+const KINDS = ["run.created", "run.done", "run.reopened", "job.waiting", "job.ready",
+  "job.assigned", "job.running", "job.parked", "job.cancelling", "job.done", "job.retried",
+  "pipeline-job.running", "pipeline-job.done", "worker.connected", "worker.unreachable",
+  "worker.offline"];
+
 const view = document.getElementById("view");
 const live = document.getElementById("live");
 let shown = 0; // counts views, so that a late answer does not replace a newer view
@@ -69,10 +74,7 @@ function soon() {
 
 function follow(cursor) {
   source = new EventSource(`/api/v1/events?since=${encodeURIComponent(cursor || "0-0")}`);
-  const kinds = ["run.created", "run.done", "run.reopened", "job.waiting", "job.ready", "job.assigned",
-    "job.running", "job.done", "job.parked", "job.cancelling", "job.retried", "job.stage",
-    "job.pipeline-job", "worker.connected", "worker.unreachable", "worker.offline"];
-  for (const kind of kinds) source.addEventListener(kind, soon);
+  for (const kind of KINDS) source.addEventListener(kind, soon);
   source.onmessage = soon;
   source.onopen = () => { live.textContent = "live"; live.className = "is-live"; soon(); };
   source.onerror = () => {
