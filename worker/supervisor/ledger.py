@@ -131,5 +131,6 @@ def root_cause(cell: Cell, outcome: Outcome) -> str:
         outcome.result, "could not run"
     )
     status = outcome.exit_status
-    why = f"exit status {status}" if status is not None else outcome.reason
+    told = outcome.result is Result.FAILURE and status not in (None, 0)
+    why = f"exit status {status}" if told else outcome.reason
     return f"{title(*cell)} {verb} ({why})"
