@@ -6,7 +6,9 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IListeningPort
 
 FILE = "addresses.json"
@@ -38,4 +40,5 @@ def reached_at(scheme: str, address: str, port: IListeningPort) -> str:
     host = address.rpartition(":")[0]
     # Somebody on this machine reaches a port that listens everywhere by loopback.
     shown = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
-    return f"{scheme}://{shown}:{port.getHost().port}"
+    number = cast(IPv4Address | IPv6Address, port.getHost()).port
+    return f"{scheme}://{shown}:{number}"

@@ -16,7 +16,8 @@ from buildmaster.requests import (
     Submitted,
     TreeRequest,
 )
-from buildmaster.source import GitReader, read_tree_configuration
+from buildmaster.source.archive import read_tree_configuration
+from buildmaster.source.reader import GitReader
 from buildmaster.submission import (
     Material,
     Submission,

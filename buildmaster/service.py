@@ -34,7 +34,7 @@ from buildmaster.postgres.embedded import EmbeddedPostgres
 from buildmaster.roster import Roster
 from buildmaster.series import DEFAULT_SERIES
 from buildmaster.session import Session
-from buildmaster.source import GitReader
+from buildmaster.source.reader import GitReader
 from buildmaster.store import workers as worker_store
 from buildmaster.submission import SubmissionRules
 from buildmaster.tokens import Tokens, worker_token_hash

@@ -1,0 +1,5 @@
+"""What the master must know of a source before it can plan: the commit and one file.
+
+`git` runs git commands without blocking and without trusting; `reader` asks them about a
+repository; `archive` reads one file of a work tree that somebody sent.
+"""
