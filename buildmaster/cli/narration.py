@@ -61,7 +61,9 @@ def narrate(before: JobDocument | None, after: JobDocument) -> Iterator[Line]:
         if _has_begun(each) and each.stage not in begun:
             begun.add(each.stage)
             yield from _stage_begins(after, each)
-        if each.result is not None and (was is None or was.result is None):
+        has_ended = each.result is not None and (was is None or was.result is None)
+        # The log itself says of each job that ran and passed that it did.
+        if has_ended and not (_has_begun(each) and each.result == "success"):
             yield _ended(each)
     if after.state == "done" and (earlier is None or earlier.state != "done"):
         yield from _job_ended(after)

@@ -172,13 +172,11 @@ def conclude(
 ) -> int:
     """Print the result in one line, and the address of the status page."""
     counts = Counter(each.result for job in jobs for each in job.pipeline_jobs)
-    total = sum(counts.values())
     told = ", ".join(
         f"{count} {in_words(result)}" for result, count in sorted(counts.items(), key=str)
     )
     taken = seconds_between(run.created_at, run.finished_at)
-    noun = "pipeline job" if total == 1 else "pipeline jobs"
-    line = f"Run {run.id} {in_words(run.result)}{taken}: {total} {noun} ({told})"
+    line = f"Run {run.id} {in_words(run.result)}{taken} (pipeline jobs: {told or 'none'})"
     console.say(line, tone(run.result))
     console.say(f"Status page: {client.url}/")
     return 0 if tone(run.result) == "good" else FAILED

@@ -105,7 +105,7 @@ class FollowingTests(TestCase):
             log=10,
             result="success",
             worker="ant",
-            pipeline_jobs=[{**build, "result": "success", "finished_at": ENDED}],
+            pipeline_jobs=[{**build, "result": "failure", "finished_at": ENDED}],
         )
         await self.tell_event()
         await self.asked("GET /api/v1/jobs/7", times=3)
@@ -124,7 +124,7 @@ class FollowingTests(TestCase):
                 "==> stage 1 of 1: build:0",
                 "hello",
                 "bye",
-                "==> build:0 passed in 1.0 s",
+                "==> build:0 failed in 1.0 s",
             ],
         )
 

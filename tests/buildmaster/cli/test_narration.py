@@ -55,6 +55,7 @@ class NarrationTests(SynchronousTestCase):
         self.assertEqual(told(first, second), [])
 
     def test_each_end_is_told_with_its_time_and_reason(self) -> None:
+        """But for those that ran and passed, which the log tells."""
         begun = {"started_at": BEGAN, "finished_at": ENDED}
         after = job(
             part("build", 0, result="success", **begun),
@@ -66,7 +67,6 @@ class NarrationTests(SynchronousTestCase):
             lines,
             [
                 Line("stage 1 of 2: build:0, lint:0", "bold"),
-                Line("build:0 passed in 3.2 s", "good"),
                 Line("lint:0 failed in 3.2 s: exit status 3", "bad"),
                 Line("test:0 unrun: lint:0 failed in stage 1", "void"),
             ],
