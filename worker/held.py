@@ -250,13 +250,15 @@ class Held:
             self._attachment.say(control.Kill())
             self._leave(KILL_LIMIT)
 
-    def until_ended(self) -> Deferred[None]:
-        """Fires when nothing of it runs any more."""
+    async def until_over(self) -> None:
+        """Returns when it has ended and nothing of it runs any more."""
         ended: Deferred[None] = Deferred()
         self._waiting_for_end.append(ended)
         if self._stage is Stage.LEAVING or self._reader.ended:
             self._ended()
-        return ended
+        await ended
+        while self.lives:
+            await self._pause(LOOK)
 
     def detach(self) -> None:
         """Let go of it; it lives on."""

@@ -132,7 +132,9 @@ class Holdings:
         self._stopping = True
         for held in self._held.values():
             held.cancel(why)
-        await DeferredList([held.until_ended() for held in self._held.values()])
+        await DeferredList(
+            [Deferred.fromCoroutine(held.until_over()) for held in self._held.values()]
+        )
         while self._mouth is not None and any(held.counts for held in self._held.values()):
             await _pause(self._reactor)
 
