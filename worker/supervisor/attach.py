@@ -108,13 +108,13 @@ def start(folder: Path) -> None:
     if is_alive(folder):
         raise StillAlive(f"a supervisor works in {folder} already")
     command = [sys.executable, "-P", "-m", "worker.supervisor", str(folder)]
-    place = str(Path(worker.__file__).parents[1])
+    paths = [str(Path(worker.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     launched = subprocess.run(
         ["/bin/sh", "-c", _LAUNCH, "sh", str(folder / LOG), *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         cwd="/",
-        env={**os.environ, "PYTHONPATH": place},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         start_new_session=True,
         check=True,
     )

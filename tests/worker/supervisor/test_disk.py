@@ -56,11 +56,12 @@ class FullDiskTests(SynchronousTestCase):
         chosen = Settings(**{"cache": str(top / "cache"), "grace": 0.5, **settings})
         attach.write_order(saved, asked, chosen)
         supervisor = [sys.executable, "-m", "worker.supervisor", str(place)]
+        paths = ":".join([str(ROOT), *filter(None, sys.path)])
         command = [*self.own_mounts, "bash", "-c", _SMALL, "bash"]
         done = subprocess.run(
             [*command, str(place), size, str(saved), *supervisor],
             cwd=saved,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": str(ROOT)},
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": paths},
             timeout=HANGS,
             stderr=subprocess.PIPE,
         )
