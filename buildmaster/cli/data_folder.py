@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,7 +51,7 @@ class FarmSettings:
     workers: int = 1
     http: str | None = None  #: asked for; None: what the folder's settings say
     default_http: str = DEFAULT_HTTP
-    listen_for_workers: str = DEFAULT_WORKERS
+    listen_for_workers: str | None = None  #: None: the default, or a port that is free
     series_images: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -147,6 +149,20 @@ class DataFolder:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "w") as file:
                 file.write(secrets.token_urlsafe(32) + "\n")
+
+
+def _free(address: str) -> str:
+    """``address``, or the same host with another port if that one is taken."""
+    host, _, port = address.rpartition(":")
+    for wanted in (int(port), 0):
+        with socket.socket() as probe:
+            # As the buildmaster will bind it, after the one before it has just ended.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind((host, wanted))
+                probe.listen(1)
+                return f"{host}:{probe.getsockname()[1]}"
+    return address
 
 
 def _write(path: Path, whose: str, document: Mapping[str, object]) -> None:

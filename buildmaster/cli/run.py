@@ -122,7 +122,10 @@ async def _pack_and_run(
     announce(context.console, submitted)
     follower = RunFollower(context.reactor, client, context.console, submitted.run)
     ended = await _follow(follower, client, context, submitted.run, farm)
-    return conclude(context.console, client, ended, follower.jobs)
+    status = conclude(context.console, ended, follower.jobs)
+    stops = "" if farm is None else " (its farm stops now; --data DIR keeps what it knows)"
+    context.console.say(f"Status page: {client.url}/{stops}")
+    return status
 
 
 async def _send(client: Client, packed: PackedTree, context: Context) -> None:
@@ -167,10 +170,8 @@ async def _follow(
         raise
 
 
-def conclude(
-    console: Console, client: Client, run: RunDocument, jobs: Iterable[JobDocument]
-) -> int:
-    """Print the result in one line, and the address of the status page."""
+def conclude(console: Console, run: RunDocument, jobs: Iterable[JobDocument]) -> int:
+    """Print the result in one line; the exit status."""
     counts = Counter(each.result for job in jobs for each in job.pipeline_jobs)
     told = ", ".join(
         f"{count} {in_words(result)}" for result, count in sorted(counts.items(), key=str)
@@ -178,7 +179,6 @@ def conclude(
     taken = seconds_between(run.created_at, run.finished_at)
     line = f"Run {run.id} {in_words(run.result)}{taken} (pipeline jobs: {told or 'none'})"
     console.say(line, tone(run.result))
-    console.say(f"Status page: {client.url}/")
     return 0 if tone(run.result) == "good" else FAILED
 
 

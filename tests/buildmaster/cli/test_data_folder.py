@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from pathlib import Path
 
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
+from buildmaster.cli import data_folder
 from buildmaster.cli.data_folder import (
     DataFolder,
     FarmSettings,
@@ -72,6 +74,16 @@ class DataFolderTests(SynchronousTestCase):
         self.settle(http="127.0.0.1:9999")
         with self.assertRaisesRegex(CommandFailed, "listens at 127.0.0.1:9999"):
             self.settle(http="127.0.0.1:8888")
+
+    def test_a_port_that_is_taken_is_not_written_down(self) -> None:
+        """Two farms of one machine find each a port for their workers."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+            self.patch(data_folder, "DEFAULT_WORKERS", address)
+            self.folder.make()
+            config = self.folder.settle_master(FarmSettings())
+        self.assertNotEqual(config.listen.workers, address)
+        self.assertRegex(config.listen.workers, r"^127\.0\.0\.1:[1-9]\d+$")
 
     def test_settings_that_are_wrong_are_a_sentence(self) -> None:
         self.folder.make()
