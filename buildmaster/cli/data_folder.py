@@ -106,7 +106,7 @@ class DataFolder:
                 "data": ".",
                 "listen": {
                     "http": settings.http or settings.default_http,
-                    "workers": settings.listen_for_workers,
+                    "workers": settings.listen_for_workers or _free(DEFAULT_WORKERS),
                 },
                 # Whoever may write here has this account's token: its repositories, too.
                 "local_repositories": True,
