@@ -130,6 +130,10 @@ class Broker(pb.Broker):
             closed = reason.check(ConnectionDone)
             self.ending = "the line was closed" if closed else reason.getErrorMessage()
         super().connectionLost(reason)
+        if self.isClient:
+            # Who waits for the first object would wait for ever: an endpoint does not
+            # tell the factory.
+            self.factory.clientConnectionLost(None, reason)
         lost, self._lost = self._lost, None
         if lost is not None:
             lost(self.ending)
@@ -216,11 +220,11 @@ class Broker(pb.Broker):
     def pauseProducing(self) -> None:
         """The peer reads slower than we write; only answers could pile up without end."""
         self._paused = True
-        self._answers = 0
 
     def resumeProducing(self) -> None:
         """The peer took all there was."""
         self._paused = False
+        self._answers = 0
 
 
 def _are_frames(args: object) -> bool:
