@@ -11,7 +11,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, HTTPConnectionPool
@@ -73,7 +73,7 @@ class Raw(Protocol):
                 self._wanted.remove((mark, waiting))
                 waiting.callback(self.data)
 
-    def connectionLost(self, reason: Failure = Failure(Exception())) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.closed.callback(self.data)
         for _, waiting in self._wanted:
             waiting.errback(EOFError(f"closed after {self.data!r}"))
@@ -122,9 +122,11 @@ class SiteCase(TestCase):
             master="m1",
             upload_limit=UPLOAD_LIMIT,
         )
-        listening = reactor.listenTCP(0, self.site, interface="127.0.0.1")
+        factory: Any = self.site
+        listening = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(listening.stopListening)
-        self.port: int = listening.getHost().port
+        address: Any = listening.getHost()
+        self.port: int = address.port
         self.url = f"http://127.0.0.1:{self.port}"
         self._pool = HTTPConnectionPool(reactor, persistent=False)
         self._agent = Agent(reactor, connectTimeout=10, pool=self._pool)

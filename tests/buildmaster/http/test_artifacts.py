@@ -201,7 +201,7 @@ class GetTests(ArtifactCase):
         head = await self.ask("HEAD", ADDRESS, headers=headers)
         self.assertEqual(head.code, 200)
         await self.database.run(
-            "UPDATE build SET source = jsonb_build_object('kind', 'tree', 'sha256', %s::text)",
+            "UPDATE build SET source = jsonb_build_object('sha256', %s::text)",
             (SHA256,),
         )
         response = await self.ask("GET", ADDRESS, headers=headers)

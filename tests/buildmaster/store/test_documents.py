@@ -230,10 +230,10 @@ class RunTests(DocumentCase):
             "jobs": [],
             "reason": "none",
         }
-        run = await self.rows.run(notes=json.dumps([skipped, "merged into run 1"]))
+        run = await self.rows.run(notes=json.dumps([skipped, "b", "a", skipped]))
         document = self.read(await run_document(self.database, run))
-        self.assertEqual(document["skipped"], [skipped])
-        self.assertEqual(document["notes"], ["merged into run 1"])
+        self.assertEqual(document["skipped"], [skipped, skipped])
+        self.assertEqual(document["notes"], ["b", "a"])
 
     async def test_pages_of_runs_follow_each_other(self) -> None:
         runs = [await self.rows.run() for _ in range(3)]
