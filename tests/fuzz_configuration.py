@@ -1,4 +1,4 @@
-"""Feeds the configuration reader whatever breaks readers; run by hand, it never ends well.
+"""Feeds the configuration reader whatever breaks readers; to be run by hand.
 
     python -m tests.fuzz_configuration [SECONDS] [SEED]
 
