@@ -33,9 +33,21 @@ def put_in(
     # The project is a copy of the source: where links lead is the same in both, and of
     # the source nobody changes anything meanwhile.
     target = _inside(source, wanted.target_directory)
+    _make_folders(environment, target, source, owner)
     place = posixpath.normpath(f"{environment.project}/{target}")
     environment.push(found / "files", f"{place}/files", owner=owner)
     environment.push(found / "properties", f"{place}/properties", owner=owner)
+
+
+def _make_folders(
+    environment: IEnvironment, target: str, source: Path, owner: str | None
+) -> None:
+    """Make those folders on the way to ``target`` that the project lacks, for ``owner``."""
+    empty = source.with_name("empty")
+    empty.mkdir(exist_ok=True)
+    for folder in reversed([PurePosixPath(target), *PurePosixPath(target).parents]):
+        if not (source / folder).exists():
+            environment.push(empty, f"{environment.project}/{folder}", owner=owner)
 
 
 def restore(kept: KeptJob, outputs: Path, blobs: Blobs) -> None:

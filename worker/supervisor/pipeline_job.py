@@ -122,6 +122,7 @@ class PipelineJobs:
                 environment.push(self._source, environment.project, owner=user)
                 installation = environment.install(script.packages, script.sources)
             for argv in installation:
+                around.log.say(f"-- packages: {' '.join(argv)}")
                 self._command(environment, argv, variables, None, " ".join(argv))
             if job.input is not None:
                 self._put_in(environment, job, user)
