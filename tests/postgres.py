@@ -35,7 +35,7 @@ from tests.requirements import require
 #: Whoever has this advisory lock makes the template; others wait for it.
 _LOCK = int.from_bytes(b"hr-tests", "big")
 
-_PREFIX = "headrace-test-"
+_PREFIX = "headrace-server-"
 
 #: Nothing here is worth a write to disk; many small tests share the machine.
 _SETTINGS = {

@@ -52,7 +52,7 @@ class Child(ProcessProtocol):
 
     def _wake(self) -> None:
         while self._waiting:
-            self._waiting.pop().callback(None)
+            self._waiting.pop(0).callback(None)
 
 
 def start_child(

@@ -59,7 +59,7 @@ class FindBinariesTests(SynchronousTestCase):
         self.assertEqual(find_binaries({"PATH": str(own)}).folder, own)
 
     def test_a_link_on_the_path_leads_to_the_folder_with_the_other_programs(self) -> None:
-        real = self.install("16")
+        real = pretend(self.folder / "real", "postgres (PostgreSQL) 16.2")
         links = self.folder / "links"
         links.mkdir()
         (links / "initdb").symlink_to(real / "initdb")

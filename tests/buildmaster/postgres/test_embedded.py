@@ -24,7 +24,7 @@ from buildmaster.postgres.embedded import (
     PostgresReactor,
 )
 from buildmaster.postgres.placement import note_of
-from tests.buildmaster.postgres.folders import short_folder
+from tests.buildmaster.postgres.folders import give_cluster, short_folder
 from tests.buildmaster.postgres.processes import (
     Printed,
     end_of,
@@ -72,9 +72,12 @@ class EmbeddedCase(TestCase):
 
 
 class StartTests(EmbeddedCase):
+    """From nothing."""
+
     async def test_a_second_start_finds_the_data_of_the_first(self) -> None:
         postgres = self.make()
         dsn = await postgres.start()
+        self.assertEqual(ask(dsn, "SHOW jit"), [("off",)])
         ask(dsn, "CREATE TABLE kept AS SELECT 7 AS number")
         await postgres.stop()
         dsn = await self.make().start()
@@ -90,6 +93,37 @@ class StartTests(EmbeddedCase):
         self.data = self.data / ("long" * 30) / ("path" * 30)
         dsn = await self.make().start()
         self.assertEqual(ask(dsn, "SELECT 1"), [(1,)])
+
+    async def test_a_data_folder_closed_to_its_account_keeps_it_elsewhere(self) -> None:
+        require(self, os.geteuid() == 0, "needs root: others run PostgreSQL themselves")
+        private = self.data / "private"
+        private.mkdir(mode=0o700)
+        postgres = self.make(private)
+        dsn = await postgres.start()
+        ask(dsn, "CREATE TABLE kept AS SELECT 7 AS number")
+        await postgres.stop()
+        place = Path(note_of(private).read_text().strip())
+        self.assertEqual(place.parent, self.data / "elsewhere")
+        again = self.make(private)
+        self.assertEqual(ask(await again.start(), "SELECT number FROM kept"), [(7,)])
+        await again.discard()
+        self.assertFalse(place.exists())
+        self.assertEqual(list(private.iterdir()), [])
+
+    async def test_a_discarded_one_leaves_nothing(self) -> None:
+        postgres = self.make()
+        dsn = await postgres.start()
+        await postgres.discard()
+        self.assertEqual(list(self.data.iterdir()), [])
+        self.assertFalse(Path(psycopg2.extensions.parse_dsn(dsn)["host"]).exists())
+
+
+class RunningTests(EmbeddedCase):
+    """From a cluster that is there."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        give_cluster(self.data)
 
     async def test_what_is_promised_to_be_stored_is_stored(self) -> None:
         dsn = await self.make().start()
@@ -140,29 +174,6 @@ class StartTests(EmbeddedCase):
         os.kill(self.pid(), 0)
         await postgres.stop()
         self.assertFalse((self.data / "postgres.pid").exists())
-
-    async def test_a_data_folder_closed_to_its_account_keeps_it_elsewhere(self) -> None:
-        require(self, os.geteuid() == 0, "needs root: others run PostgreSQL themselves")
-        private = self.data / "private"
-        private.mkdir(mode=0o700)
-        postgres = self.make(private)
-        dsn = await postgres.start()
-        ask(dsn, "CREATE TABLE kept AS SELECT 7 AS number")
-        await postgres.stop()
-        place = Path(note_of(private).read_text().strip())
-        self.assertEqual(place.parent, self.data / "elsewhere")
-        again = self.make(private)
-        self.assertEqual(ask(await again.start(), "SELECT number FROM kept"), [(7,)])
-        await again.discard()
-        self.assertFalse(place.exists())
-        self.assertEqual(list(private.iterdir()), [])
-
-    async def test_a_discarded_one_leaves_nothing(self) -> None:
-        postgres = self.make()
-        dsn = await postgres.start()
-        await postgres.discard()
-        self.assertEqual(list(self.data.iterdir()), [])
-        self.assertFalse(Path(psycopg2.extensions.parse_dsn(dsn)["host"]).exists())
 
     async def test_two_of_one_folder_are_refused(self) -> None:
         await self.make().start()
@@ -257,6 +268,10 @@ class FailingInitdbTests(EmbeddedCase):
 
 
 class EndTests(EmbeddedCase):
+    def setUp(self) -> None:
+        super().setUp()
+        give_cluster(self.data)
+
     async def test_its_death_is_told(self) -> None:
         told: Deferred[str] = Deferred()
         postgres = EmbeddedPostgres(reactor, self.data, lost=told.callback)
@@ -343,6 +358,7 @@ class EndTests(EmbeddedCase):
         require(self, python != "", "no Python and checkout that all can reach")
         before = []
         if os.geteuid() == 0:
+            shutil.rmtree(self.data / "postgres")
             os.chown(self.data, 65534, 65534)
             before = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
         first = start_daemon(self, self.data, *before, python=python)
