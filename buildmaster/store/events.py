@@ -13,14 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from buildmaster.database import Database
-from buildmaster.store.documents.fragments import (
-    document,
-    number,
-    text,
-    time,
-    value,
-    word,
-)
+from buildmaster.store.documents.fragments import at
 
 #: Events of one reading; also what one page of the JSON form may hold.
 PAGE = 1000
@@ -38,20 +31,12 @@ CURSOR = f"""coalesce(
       WHERE cursor.transaction < {_HORIZON}
       ORDER BY cursor.transaction DESC, cursor.id DESC LIMIT 1), '0-0')"""
 
-_DOCUMENT = document(
-    id=word("e.transaction::text || '-' || e.id"),
-    kind=text("e.kind"),
-    at=time("e.at"),
-    run=number("e.run"),
-    job=number("e.job"),
-    worker=text("e.worker"),
-    payload=value("e.payload"),
-)
-
 _EVENT = f"""
     e.transaction::text, e.id, e.kind, e.job, array_remove(
         array_append(ARRAY(SELECT r.run FROM run_job r WHERE r.job = e.job), e.run), NULL),
-    {_DOCUMENT}
+    json_build_object(
+        'id', e.transaction::text || '-' || e.id, 'kind', e.kind, 'at', {at("e.at")},
+        'run', e.run, 'job', e.job, 'worker', e.worker, 'payload', e.payload)::text
 """
 
 

@@ -1,8 +1,4 @@
-"""SQL that makes JSON documents, and the shape of a page of a list.
-
-The documents are put together as text: ``json_build_object`` looks up every type anew for
-every field of every row and takes twice as long.
-"""
+"""SQL that several documents share: times, and the shape of a page of a list."""
 
 from __future__ import annotations
 
@@ -13,42 +9,9 @@ DEFAULT_LIMIT = 100
 LARGEST_LIMIT = 1000
 
 
-def number(sql: str) -> str:
-    """A number, or null."""
-    return f"coalesce(({sql})::text, 'null')"
-
-
-def text(sql: str) -> str:
-    """A text of any characters, or null."""
-    return f"coalesce(to_json(({sql})::text)::text, 'null')"
-
-
-def word(sql: str) -> str:
-    """A text of ours that has nothing to escape, as of an enum, or null."""
-    return f"""coalesce('"' || ({sql})::text || '"', 'null')"""
-
-
-def time(sql: str) -> str:
-    """A time as clients get it, ISO 8601, UTC, microseconds and Z, or null."""
-    pattern = r"""\"YYYY-MM-DD"T"HH24:MI:SS.US"Z"\""""  # the outer quotes are JSON's
-    return f"coalesce(to_char({sql} AT TIME ZONE 'UTC', '{pattern}'), 'null')"
-
-
-def value(sql: str) -> str:
-    """What PostgreSQL can write as JSON: an array, jsonb, a boolean; or null."""
-    return f"coalesce(to_json({sql})::text, 'null')"
-
-
-def document(**fields: str) -> str:
-    """A JSON object as SQL text; the fields are made by the functions above."""
-    pairs = [f"""'"{name}":' || {sql}""" for name, sql in fields.items()]
-    return "('{' || " + " || ',' || ".join(pairs) + " || '}')"
-
-
-def array(each: str, tables: str, order: str) -> str:
-    """A JSON array as SQL text: ``each`` of the rows of ``tables``, in ``order``."""
-    rows = f"coalesce(string_agg({each}, ',' ORDER BY {order}), '')"
-    return f"(SELECT '[' || {rows} || ']' FROM {tables})"
+def at(column: str) -> str:
+    """SQL for a time as clients get it: ISO 8601, UTC, microseconds and Z."""
+    return f"""to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from buildmaster.database import Database
-from buildmaster.store.documents.fragments import (
-    DEFAULT_LIMIT,
-    Listing,
-    array,
-    document,
-    number,
-    text,
-    time,
-    value,
-    word,
-)
+from buildmaster.store.documents.fragments import DEFAULT_LIMIT, Listing, at
 from buildmaster.store.events import CURSOR
 
 #: What ``state=`` may ask for; equal to the ``job_state`` type.
@@ -25,35 +15,19 @@ JOB_STATES = ("waiting", "ready", "assigned", "running", "parked", "done")
 # Parts of one document are bounded, too: attempts, edges, files of a pipeline job.
 _PART_LIMIT = 1000
 
-#: The fields of a job in lists, of the rows of `JOB_TABLES`.
-JOB_FIELDS = {
-    "id": number("j.id"),
-    "kind": text("j.kind"),
-    "name": text("j.name"),
-    "cell": text("j.cell"),
-    "part": number("j.part"),
-    "state": word("j.state"),
-    "result": word("j.result"),
-    "reason": text("j.reason"),
-    "root_cause": number("j.root_cause"),
-    "attempt": number("j.attempt"),
-    "architecture": text("coalesce(b.architecture, c.architecture)"),
-    "isolation": word("c.isolation"),
-    "series": text("coalesce(b.series, c.series[1], '')"),
-    "repository": text("j.repository"),
-    "source_digest": text("j.source_digest"),
-    "refs": value("j.refs"),
-    "runs": array(number("x.run"), "run_job x WHERE x.job = j.id", "x.run"),
-    "owner": text("j.owner"),
-    "requester": text("j.requester"),
-    "worker": text("a.worker"),
-    "score": number("j.score"),
-    "created_at": time("j.created_at"),
-    "ready_at": time("j.ready_at"),
-    "started_at": time("j.started_at"),
-    "finished_at": time("j.finished_at"),
-    "cancel_asked_at": time("j.cancel_asked_at"),
-}
+JOB_PAIRS = f"""
+    'id', j.id, 'kind', j.kind, 'name', j.name, 'cell', j.cell, 'part', j.part,
+    'state', j.state, 'result', j.result, 'reason', j.reason, 'root_cause', j.root_cause,
+    'attempt', j.attempt,
+    'architecture', coalesce(b.architecture, c.architecture),
+    'isolation', c.isolation, 'series', coalesce(b.series, c.series[1], ''),
+    'repository', j.repository, 'source_digest', j.source_digest, 'refs', j.refs,
+    'runs', ARRAY(SELECT x.run FROM run_job x WHERE x.job = j.id ORDER BY x.run),
+    'owner', j.owner, 'requester', j.requester, 'worker', a.worker, 'score', j.score,
+    'created_at', {at("j.created_at")}, 'ready_at', {at("j.ready_at")},
+    'started_at', {at("j.started_at")}, 'finished_at', {at("j.finished_at")},
+    'cancel_asked_at', {at("j.cancel_asked_at")}
+"""
 
 JOB_TABLES = """
     job j JOIN job_class c ON c.id = j.class
@@ -61,89 +35,43 @@ JOB_TABLES = """
     LEFT JOIN attempt a ON a.job = j.id AND a.number = j.attempt
 """
 
-_ARTIFACTS = array(
-    document(
-        path=text("f.path"),
-        sha256=word("f.hash"),
-        size=number("f.size"),
-        url=word("'/api/v1/artifacts/' || f.hash"),
-    ),
-    f"""
-    (SELECT f.path, encode(f.sha256, 'hex') AS hash, d.size
-       FROM artifact f JOIN blob d USING (sha256)
-      WHERE f.job = p.job AND f.attempt = p.attempt
-        AND f.name = p.name AND f.index = p.index
-      ORDER BY f.path LIMIT {_PART_LIMIT}) f
-    """,
-    "f.path",
-)
+_PIPELINE_JOBS = f"""
+    SELECT coalesce(json_agg(json_build_object(
+        'name', p.name, 'index', p.index, 'title', p.name || ':' || p.index,
+        'stage', p.stage, 'state', p.state, 'result', p.result, 'reason', p.reason,
+        'exit_status', p.exit_status, 'series', p.series, 'properties', p.properties,
+        'started_at', {at("p.started_at")}, 'finished_at', {at("p.finished_at")},
+        'kept_from', p.kept_from, 'artifacts', (
+            SELECT coalesce(json_agg(json_build_object(
+                'path', f.path, 'sha256', f.hash, 'size', f.size,
+                'url', '/api/v1/artifacts/' || f.hash) ORDER BY f.path), '[]')
+              FROM (SELECT f.path, encode(f.sha256, 'hex') AS hash, d.size
+                      FROM artifact f JOIN blob d USING (sha256)
+                     WHERE f.job = p.job AND f.attempt = p.attempt
+                       AND f.name = p.name AND f.index = p.index
+                     ORDER BY f.path LIMIT {_PART_LIMIT}) f))
+        ORDER BY p.stage, p.place), '[]')
+      FROM pipeline_job p WHERE p.job = j.id AND p.attempt = j.attempt
+"""
 
-_PIPELINE_JOBS = array(
-    document(
-        name=text("p.name"),
-        index=number("p.index"),
-        title=text("p.name || ':' || p.index"),
-        stage=number("p.stage"),
-        state=word("p.state"),
-        result=word("p.result"),
-        reason=text("p.reason"),
-        exit_status=number("p.exit_status"),
-        series=text("p.series"),
-        properties=value("p.properties"),
-        started_at=time("p.started_at"),
-        finished_at=time("p.finished_at"),
-        kept_from=number("p.kept_from"),
-        artifacts=_ARTIFACTS,
-    ),
-    "pipeline_job p WHERE p.job = j.id AND p.attempt = j.attempt",
-    "p.stage, p.place",
-)
-
-_ATTEMPTS = array(
-    document(
-        number=number("t.number"),
-        worker=text("t.worker"),
-        result=word("t.result"),
-        reason=text("t.reason"),
-        queued_at=time("t.queued_at"),
-        assigned_at=time("t.assigned_at"),
-        started_at=time("t.started_at"),
-        finished_at=time("t.finished_at"),
-        log_length=number("t.log_length"),
-    ),
-    f"(SELECT * FROM attempt WHERE job = j.id ORDER BY number DESC LIMIT {_PART_LIMIT}) t",
-    "t.number",
-)
+_ATTEMPTS = f"""
+    SELECT coalesce(json_agg(json_build_object(
+        'number', t.number, 'worker', t.worker, 'result', t.result, 'reason', t.reason,
+        'queued_at', {at("t.queued_at")}, 'assigned_at', {at("t.assigned_at")},
+        'started_at', {at("t.started_at")}, 'finished_at', {at("t.finished_at")},
+        'log_length', t.log_length) ORDER BY t.number), '[]')
+      FROM (SELECT * FROM attempt WHERE job = j.id
+             ORDER BY number DESC LIMIT {_PART_LIMIT}) t
+"""
 
 
 def _edges(near: str, far: str) -> str:
-    return array(
-        document(
-            job=number(f"e.{far}"),
-            stage=number("e.up_stage"),
-            require=word("e.require"),
-            resolved_at=time("e.resolved_at"),
-        ),
-        f"(SELECT * FROM edge WHERE {near} = j.id ORDER BY id LIMIT {_PART_LIMIT}) e",
-        "e.id",
-    )
-
-
-_JOB = document(**JOB_FIELDS)
-_WHOLE_JOB = document(
-    **JOB_FIELDS,
-    stages=value("coalesce(b.stages, '[]')"),
-    stage_numbers=value("b.stage_numbers"),
-    pipeline_jobs=_PIPELINE_JOBS,
-    attempts=_ATTEMPTS,
-    needs=_edges("down", "up"),
-    wanted_by=_edges("up", "down"),
-    cursor=word(CURSOR),
-)
-_RETRIED = document(
-    **{name: JOB_FIELDS[name] for name in ("id", "kind", "attempt", "state", "result")}
-)
-_PAGE = array(_JOB, f"shown JOIN ({JOB_TABLES}) ON j.id = shown.id", "j.id DESC")
+    return f"""
+    SELECT coalesce(json_agg(json_build_object(
+        'job', e.{far}, 'stage', e.up_stage, 'require', e.require,
+        'resolved_at', {at("e.resolved_at")}) ORDER BY e.id), '[]')
+      FROM (SELECT * FROM edge WHERE {near} = j.id ORDER BY id LIMIT {_PART_LIMIT}) e
+    """
 
 
 @dataclass(frozen=True)
@@ -173,8 +101,10 @@ async def job_list(
             SELECT s.id FROM {source} WHERE {" AND ".join(["true", *tests])}
              ORDER BY s.id DESC LIMIT %s),
         shown AS (SELECT id FROM page ORDER BY id DESC LIMIT %s)
-        SELECT {_PAGE}, (SELECT min(id) FROM shown), (SELECT count(*) > %s FROM page),
-               {CURSOR}
+        SELECT (SELECT coalesce(json_agg(json_build_object({JOB_PAIRS}) ORDER BY j.id DESC),
+                                '[]')
+                  FROM shown JOIN ({JOB_TABLES}) ON j.id = shown.id)::text,
+               (SELECT min(id) FROM shown), (SELECT count(*) > %s FROM page), {CURSOR}
         """,
         (*parameters, limit + 1, limit, limit),
     )
@@ -212,18 +142,38 @@ def _source(wanted: JobFilter) -> tuple[str, list[str], list[Any]]:
 async def job_document(database: Database, job: int) -> str | None:
     """Everything about one job, as JSON; None if there is no such job."""
     row = await database.row(
-        f"SELECT {_WHOLE_JOB} FROM {JOB_TABLES} WHERE j.id = %s", (job,)
+        f"""
+        SELECT json_build_object({JOB_PAIRS},
+            'stages', coalesce(b.stages, '[]'), 'stage_numbers', b.stage_numbers,
+            'pipeline_jobs', ({_PIPELINE_JOBS}),
+            'attempts', ({_ATTEMPTS}),
+            'needs', ({_edges("down", "up")}),
+            'wanted_by', ({_edges("up", "down")}),
+            'cursor', {CURSOR})::text
+          FROM {JOB_TABLES} WHERE j.id = %s
+        """,
+        (job,),
     )
     return None if row is None else str(row[0])
 
 
 async def job_in_short(database: Database, job: int) -> str | None:
     """A job as lists show it, as JSON; None if there is no such job."""
-    row = await database.row(f"SELECT {_JOB} FROM {JOB_TABLES} WHERE j.id = %s", (job,))
+    row = await database.row(
+        f"SELECT json_build_object({JOB_PAIRS})::text FROM {JOB_TABLES} WHERE j.id = %s",
+        (job,),
+    )
     return None if row is None else str(row[0])
 
 
 async def retried_job(database: Database, job: int) -> str | None:
     """What a retry tells of the job, as JSON; None if there is no such job."""
-    row = await database.row(f"SELECT {_RETRIED} FROM job j WHERE j.id = %s", (job,))
+    row = await database.row(
+        """
+        SELECT json_build_object('id', id, 'kind', kind, 'attempt', attempt,
+                                 'state', state, 'result', result)::text
+          FROM job WHERE id = %s
+        """,
+        (job,),
+    )
     return None if row is None else str(row[0])

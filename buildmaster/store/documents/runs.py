@@ -5,19 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from buildmaster.database import Database
-from buildmaster.store.documents.fragments import (
-    DEFAULT_LIMIT,
-    LARGEST_LIMIT,
-    Listing,
-    array,
-    document,
-    number,
-    text,
-    time,
-    value,
-    word,
-)
-from buildmaster.store.documents.jobs import JOB_FIELDS, JOB_TABLES
+from buildmaster.store.documents.fragments import DEFAULT_LIMIT, LARGEST_LIMIT, Listing, at
+from buildmaster.store.documents.jobs import JOB_PAIRS, JOB_TABLES
 from buildmaster.store.events import CURSOR
 
 #: What ``state=`` may ask for; equal to the ``run_state`` type.
@@ -26,54 +15,39 @@ RUN_STATES = ("open", "sealed", "done")
 #: Jobs that a run shows in a list; ``job_count`` tells of more.
 JOBS_IN_LIST = 20
 
-_RUN_FIELDS = {
-    "id": number("r.id"),
-    "kind": word("'run'"),
-    "state": word("r.state"),
-    "result": word("r.result"),
-    "attempt": number("NULL"),
-    "repository": text("r.repository"),
-    "source_digest": word("r.source_digest"),
-    "refs": value("r.refs"),
-    "trust_domain": text("r.trust_domain"),
-    "requester": text("r.requester"),
-    "owner": text("r.owner"),
-    "cross_architecture": word("r.cross_architecture"),
-    "created_at": time("r.created_at"),
-    "finished_at": time("r.finished_at"),
-    "job_count": number("SELECT count(*) FROM run_job x WHERE x.run = r.id"),
-}
+_RUN_PAIRS = f"""
+    'id', r.id, 'kind', 'run', 'state', r.state, 'result', r.result, 'attempt', NULL,
+    'repository', r.repository, 'source_digest', r.source_digest, 'refs', r.refs,
+    'trust_domain', r.trust_domain, 'requester', r.requester, 'owner', r.owner,
+    'cross_architecture', r.cross_architecture,
+    'created_at', {at("r.created_at")}, 'finished_at', {at("r.finished_at")},
+    'job_count', (SELECT count(*) FROM run_job x WHERE x.run = r.id)
+"""
 
+_JOBS_IN_SHORT = f"""
+    SELECT coalesce(json_agg(json_build_object(
+        'id', j.id, 'name', j.name, 'state', j.state, 'result', j.result,
+        'architecture', coalesce(b.architecture, c.architecture),
+        'series', coalesce(b.series, c.series[1], '')) ORDER BY j.id), '[]')
+      FROM (SELECT x.job FROM run_job x WHERE x.run = r.id
+             ORDER BY x.job LIMIT {JOBS_IN_LIST}) m
+      JOIN job j ON j.id = m.job JOIN job_class c ON c.id = j.class
+      LEFT JOIN build b ON b.job = j.id
+"""
 
-def _members(limit: int) -> str:
-    """The rows of `JOB_TABLES` that belong to the run."""
-    return f"""
-    (SELECT x.job FROM run_job x WHERE x.run = r.id ORDER BY x.job LIMIT {limit}) m
-    JOIN ({JOB_TABLES}) ON j.id = m.job
-    """
+_JOBS = f"""
+    SELECT coalesce(json_agg(json_build_object({JOB_PAIRS}) ORDER BY j.id), '[]')
+      FROM (SELECT x.job FROM run_job x WHERE x.run = r.id
+             ORDER BY x.job LIMIT {LARGEST_LIMIT}) m
+      JOIN ({JOB_TABLES}) ON j.id = m.job
+"""
 
-
-def _notes(test: str) -> str:
-    notes = "jsonb_array_elements(r.notes) WITH ORDINALITY AS o (n, place)"
-    return array("n::text", f"{notes} WHERE {test}", "o.place")
-
-
-_IN_SHORT = ("id", "name", "state", "result", "architecture", "series")
-_JOBS_IN_SHORT = array(
-    document(**{name: JOB_FIELDS[name] for name in _IN_SHORT}),
-    _members(JOBS_IN_LIST),
-    "j.id",
-)
-_RUN = document(**_RUN_FIELDS, jobs=_JOBS_IN_SHORT)
-_WHOLE_RUN = document(
-    **_RUN_FIELDS,
-    # A submission's notes are what it left out (objects) and what it has to say (texts).
-    skipped=_notes("jsonb_typeof(n) = 'object'"),
-    notes=_notes("jsonb_typeof(n) <> 'object'"),
-    jobs=array(document(**JOB_FIELDS), _members(LARGEST_LIMIT), "j.id"),
-    cursor=word(CURSOR),
-)
-_PAGE = array(_RUN, "shown JOIN run r USING (id)", "r.id DESC")
+# A submission's notes are what it left out (objects) and what it has to say (texts).
+_NOTES = """
+    SELECT coalesce(json_agg(n ORDER BY place), '[]')
+      FROM jsonb_array_elements(r.notes) WITH ORDINALITY AS o (n, place)
+     WHERE (jsonb_typeof(n) = 'object') = {is_object}
+"""
 
 
 async def run_list(
@@ -96,8 +70,11 @@ async def run_list(
         WITH page AS MATERIALIZED (
             SELECT id FROM run WHERE {" AND ".join(tests)} ORDER BY id DESC LIMIT %s),
         shown AS (SELECT id FROM page ORDER BY id DESC LIMIT %s)
-        SELECT {_PAGE}, (SELECT min(id) FROM shown), (SELECT count(*) > %s FROM page),
-               {CURSOR}
+        SELECT (SELECT coalesce(json_agg(json_build_object(
+                            {_RUN_PAIRS}, 'jobs', ({_JOBS_IN_SHORT})) ORDER BY r.id DESC),
+                        '[]')
+                  FROM shown JOIN run r USING (id))::text,
+               (SELECT min(id) FROM shown), (SELECT count(*) > %s FROM page), {CURSOR}
         """,
         (*parameters, limit + 1, limit, limit),
     )
@@ -106,11 +83,26 @@ async def run_list(
 
 async def run_document(database: Database, run: int) -> str | None:
     """Everything about one run, as JSON; None if there is no such run."""
-    row = await database.row(f"SELECT {_WHOLE_RUN} FROM run r WHERE r.id = %s", (run,))
+    row = await database.row(
+        f"""
+        SELECT json_build_object({_RUN_PAIRS},
+            'skipped', ({_NOTES.format(is_object="true")}),
+            'notes', ({_NOTES.format(is_object="false")}),
+            'jobs', ({_JOBS}), 'cursor', {CURSOR})::text
+          FROM run r WHERE r.id = %s
+        """,
+        (run,),
+    )
     return None if row is None else str(row[0])
 
 
 async def run_in_short(database: Database, run: int) -> str | None:
     """A run as lists show it, as JSON; None if there is no such run."""
-    row = await database.row(f"SELECT {_RUN} FROM run r WHERE r.id = %s", (run,))
+    row = await database.row(
+        f"""
+        SELECT json_build_object({_RUN_PAIRS}, 'jobs', ({_JOBS_IN_SHORT}))::text
+          FROM run r WHERE r.id = %s
+        """,
+        (run,),
+    )
     return None if row is None else str(row[0])
