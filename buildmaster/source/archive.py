@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import tarfile
 from pathlib import Path
+from typing import Self
 
 from buildmaster.requests import Refusal
-from buildmaster.source.reader import FILE_LIMIT, check_path
+from buildmaster.source.address import check_path
+from buildmaster.source.reader import FILE_LIMIT
 
 #: Members that an archive may have; looking at more takes too long.
-MEMBER_LIMIT = 500_000
+MEMBER_LIMIT = 200_000
+#: Bytes of a header that extends another; a long path takes 4 KiB.
+_EXTENSION_LIMIT = 64 * 1024
+#: Headers that change all that follow; git archive writes one.
+_GLOBAL_LIMIT = 16
+_EXTENSIONS = frozenset(
+    {
+        tarfile.XHDTYPE,
+        tarfile.XGLTYPE,
+        tarfile.SOLARIS_XHDTYPE,
+        tarfile.GNUTYPE_LONGNAME,
+        tarfile.GNUTYPE_LONGLINK,
+    }
+)
 
 
 def read_tree_configuration(archive: Path, path: str) -> bytes:
@@ -20,7 +35,7 @@ def read_tree_configuration(archive: Path, path: str) -> bytes:
     """
     check_path(path)
     try:
-        with tarfile.open(archive, "r:") as tar:
+        with tarfile.open(archive, "r:", tarinfo=_header_class()) as tar:
             for count, member in enumerate(tar):
                 if count >= MEMBER_LIMIT:
                     raise Refusal(
@@ -28,7 +43,8 @@ def read_tree_configuration(archive: Path, path: str) -> bytes:
                     )
                 if member.name.removeprefix("./") == path:
                     return _contents(tar, member, path)
-    except (tarfile.TarError, OSError, ValueError, OverflowError) as error:
+                tar.members = []  # type: ignore[attr-defined]  # else it keeps all
+    except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
         raise Refusal(
             422, "bad_tree", f"What was sent is no tar archive of a work tree: {error}"
         ) from error
@@ -37,6 +53,26 @@ def read_tree_configuration(archive: Path, path: str) -> bytes:
         "configuration_missing",
         f"The work tree has no file {path}: add one, or name another with --config.",
     )
+
+
+def _header_class() -> type[tarfile.TarInfo]:
+    """Headers of one archive, which tarfile would read whole, whatever size they claim."""
+    globals_seen = 0
+
+    class Header(tarfile.TarInfo):
+        """One header, refused if it claims too much."""
+
+        @classmethod
+        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+            nonlocal globals_seen
+            header = super().frombuf(buf, encoding, errors)
+            globals_seen += header.type == tarfile.XGLTYPE
+            is_long = header.type in _EXTENSIONS and header.size > _EXTENSION_LIMIT
+            if is_long or globals_seen > _GLOBAL_LIMIT:
+                raise ValueError("a header of it is too large")
+            return header
+
+    return Header
 
 
 def _contents(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> bytes:
@@ -50,4 +86,7 @@ def _contents(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> bytes
         )
     file = tar.extractfile(member)
     assert file is not None
-    return file.read()
+    text = file.read()
+    if len(text) != member.size:
+        raise tarfile.ReadError("it ends too early")
+    return text

@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import DeferredLock, DeferredSemaphore
+from twisted.internet.threads import deferToThread
 
 from buildmaster.requests import Refusal
-from buildmaster.source.git import REMOTE_PROTOCOLS, Git, GitTimeout, check_address
+from buildmaster.source.address import (
+    REMOTE_PROTOCOLS,
+    check_address,
+    check_path,
+    check_revision,
+)
+from buildmaster.source.git import Ended, Git, GitTimeout
 
 #: Bytes of a configuration file.
 FILE_LIMIT = 512 * 1024
+#: Fetches after which a mirror is begun anew, which is cheaper than tidying it.
+_PACK_LIMIT = 100
+#: Repositories that are asked at the same time.
+_AT_ONCE = 4
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./@+-]{0,240}\Z")
+#: What git says of a revision that the repository does not have, or does not give out.
+_NOT_THERE = re.compile(
+    r"couldn't find remote ref|not our ref|unadvertised object|no such remote ref"
+    r"|Server does not allow request|Unable to find [0-9a-f]+ under"
+)
+_NO_SHALLOW = "does not support shallow"
+_OTHER_FORMAT = "mismatched algorithms"
+_DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded")
 
 
 @dataclass(frozen=True)
@@ -28,150 +48,251 @@ class Revision:
     text: bytes
 
 
-def check_path(path: str) -> None:
-    """Refuse a path of a file that leads out of its source."""
-    parts = path.split("/")
-    if path.startswith(("/", "-")) or ".." in parts or "" in parts or "\0" in path:
-        raise Refusal(
-            422,
-            "bad_path",
-            f"The configuration's path {path!r} must be relative, without '..'.",
-        )
-
-
 class GitReader:
-    """Keeps a bare mirror for each repository below ``cache``."""
+    """Keeps a bare mirror for each repository below ``cache``.
 
-    def __init__(self, reactor: Any, cache: Path, allow_local: bool) -> None:
+    ``time_limit`` is how many seconds a repository may take to answer, with all it is
+    asked for one `read`. Nobody else may use ``cache``.
+    """
+
+    def __init__(
+        self, reactor: Any, cache: Path, allow_local: bool, *, time_limit: float = 60.0
+    ) -> None:
         protocols = (*REMOTE_PROTOCOLS, "file") if allow_local else REMOTE_PROTOCOLS
-        self._git = Git(reactor, cache, protocols)
-        self._cache = cache
+        self._git = Git(reactor, cache.absolute(), protocols)
+        self._clock = reactor
         self._allow_local = allow_local
+        self._time_limit = time_limit
         self._locks: dict[str, DeferredLock] = {}
+        self._turns = DeferredSemaphore(_AT_ONCE)
 
     async def read(self, repository: str, revision: str, path: str) -> Revision:
         """The commit that ``revision`` is, and the file at ``path`` in it.
 
-        Raises `Refusal` with a sentence that says what is missing, or not allowed.
+        ``revision`` is a whole commit id or the name of a branch or tag. Raises `Refusal`
+        with a sentence that says what is missing, or not allowed.
         """
         check_address(repository, allow_local=self._allow_local)
         check_path(path)
-        if not _NAME.match(revision) or ".." in revision or "@{" in revision:
-            raise Refusal(
-                422,
-                "bad_revision",
-                f"{revision!r} is no commit, branch or tag that could be asked for.",
-            )
+        check_revision(revision)
         lock = self._locks.setdefault(repository, DeferredLock())
         await lock.acquire()
         try:
-            return await self._read(_Question(self._git, repository, revision, path))
+            await self._turns.acquire()
+            try:
+                return await self._read(repository, revision, path)
+            finally:
+                self._turns.release()
+        finally:
+            lock.release()
+            if not lock.locked and not lock.waiting:
+                self._locks.pop(repository, None)
+
+    async def _read(self, repository: str, revision: str, path: str) -> Revision:
+        try:
+            self._git.prepare()
+        except OSError as error:
+            raise Refusal(
+                507, "disk_full", f"The buildmaster cannot keep sources: {error}."
+            ) from error
+        ends = self._clock.seconds() + self._time_limit
+        question = _Question(self._git, self._clock, ends, repository, revision, path)
+        try:
+            return await question.answer()
         except GitTimeout as error:
             raise Refusal(
                 504,
                 "source_timeout",
-                f"{repository} did not answer within {self._git.time_limit:.0f} seconds; "
-                f"try again later, or ask who runs it.",
+                f"{repository} did not answer within {self._time_limit:g} seconds; "
+                "try again later, or ask who runs it.",
             ) from error
-        finally:
-            lock.release()
-            if not lock.waiting and not lock.locked:
-                self._locks.pop(repository, None)
-
-    async def _read(self, question: _Question) -> Revision:
-        self._git.prepare()
-        name = hashlib.sha256(question.repository.encode()).hexdigest()[:32]
-        mirror = self._cache / f"{name}.git"
-        if not mirror.is_dir():
-            await self._git.run(self._cache, "init", "--quiet", "--bare", str(mirror))
-        commit = await question.commit(mirror)
-        return Revision(commit, await question.file(mirror, commit))
 
 
 @dataclass(frozen=True)
 class _Question:
-    """One revision and file of one repository."""
+    """One revision and file of one repository, to be answered in time."""
 
     git: Git
+    clock: Any
+    ends: float
     repository: str
     revision: str
     path: str
 
-    async def commit(self, mirror: Path) -> str:
+    async def answer(self) -> Revision:
+        formats = ("sha256",) if len(self.revision) == 64 else ("sha1", "sha256")
+        for form in formats:
+            try:
+                return await self._ask_twice(form)
+            except _OtherFormatError:
+                continue
+        self._no_such_revision()
+
+    async def _ask_twice(self, form: str) -> Revision:
+        try:
+            return await self._ask(form)
+        except Refusal as refusal:
+            if refusal.code not in ("source_failed", "git_failed"):
+                raise
+        # A crash may have damaged the mirror; if so, a new one helps.
+        await deferToThread(shutil.rmtree, self._place(form, "git"), ignore_errors=True)
+        return await self._ask(form)
+
+    async def _ask(self, form: str) -> Revision:
+        mirror = await self._mirror(form)
+        try:
+            commit = await self._commit(mirror)
+            return Revision(commit, await self._file(mirror, commit))
+        finally:
+            for left in _leavings(mirror):
+                left.unlink(missing_ok=True)
+
+    def _place(self, form: str, ending: str) -> Path:
+        key = hashlib.sha256(f"{form} {self.repository}".encode()).hexdigest()[:40]
+        return self.git.home / f"{key}.{ending}"
+
+    async def _mirror(self, form: str) -> Path:
+        mirror, unfinished = self._place(form, "git"), self._place(form, "new")
+        packs = sum(1 for _ in mirror.glob("objects/pack/*.pack"))
+        if (mirror / "HEAD").exists() and packs < _PACK_LIMIT:
+            return mirror
+        # Complete before it gets its name: a crash leaves no half mirror.
+        for old in (unfinished, mirror):
+            await deferToThread(shutil.rmtree, old, ignore_errors=True)
+        options = ("--quiet", "--bare", "--template=", f"--object-format={form}")
+        made = await self._run(None, "init", *options, str(unfinished))
+        if made.status != 0:
+            self._blame_operator(made)
+        unfinished.rename(mirror)
+        return mirror
+
+    async def _commit(self, mirror: Path) -> str:
         """Which commit the revision is; fetched if the mirror lacks it."""
         if _COMMIT.match(self.revision):
             known = await self._resolve(mirror, self.revision)
             if known is not None:
                 return known
-            await self._fetch(mirror, "--depth=1", self.revision)
-            found = await self._resolve(mirror, self.revision)
-            if found is None:
-                # Some servers give no commit that no branch or tag names.
-                await self._fetch(mirror, "--tags", "+refs/heads/*:refs/heads/*")
-                found = await self._resolve(mirror, self.revision)
+        # Kept under a name, so that the next fetch need not bring all of it again.
+        kept = f"refs/headrace/{hashlib.sha256(self.revision.encode()).hexdigest()[:16]}"
+        fetched = await self._fetch(mirror, "--depth=1", f"+{self.revision}:{kept}")
+        if _NO_SHALLOW in fetched.err:
+            fetched = await self._fetch(mirror, f"+{self.revision}:{kept}")
+        if fetched.status == 0:
+            found = await self._resolve(mirror, kept)
+        elif _COMMIT.match(self.revision):
+            # Some servers give no commit that no branch or tag names.
+            found = await self._find_in_history(mirror)
         else:
-            fetched = await self._fetch(mirror, "--depth=1", self.revision)
-            found = await self._resolve(mirror, "FETCH_HEAD") if fetched else None
-        if found is None:
-            await self._say_what_is_missing(mirror)
-        assert found is not None
-        return found
+            found = None
+        return found or await self._say_what_is_wrong(mirror, fetched)
 
-    async def file(self, mirror: Path, commit: str) -> bytes:
+    async def _find_in_history(self, mirror: Path) -> str | None:
+        everything = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+        # A mirror that is shallow in places would stay so without a depth.
+        fetched = await self._fetch(mirror, "--depth=2147483647", *everything)
+        if _NO_SHALLOW in fetched.err:
+            await self._fetch(mirror, *everything)
+        return await self._resolve(mirror, self.revision)
+
+    async def _fetch(self, mirror: Path, *words: str) -> Ended:
+        options = [word for word in words if word.startswith("--")]
+        names = [word for word in words if not word.startswith("--")]
+        fixed = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head")
+        fetched = await self._run(mirror, *fixed, *options, "--", self.repository, *names)
+        if _OTHER_FORMAT in fetched.err:
+            raise _OtherFormatError
+        return fetched
+
+    async def _resolve(self, mirror: Path, name: str) -> str | None:
+        what = ("--quiet", "--verify", "--end-of-options", f"{name}^{{commit}}")
+        ended = await self._run(mirror, "rev-parse", *what)
+        return ended.out.decode("ascii").strip() if ended.status == 0 else None
+
+    async def _file(self, mirror: Path, commit: str) -> bytes:
         """The file's bytes in ``commit``."""
-        name = f"{commit}:{self.path}"
-        size = await self.git.run(mirror, "cat-file", "-s", name)
-        kind = await self.git.run(mirror, "cat-file", "-t", name)
-        if size.status != 0 or kind.out.strip() != b"blob":
+        listed = await self._run(mirror, "ls-tree", "-z", "-l", commit, "--", self.path)
+        mode, kind, name, size = (*listed.out.partition(b"\t")[0].split(), *[b""] * 4)[:4]
+        if listed.status != 0 or not mode:
             raise Refusal(
                 422,
                 "configuration_missing",
                 f"Commit {commit} of {self.repository} has no file {self.path}: add "
-                f"one, or name another with --config.",
+                "one, or name another with --config.",
             )
-        if int(size.out) > FILE_LIMIT:
+        if kind != b"blob" or mode == b"120000":
+            raise Refusal(
+                422,
+                "configuration_missing",
+                f"{self.path} in commit {commit} of {self.repository} is not a regular "
+                "file.",
+            )
+        if int(size) > FILE_LIMIT:
             raise Refusal(
                 422,
                 "configuration_too_large",
-                f"{self.path} has {int(size.out)} bytes; {FILE_LIMIT} are allowed.",
+                f"{self.path} has {int(size)} bytes; {FILE_LIMIT} are allowed.",
             )
-        return (await self.git.run(mirror, "cat-file", "blob", name)).out
+        read = await self._run(mirror, "cat-file", "blob", name.decode("ascii"))
+        if read.status != 0 or len(read.out) != int(size):
+            self._blame_operator(read)
+        return read.out
 
-    async def _fetch(self, mirror: Path, *what: str) -> bool:
-        options, names = (
-            [w for w in what if w.startswith("--")],
-            [w for w in what if not w.startswith("--")],
-        )
-        ended = await self.git.run(
-            mirror,
-            *("fetch", "--quiet", "--no-write-commit-graph", *options),
-            *("--", self.repository, *names),
-        )
-        return ended.status == 0
-
-    async def _resolve(self, mirror: Path, name: str) -> str | None:
-        ended = await self.git.run(
-            mirror,
-            "rev-parse",
-            "--quiet",
-            "--verify",
-            "--end-of-options",
-            f"{name}^{{commit}}",
-        )
-        return ended.out.decode("ascii").strip() if ended.status == 0 else None
-
-    async def _say_what_is_missing(self, mirror: Path) -> None:
-        ended = await self.git.run(mirror, "ls-remote", "--quiet", "--", self.repository)
-        if ended.status != 0:
+    async def _say_what_is_wrong(self, mirror: Path, fetched: Ended) -> NoReturn:
+        if _DISK_FULL.search(fetched.err):
+            self._blame_operator(fetched)
+        listed = await self._run(mirror, "ls-remote", "--quiet", "--", self.repository)
+        if listed.status == 127:
+            self._blame_operator(listed)
+        if listed.status != 0:
             raise Refusal(
                 422,
                 "repository_missing",
-                f"The repository {self.repository} cannot be read ({ended.said}). Check "
-                f"its address, and whether the buildmaster may read it.",
+                f"The repository {self.repository} cannot be read ({listed.said}). Check "
+                "its address, and whether the buildmaster may read it.",
             )
+        if fetched.status == 0 or _NOT_THERE.search(fetched.err):
+            self._no_such_revision()
+        raise Refusal(
+            502,
+            "source_failed",
+            f"{self.revision} of the repository {self.repository} cannot be fetched "
+            f"({fetched.said}). Try again; if it stays so, ask who runs the repository.",
+        )
+
+    def _no_such_revision(self) -> NoReturn:
         raise Refusal(
             422,
             "revision_missing",
             f"The repository {self.repository} has no commit, branch or tag "
-            f"{self.revision}: push it first, or correct its name.",
+            f"{self.revision}: push it first, or correct its name. A commit is named by "
+            "all its digits.",
         )
+
+    def _blame_operator(self, ended: Ended) -> NoReturn:
+        if _DISK_FULL.search(ended.err):
+            raise Refusal(
+                507,
+                "disk_full",
+                "The disk of the buildmaster is full, so it cannot fetch sources: its "
+                "operator has to make room.",
+            )
+        raise Refusal(
+            503,
+            "git_failed",
+            f"Git does not work on the buildmaster ({ended.said}): its operator has to "
+            "look at that.",
+        )
+
+    async def _run(self, mirror: Path | None, *arguments: str) -> Ended:
+        return await self.git.run(mirror, self.ends - self.clock.seconds(), *arguments)
+
+
+class _OtherFormatError(Exception):
+    """The repository names its objects by another hash than the mirror."""
+
+
+def _leavings(mirror: Path) -> Iterator[Path]:
+    """What commands that were killed left behind; the mirror is ours alone now."""
+    yield from mirror.glob("*.lock")
+    yield from mirror.glob("objects/pack/tmp_*")
+    yield from mirror.glob("objects/pack/*.lock")

@@ -1,0 +1,1 @@
+"""Tests of what the master reads of sources."""
