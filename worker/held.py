@@ -51,12 +51,15 @@ class Held:
         reactor: Any,
         key: Attempt,
         folder: Path,
+        *,
+        launch: Callable[[Path], int],
         mouth: Callable[[], Mouth | None],
         removed: Callable[[Held], None],
     ) -> None:
         self.key = key
         self._reactor = reactor
         self._folder = folder
+        self._launch = launch
         self._mouth = mouth
         self._removed = removed
         self._stage = Stage.ARRIVING
@@ -121,7 +124,7 @@ class Held:
 
     def _begin(self, mouth: Mouth | None) -> None:
         try:
-            attach.start(self._folder)
+            attach.start(self._folder, self._launch)
         except (OSError, ValueError, attach.StillAlive) as error:
             self._turn_down(mouth, f"its supervisor could not be started: {error}")
             return

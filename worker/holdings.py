@@ -20,6 +20,7 @@ from protocol.messages import Attempt, Cancel, Forget, Holding, Recorded, Start,
 from protocol.order import Order
 from worker.dialogue import Mouth
 from worker.held import Held
+from worker.supervisor import attach
 from worker.supervisor.settings import Settings
 
 _FOLDER = re.compile(r"([1-9][0-9]{0,18})-([1-9][0-9]{0,18})")
@@ -42,6 +43,7 @@ class Holdings:
         slots: int,
         unfit: Unfit,
         free_bytes: int,
+        launch: Callable[[Path], int] = attach.launch,
     ) -> None:
         self._reactor = reactor
         self._folder = folder
@@ -49,6 +51,7 @@ class Holdings:
         self._slots = slots
         self._unfit = unfit
         self._free_bytes = free_bytes
+        self._launch = launch
         self._held: dict[Attempt, Held] = {}
         self._mouth: Mouth | None = None
         self._stopping = False
@@ -152,7 +155,14 @@ class Holdings:
 
     def _add(self, key: Attempt) -> Held:
         folder = self._folder / f"{key.job}-{key.attempt}"
-        held = Held(self._reactor, key, folder, lambda: self._mouth, self._removed)
+        held = Held(
+            self._reactor,
+            key,
+            folder,
+            launch=self._launch,
+            mouth=lambda: self._mouth,
+            removed=self._removed,
+        )
         self._held[key] = held
         return held
 

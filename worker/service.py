@@ -26,6 +26,7 @@ from worker.dialogue import Dialogue
 from worker.holdings import Holdings
 from worker.offers import offers, this_machine, unfit
 from worker.pidfile import FolderTaken, PidFile
+from worker.supervisor.nursery import Nursery
 from worker.supervisor.settings import Settings
 
 SOFTWARE = "headrace 0.1.0"
@@ -64,6 +65,7 @@ def makeService(options: Options) -> WorkerDaemon:
         offered = _offers(config)
     except (ConfigError, FolderTaken) as error:
         raise SystemExit(f"buildworker cannot start: {error}") from error
+    nursery = Nursery()
     holdings = Holdings(
         reactor,
         Path(config.data, "builds"),
@@ -71,6 +73,7 @@ def makeService(options: Options) -> WorkerDaemon:
         slots=config.slots,
         unfit=lambda order: unfit(offered, order),
         free_bytes=config.free_bytes,
+        launch=nursery.launch,
     )
     connection = Connection(
         reactor,
@@ -78,7 +81,7 @@ def makeService(options: Options) -> WorkerDaemon:
         lambda master, peer: _connect(reactor, master, peer),
         lambda: _new_dialogue(reactor, config, offered, holdings),
     )
-    return WorkerDaemon(reactor, config, pid_file, holdings, connection)
+    return WorkerDaemon(reactor, config, pid_file, nursery, holdings, connection)
 
 
 class WorkerDaemon(Service):
@@ -89,12 +92,14 @@ class WorkerDaemon(Service):
         reactor: Any,
         config: WorkerConfig,
         pid_file: PidFile,
+        nursery: Nursery,
         holdings: Holdings,
         connection: Connection,
     ) -> None:
         self._reactor = reactor
         self._config = config
         self._pid_file = pid_file
+        self._nursery = nursery
         self._holdings = holdings
         self._connection = connection
 
@@ -102,6 +107,7 @@ class WorkerDaemon(Service):
         """Find what was left, then look for a master."""
         super().startService()
         self._pid_file.note()
+        self._nursery.open()
         self._holdings.load()
         self._connection.startService()
         _log.info(
@@ -128,6 +134,7 @@ class WorkerDaemon(Service):
                 await self._holdings.kill_all()
         await maybeDeferred(self._connection.stopService)
         self._holdings.detach()
+        self._nursery.close()
         self._pid_file.give_up()
 
 

@@ -24,6 +24,7 @@ from protocol.messages import (
     decode_from_worker,
     encode,
 )
+from protocol.order import GitSource
 from tests.worker.supervisor.attempts import order
 from worker.delivery import Parcel
 from worker.dialogue import LINE_WINDOW, SILENCE_LIMIT, Dialogue, Mouth
@@ -101,6 +102,7 @@ def welcome(version: int = 1, heartbeat: float = 5.0) -> Welcome:
     return Welcome(version=version, session="s", master="m", heartbeat=heartbeat)
 
 
+SOURCE = GitSource(repository="/some/where", commit="0" * 40)
 HELD = Holding(job=7, attempt=2, lives=True)
 
 
@@ -176,7 +178,7 @@ class DialogueTests(SynchronousTestCase):
         self.assertTrue(self.line.closed)
 
     def test_leaves_a_master_that_breaks_the_rules_and_does_not_obey_it(self) -> None:
-        start = Start(order=order(None, [], job=8))
+        start = Start(order=order(SOURCE, [], job=8))
         for heard, wrong in (
             ((), start),
             ((), Alive()),
@@ -243,7 +245,7 @@ class DialogueTests(SynchronousTestCase):
                     encode(welcome()),
                     encode(Alive()),
                     encode(Goodbye(reason="", retry=True)),
-                    encode(Start(order=order(None, []))),
+                    encode(Start(order=order(SOURCE, [], job=8))),
                     encode(Forget(job=7, attempt=2)),
                     encode(Cancel(job=7, attempt=2, why="")),
                     encode(Recorded(job=7, attempt=2, number=0)),
