@@ -120,7 +120,7 @@ def _run(dsn: str, statement: str) -> None:
 def _throw_away_server() -> str:
     account = account_to_run_as()
     binaries = find_binaries(os.environ, account)
-    _sweep()
+    sweep()
     home = Path(tempfile.mkdtemp(prefix=_PREFIX, dir="/tmp"))  # short: a socket lies in it
     lock = os.open(home / "lock", os.O_CREAT | os.O_RDWR, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)  # until this process ends, however that comes about
@@ -135,8 +135,8 @@ def _throw_away_server() -> str:
     return _wait_until_ready(server, private, home / "log")
 
 
-def _sweep() -> None:
-    """Remove what killed test runs of ours left; their servers are gone already."""
+def sweep() -> None:
+    """Remove the files that killed test runs left; their servers are gone already."""
     for home in Path("/tmp").glob(f"{_PREFIX}*"):
         try:
             if home.is_symlink() or home.lstat().st_uid != os.geteuid():

@@ -15,13 +15,14 @@ from buildmaster.postgres.account import Account, account_to_run_as
 #: Earlier ones lack what the schema uses.
 OLDEST = 14
 
-#: Debian's and Ubuntu's, then Fedora's from PostgreSQL's own packages, then Homebrew's.
+#: Each with a folder ``bin``: Debian's and Ubuntu's, then Fedora's from PostgreSQL's own
+#: packages, then Homebrew's.
 _FOLDERS = (
-    "/usr/lib/postgresql/*/bin",
-    "/usr/pgsql-*/bin",
-    "/opt/homebrew/opt/postgresql@*/bin",
-    "/usr/local/opt/postgresql@*/bin",
-    "/home/linuxbrew/.linuxbrew/opt/postgresql@*/bin",
+    "/usr/lib/postgresql/*",
+    "/usr/pgsql-*",
+    "/opt/homebrew/opt/postgresql@*",
+    "/usr/local/opt/postgresql@*",
+    "/home/linuxbrew/.linuxbrew/opt/postgresql@*",
 )
 
 #: A wheel that carries the programs. It is never imported: its own code would change
@@ -89,7 +90,8 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[Path]:
     if pg_config := which("pg_config", path=path):
         yield from _told_by(pg_config)
     for pattern in _FOLDERS:
-        yield from sorted(Path("/").glob(pattern[1:]), key=_version_in, reverse=True)
+        versions = sorted(Path("/").glob(pattern[1:]), key=_version_in, reverse=True)
+        yield from (version / "bin" for version in versions)
     yield from _carried()
 
 

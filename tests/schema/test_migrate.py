@@ -150,7 +150,8 @@ class MigrateTests(MigrateCase):
             "print(*it.migrate(sys.argv[1], pathlib.Path(sys.argv[2])))"
         )
         command = [sys.executable, "-c", code, self.dsn, str(self.folder)]
-        environ = {**os.environ, "PYTHONPATH": str(FOLDER.parent)}
+        packages = Path(psycopg2.__file__).parents[1]
+        environ = {**os.environ, "PYTHONPATH": f"{FOLDER.parent}:{packages}"}
         three = [Popen(command, env=environ, stdout=PIPE, text=True) for _ in range(3)]
         applied = [name for each in three for name in each.communicate()[0].split()]
         self.assertEqual([each.returncode for each in three], [0, 0, 0])

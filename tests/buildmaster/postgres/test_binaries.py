@@ -24,7 +24,7 @@ def pretend(folder: Path, says: str) -> Path:
 class FindBinariesTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.folder = short_folder(self)
-        self.patch(binaries, "_FOLDERS", (f"{self.folder}/lib/*/bin",))
+        self.patch(binaries, "_FOLDERS", (f"{self.folder}/lib/*",))
         self.patch(binaries, "_CARRIER", "no_such_carrier")
         (self.folder / "lib").mkdir()
 

@@ -11,8 +11,8 @@ import psycopg2
 from psycopg2.extensions import parse_dsn
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from tests.buildmaster.postgres.processes import CHECKOUT, Printed, end_of
-from tests.postgres import fresh_dsn, server_dsn
+from tests.buildmaster.postgres.processes import Printed, end_of, python_path
+from tests.postgres import fresh_dsn, server_dsn, sweep
 
 HANG = """
 import signal, unittest
@@ -54,13 +54,10 @@ class ThrowAwayServerTests(TestCase):
     timeout = 60
 
     async def test_a_killed_test_run_leaves_no_server(self) -> None:
-        environ = {**os.environ, "PYTHONPATH": str(CHECKOUT), "HEADRACE_TEST_DSN": ""}
+        environ = {**os.environ, "PYTHONPATH": python_path(), "HEADRACE_TEST_DSN": ""}
         run = Printed(sys.executable, "-c", HANG, environ=environ)
         home, pid = (await run.first_line).split()
         await run.kill()
         await end_of(int(pid))
-        # The next run removes the files; here that is this one.
-        again = Printed(sys.executable, "-c", HANG, environ=environ)
-        await again.first_line
-        await again.kill()
+        sweep()  # as the next run does
         self.assertFalse(Path(home).exists())
