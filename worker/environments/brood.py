@@ -3,7 +3,7 @@
 This process adopts every orphan among its descendants, so that daemons stay in its
 family, and at the end kills the family member by member until there is none.  If it is
 itself killed, its commands die with it but their daemons don't; a sweep finds those by a
-mark in their environment, unless they removed it.
+mark in their environment, or by their working directory.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ class Brood:
         syscalls.adopt_orphans()
         self.mark = uuid4().hex
         self._older = set(_children(os.getpid()))
+
+    def join(self) -> None:
+        """Whatever this process starts is of the brood already."""
 
     def stop(self, commands: list[Popen[bytes]]) -> None:
         """Kill the family; ``commands`` are the children that others wait for, too."""

@@ -1,4 +1,4 @@
-"""Starting commands, in a process space or beside it."""
+"""Starting commands in a process space or a brood."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def at_home(
     return {**environment, "HOME": identity.home}
 
 
-def start(command: Command, join: Callable[[], None] | None = None) -> Popen[bytes]:
+def start(command: Command, join: Callable[[], None]) -> Popen[bytes]:
     """The command's process; ``join`` moves the process that calls it into a space.
 
     BadPath if the program or the directory isn't there.
@@ -96,18 +96,17 @@ def _read_trouble(trouble_end: int, command: Command) -> Exception:
     return EnvironmentFault(f"{command.argv[0]} could not be started: {message}.")
 
 
-def _enter(command: Command, join: Callable[[], None] | None, trouble: int) -> None:
+def _enter(command: Command, join: Callable[[], None], trouble: int) -> None:
     step = "joining"
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.setsid()
-        if join is not None:
-            syscalls.die_with_parent()
-            join()
-            child = os.fork()
-            if child:
-                _relay(child)
-            os.setsid()
+        syscalls.die_with_parent()
+        join()
+        child = os.fork()
+        if child:
+            _relay(child)
+        os.setsid()
         _become(command)
         syscalls.die_with_parent()
         step = "directory"
@@ -137,7 +136,7 @@ def _become(command: Command) -> None:
 
 
 def _relay(child: int) -> NoReturn:
-    """Stand, outside of the space, for the command inside: pass signals in, status out."""
+    """Stand for the command, outside of its space: pass signals in and its status out."""
 
     def forward(number: int, _frame: object) -> None:
         with suppress(ProcessLookupError):

@@ -96,10 +96,7 @@ class Native:
     ) -> Popen[bytes]:
         if self._space is None:
             raise EnvironmentFault("The environment was not begun.")
-        join = None
-        if isinstance(self._space, Space):
-            join = self._space.join
-        else:
+        if isinstance(self._space, Brood):
             environment = {**environment, traces.MARK: self._space.mark}
         identity = _identity(user)
         command = joining.Command(
@@ -108,7 +105,7 @@ class Native:
             directory=directory,
             identity=identity,
         )
-        process = joining.start(command, join)
+        process = joining.start(command, self._space.join)
         self._commands.append(process)
         return process
 

@@ -104,12 +104,12 @@ def read_report(report: int) -> str:
 def _start(layout: Layout) -> tuple[int, int, int]:
     """Holder, the pipe that keeps the space alive, and init."""
     alive_end, alive = os.pipe()
+    # Init gives this byte back once it is the program it should be.
+    os.write(alive, b".")
     report_end, report = os.pipe()
     holder = fork(lambda: _hold(layout, alive_end, report), report)
     os.close(alive_end)
     os.close(report)
-    # Init gives this byte back once it is the program it should be.
-    os.write(alive, b".")
     try:
         return holder, alive, int(read_report(report_end))
     except BaseException:

@@ -49,7 +49,7 @@ def sweep(folder: Path) -> None:
     else:
         if boot == _boot():
             _kill_init(init)
-            while any([kill(process) for process in _marked(mark)]):
+            while any([kill(process) for process in _marked(mark, folder)]):
                 pass
     remove(folder)
 
@@ -134,13 +134,17 @@ def _kill_init(line: str) -> None:
             os.close(descriptor)
 
 
-def _marked(mark: str) -> Iterator[int]:
+def _marked(mark: str, folder: Path) -> Iterator[int]:
+    """Processes that carry the mark, or removed it and are still in the folder."""
     if not mark:
         return
     wanted = f"{MARK}={mark}".encode()
+    within = f"{folder.resolve()}/"
     for process in processes():
         with suppress(OSError):
             if wanted in Path(f"/proc/{process}/environ").read_bytes().split(b"\0"):
+                yield process
+            elif os.readlink(f"/proc/{process}/cwd").startswith(within):
                 yield process
 
 
