@@ -179,7 +179,7 @@ class EventFeedTests(FeedCase):
         for kind in ("before", "after"):
             await self.database.rows(
                 """
-                SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
                  WHERE datname = current_database() AND pid <> pg_backend_pid()
                 """
             )
