@@ -44,6 +44,9 @@ from protocol.pb_broker import CALL_FRAMES, Broker, Inbox
 #: be: a long way to the other side must not make a long log slow.
 FULL_CALL = 64 * 1024
 CALLS_UNDER_WAY = 4
+#: Connections that may wait to be accepted. After a restart of the master all workers
+#: come at once; those that find no room try again a second later, or three.
+BACKLOG = 1024
 
 _log = Logger()
 
@@ -59,6 +62,8 @@ def listen(
     portal = Portal(_Realm(reactor, make_peer), [AllowAnonymousAccess()])
     factory = pb.PBServerFactory(portal, security=_security())
     _prepare(factory, reactor)
+    if description.startswith("tcp:") and ":backlog=" not in description:
+        description += f":backlog={BACKLOG}"
     listening: Deferred[IListeningPort] = serverFromString(reactor, description).listen(
         factory
     )
