@@ -168,3 +168,4 @@ CREATE TABLE edge (
 );
 CREATE UNIQUE INDEX edge_once ON edge (down, up, coalesce(up_stage, -1));
 CREATE INDEX edge_open ON edge (up) WHERE resolved_at IS NULL;
+CREATE INDEX edge_up ON edge (up);  -- who waited, told after it was resolved, too

@@ -95,7 +95,7 @@ class EventFeedTests(FeedCase):
 
     async def test_an_event_held_back_comes_though_nobody_notifies(self) -> None:
         """The older transaction ends without an event, so without a notification."""
-        feed = await self.feed(interval=1.0)
+        feed = await self.feed(interval=3600)
         follower = feed.follow()
         begun: Deferred[None] = Deferred()
         may_end: Deferred[None] = Deferred()
