@@ -6,13 +6,14 @@ from http import HTTPStatus
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import datetimeToString
 from twisted.web.server import Request
 
 from buildmaster.feed import FeedStopped
-from buildmaster.http.answers import Answer, problem, validated
+from buildmaster.http.answers import Answer, Validated, problem, validated
 from buildmaster.http.call import Head
 from buildmaster.http.front import Front, Visit
 from buildmaster.http.outlet import ClientGone, RequestOutlet
@@ -20,6 +21,9 @@ from buildmaster.http.problems import Problem
 
 #: Seconds in which a client that was refused may notice before it is cut off.
 _NOTICE = 2.0
+
+#: Bytes from which on hashing and packing would hold up everybody else.
+_WORTH_A_THREAD = 32 * 1024
 
 _EVERY_ANSWER = {
     "X-Content-Type-Options": "nosniff",
@@ -166,9 +170,7 @@ class FarmRequest(Request):
         headers = {**_EVERY_ANSWER, **answer.headers}
         status, body = answer.status, answer.body
         if answer.has_etag:
-            told = validated(
-                body, self.getHeader("If-None-Match"), self.getHeader("Accept-Encoding")
-            )
+            told = await self._validated(body)
             status, body = told.status, told.body
             headers.update(told.headers)
         headers.setdefault("Cache-Control", "no-store")
@@ -185,6 +187,12 @@ class FarmRequest(Request):
         else:
             await self._stream(answer)
         self.finish()
+
+    async def _validated(self, body: bytes) -> Validated:
+        known, accepts = self.getHeader("If-None-Match"), self.getHeader("Accept-Encoding")
+        if len(body) < _WORTH_A_THREAD:
+            return validated(body, known, accepts)
+        return await deferToThread(validated, body, known, accepts)
 
     async def _stream(self, answer: Answer) -> None:
         assert answer.stream is not None

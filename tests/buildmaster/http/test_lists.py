@@ -119,7 +119,7 @@ class ValidationTests(SiteCase):
         self.assertEqual(len((await changed.json())["runs"]), 2)
 
     async def test_a_long_list_is_packed_for_who_can_unpack(self) -> None:
-        for _ in range(10):
+        for _ in range(80):
             await self.rows.run()
         plain = await (await self.get("/api/v1/runs")).content()
         raw = await self.raw(
