@@ -44,7 +44,7 @@ class FeedCase(TestCase):
 class EventFeedTests(FeedCase):
     async def test_a_follower_hears_what_happens_after_it_joined(self) -> None:
         await self.rows.until_readable(await self.rows.event("old"))
-        feed = await self.feed(interval=60)
+        feed = await self.feed(interval=3600)
         follower = feed.follow()
         await self.rows.event("new")
         self.assertEqual(self.kinds(await self.take(follower, 1)), ["new"])
@@ -240,7 +240,7 @@ class AwayTests(FeedCase):
 
 class LogWatchTests(FeedCase):
     async def test_a_notification_wakes_those_who_read_that_log(self) -> None:
-        feed = await self.feed(interval=60)
+        feed = await self.feed(interval=3600)
         watch = feed.watch_log(7)
         self.addCleanup(watch.close)
         changed = Deferred.fromCoroutine(watch.changed())
@@ -248,7 +248,7 @@ class LogWatchTests(FeedCase):
         await changed
 
     async def test_growth_between_two_looks_is_not_missed(self) -> None:
-        feed = await self.feed(interval=60)
+        feed = await self.feed(interval=3600)
         watch, other = feed.watch_log(7), feed.watch_log(8)
         waiting = Deferred.fromCoroutine(other.changed())
         await self.database.run(
@@ -261,7 +261,7 @@ class LogWatchTests(FeedCase):
 
     async def test_an_event_of_the_job_wakes_them_too(self) -> None:
         job = await self.rows.job()
-        feed = await self.feed(interval=60)
+        feed = await self.feed(interval=3600)
         watch = feed.watch_log(job)
         changed = Deferred.fromCoroutine(watch.changed())
         await self.rows.event("job.done", job=job)
@@ -285,7 +285,7 @@ class LogWatchTests(FeedCase):
         self.assertEqual(clock.getDelayedCalls(), [])
 
     async def test_nonsense_in_a_notification_harms_nobody(self) -> None:
-        feed = await self.feed(interval=60)
+        feed = await self.feed(interval=3600)
         watch = feed.watch_log(7)
         changed = Deferred.fromCoroutine(watch.changed())
         for payload in ("x", "-1", "99999999999999999999999", "\u0663", "7"):
