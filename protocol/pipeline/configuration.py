@@ -175,13 +175,13 @@ class _Reader:
 
 
 def _input_line(concrete: matrix.Concrete) -> int:
+    """The line that names the job whose output is taken; of no input, any line."""
     entry = concrete.found.get("input")
-    if entry is None or not isinstance(entry.value, Mapping):
-        return concrete.line
-    for below in entry.value.entries:
-        if below.key.value == "job-name":
-            return below.key.line
-    return entry.key.line
+    if entry is not None and isinstance(entry.value, Mapping):
+        for below in entry.value.entries:
+            if below.key.value == "job-name":
+                return below.key.line
+    return concrete.line
 
 
 def _stages(node: Node, spot: Spot) -> list[tuple[list[str], list[int]]] | None:
