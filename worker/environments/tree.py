@@ -48,7 +48,7 @@ class Tree:
         """The path that ``inside`` leads to, free of links; BadPath if there is nothing."""
         names, node = self._find(inside)
         os.close(node)
-        return os.fsdecode(self._prefix + b"/" + b"/".join(names))
+        return os.fsdecode(b"/".join([self._prefix, *names]) or b"/")
 
     def files(self, inside: str) -> list[str]:
         """Paths relative to the folder ``inside`` of all below it that is no folder."""
@@ -158,20 +158,21 @@ class Tree:
                     node = _swap(node, self._reopen(names))
                     continue
                 found = _open_child(node, name, inside, make)
-                if stat.S_ISLNK(os.fstat(found).st_mode):
-                    target = _target(found)
-                    links += 1
-                    if links > _MOST_LINKS:
-                        raise BadPath(f"{_shown(inside)} leads round in a circle.")
-                    if target.startswith(b"/"):
-                        names = []
-                        node = _swap(node, os.dup(self._descriptor))
-                        rest.extendleft(reversed(self._relative(target, inside)))
-                    else:
-                        rest.extendleft(reversed(_split(target)))
-                else:
+                target = _link_target(found)
+                if target is None:
                     names.append(name)
                     node = _swap(node, found)
+                    continue
+                os.close(found)
+                links += 1
+                if links > _MOST_LINKS:
+                    raise BadPath(f"{_shown(inside)} leads round in a circle.")
+                if target.startswith(b"/"):
+                    names = []
+                    node = _swap(node, os.dup(self._descriptor))
+                    rest.extendleft(reversed(self._relative(target, inside)))
+                else:
+                    rest.extendleft(reversed(_split(target)))
             return names, node
         except BaseException:
             os.close(node)
@@ -359,6 +360,10 @@ def _make_way(folder: int, name: bytes, path: str | bytes) -> None:
 
 def _target(node: int) -> bytes:
     return os.readlink(b"", dir_fd=node)
+
+
+def _link_target(node: int) -> bytes | None:
+    return _target(node) if stat.S_ISLNK(os.fstat(node).st_mode) else None
 
 
 def _split(path: bytes) -> list[bytes]:

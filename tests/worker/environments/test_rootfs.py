@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import mkdtemp
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.requirements import require
+from worker.environments import rootfs, syscalls, traces
+from worker.environments.rootfs import mount_root
+
+
+class MountRootTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        require(self, os.geteuid() == 0, "mounting needs root")
+        self.base = Path(mkdtemp(prefix="headrace, a:b ", dir="/tmp"))
+        self.addCleanup(traces.remove, self.base)
+        self.image = self.base / "image"
+        (self.image / "etc").mkdir(parents=True)
+        (self.image / "etc" / "f").write_text("from the image")
+        self.said: list[str] = []
+
+    def mounted(self, folder: Path) -> Path:
+        """A file system in ``folder``, as this process can see it."""
+        folder.mkdir()
+        namespace, root = mount_root(self.image, folder, self.said.append)
+        self.addCleanup(os.close, namespace)
+        self.addCleanup(os.close, root)
+        return Path(f"/proc/self/fd/{root}")
+
+    def check(self, root: Path) -> None:
+        self.assertEqual((root / "etc" / "f").read_text(), "from the image")
+        (root / "etc" / "f").write_text("changed")
+        self.assertEqual((root / "etc" / "f").read_text(), "changed")
+        self.assertEqual((self.image / "etc" / "f").read_text(), "from the image")
+        self.assertEqual(root.stat().st_mode & 0o777, 0o755)
+        os.mknod(root / "null", 0o20666, os.makedev(1, 3))
+        self.assertRaises(PermissionError, open, root / "null", "rb")
+
+    def test_what_is_written_stays_out_of_the_image(self) -> None:
+        self.check(self.mounted(self.base / "e"))
+        self.assertEqual(self.said, [])
+
+    def test_it_is_gone_with_its_last_descriptor(self) -> None:
+        folder = self.base / "e"
+        folder.mkdir()
+        namespace, root = mount_root(self.image, folder, self.said.append)
+        os.close(root)
+        os.close(namespace)
+        self.assertEqual(list((folder / "root").iterdir()), [])
+
+    def test_a_file_system_without_overlays_is_replaced_by_memory(self) -> None:
+        """An overlay's own files can't be the upper layer of another."""
+
+        def body() -> None:
+            syscalls.unshare(syscalls.NEWNS)
+            syscalls.mount(None, "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+            os.chdir(self.base)
+            for name in ("upper", "work", "lower", "on-overlay"):
+                Path(name).mkdir()
+            options = "lowerdir=lower,upperdir=upper,workdir=work"
+            syscalls.mount("test", "on-overlay", "overlay", 0, options)
+            self.check(self.mounted(self.base / "on-overlay" / "e"))
+            self.assertIn("memory", self.said[0])
+
+        self.assertEqual(_in_child(body), "")
+
+    def test_a_machine_without_overlays_copies(self) -> None:
+        self.patch(rootfs, "_overlay", lambda image, folder: rootfs._COPIED)
+        self.check(self.mounted(self.base / "e"))
+        self.assertIn("copying", self.said[0])
+
+    def test_a_failing_mount_leaves_no_process(self) -> None:
+        def fail(image: Path, folder: Path) -> str:
+            raise OSError(5, "the disk is broken")
+
+        self.patch(rootfs, "_overlay", fail)
+        before = os.listdir("/proc/self/fd")
+        with self.assertRaisesRegex(Exception, "the disk is broken"):
+            self.mounted(self.base / "e")
+        self.assertEqual(os.listdir("/proc/self/fd"), before)
+        self.assertRaises(ChildProcessError, os.waitpid, -1, os.WNOHANG)
+
+
+def _in_child(body: Callable[[], None]) -> str:
+    """What went wrong with ``body`` in a process of its own."""
+    report_end, report = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            body()
+        except BaseException:
+            os.write(report, traceback.format_exc().encode())
+        finally:
+            os._exit(0)
+    os.close(report)
+    with os.fdopen(report_end) as stream:
+        text = stream.read()
+    os.waitpid(child, 0)
+    return text
