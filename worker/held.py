@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -29,6 +31,7 @@ CLEANING_LIMIT = 30.0
 KILL_LIMIT = 5.0
 #: Seconds between two looks at a process that is about to end.
 LOOK = 0.02
+LONGEST_LOOK = 0.25
 #: Seconds until something is tried again that the disk did not allow.
 DISK_PAUSE = 5.0
 
@@ -37,6 +40,7 @@ class Stage(Enum):
     """How far it is."""
 
     ARRIVING = "arriving"  #: the order is being written; nobody knows of it but us
+    STARTING = "starting"  #: its supervisor is being started
     HELD = "held"  #: it runs or has something to report
     LEAVING = "leaving"  #: it no longer counts, or all is recorded; it is being removed
 
@@ -52,14 +56,14 @@ class Held:
         key: Attempt,
         folder: Path,
         *,
-        launch: Callable[[Path], int],
+        start: Callable[[Path], Deferred[None]],
         mouth: Callable[[], Mouth | None],
         removed: Callable[[Held], None],
     ) -> None:
         self.key = key
         self._reactor = reactor
         self._folder = folder
-        self._launch = launch
+        self._start = start
         self._mouth = mouth
         self._removed = removed
         self._stage = Stage.ARRIVING
@@ -72,13 +76,14 @@ class Held:
         self.starves = False
         self._detached = False
         self._waiting_for_end: list[Deferred[None]] = []
+        self._waiting_for_death: list[IDelayedCall] = []
 
     # -- what others ask
 
     @property
     def counts(self) -> bool:
         """Whether the master is told of it."""
-        return self._stage is Stage.HELD
+        return self._stage in (Stage.STARTING, Stage.HELD)
 
     @property
     def lives(self) -> bool:
@@ -105,40 +110,64 @@ class Held:
             self._attachment.begin()
 
     def arrive(self, order: Order, settings: Settings) -> None:
-        """Write ``order`` down, say that it is accepted, start its supervisor."""
+        """Write ``order`` down, start its supervisor, say that it is accepted."""
         mouth = self._mouth()
 
         async def arrive() -> None:
-            try:
-                await self._in_thread(attach.write_order, self._folder, order, settings)
-            except OSError as error:
-                self._turn_down(mouth, _cannot_write(self._folder, error))
-                return
-            if self._stage is not Stage.ARRIVING or mouth is not self._mouth():
-                # Forgotten, or the master never heard of it and will not wait for it.
-                self._leave(KILL_LIMIT)
-                return
-            self._begin(mouth)
+            if await self._write_down(mouth, order, settings):
+                await self._begin(mouth)
 
         Deferred.fromCoroutine(arrive()).addErrback(self._failed)
 
-    def _begin(self, mouth: Mouth | None) -> None:
+    async def _write_down(
+        self, mouth: Mouth | None, order: Order, settings: Settings
+    ) -> bool:
+        """Whether the order is on the disk and still wanted."""
         try:
-            attach.start(self._folder, self._launch)
+            await self._in_thread(attach.write_order, self._folder, order, settings)
+        except OSError as error:
+            self._turn_down(mouth, _cannot_write(self._folder, error))
+            return False
+        if self._stage is Stage.LEAVING or mouth is not self._mouth():
+            # Forgotten, or of a session that is over: the master was never told that we
+            # have it, and gives it to another worker.
+            self._leave(KILL_LIMIT)
+            return False
+        return True
+
+    async def _begin(self, mouth: Mouth | None) -> None:
+        # From here on the next hello names it, or it could run here and elsewhere.
+        self._stage = Stage.STARTING
+        try:
+            await self._start(self._folder)
         except (OSError, ValueError, attach.StillAlive) as error:
-            self._turn_down(mouth, f"its supervisor could not be started: {error}")
+            why = f"its supervisor could not be started: {error}"
+            if mouth is self._mouth() or self._forgotten():
+                self._turn_down(mouth, why)
+            else:
+                # The master of this session was told that we have it.
+                self._stage = Stage.HELD
+                await self._write_off(why)
+            return
+        if self._forgotten():
+            self._attachment.begin()
+            self._attachment.say(control.Kill())
+            self._leave(KILL_LIMIT)
             return
         self._stage = Stage.HELD
-        self._delivery.resume(0)
-        self._attachment.begin()
-        if mouth is not None:
+        if mouth is not None and mouth is self._mouth():
+            self._delivery.resume(0)
             mouth.accepted(self.key.job, self.key.attempt)
+        self._attachment.begin()
+
+    def _forgotten(self) -> bool:
+        return self._stage is Stage.LEAVING
 
     def _turn_down(self, mouth: Mouth | None, why: str) -> None:
         self.log.error(
             "job {key.job} attempt {key.attempt} refused: {why}", key=self.key, why=why
         )
-        if mouth is not None and mouth is self._mouth():
+        if mouth is not None and mouth is self._mouth() and not self._forgotten():
             mouth.refused(self.key.job, self.key.attempt, why)
         self._leave(KILL_LIMIT)
 
@@ -216,6 +245,9 @@ class Held:
 
     def _died(self) -> None:
         """The supervisor is no more: gladly, if it has reported the end."""
+        waiting, self._waiting_for_death = self._waiting_for_death, []
+        for call in waiting:
+            call.reset(0)
         if self._stage is not Stage.HELD or self._detached:
             return
         if self._reader.ended:
@@ -225,13 +257,13 @@ class Held:
         self.log.error(
             "the supervisor of job {key.job} attempt {key.attempt} died", key=self.key
         )
-        Deferred.fromCoroutine(self._write_off()).addErrback(self._failed)
-
-    async def _write_off(self) -> None:
         reason = (
             "the process that watched over this build on its worker died; see "
             f"{self._folder / attach.LOG} there, or whether the machine was restarted"
         )
+        Deferred.fromCoroutine(self._write_off(reason)).addErrback(self._failed)
+
+    async def _write_off(self, reason: str) -> None:
         while self._stage is Stage.HELD and not self._detached:
             try:
                 await self._in_thread(attach.write_off, self._folder, reason)
@@ -247,7 +279,7 @@ class Held:
 
     def forget(self) -> None:
         """It no longer counts: kill what runs, remove what is there."""
-        if self._stage is Stage.ARRIVING:
+        if self._stage in (Stage.ARRIVING, Stage.STARTING):
             self._stage = Stage.LEAVING  # `arrive` sees that
         elif self._stage is Stage.HELD:
             self._attachment.say(control.Kill())
@@ -261,7 +293,7 @@ class Held:
             self._ended()
         await ended
         while self.lives:
-            await self._pause(LOOK)
+            await self._until_look(LOOK)
 
     def detach(self) -> None:
         """Let go of it; it lives on."""
@@ -300,16 +332,27 @@ class Held:
         self._removed(self)
 
     async def _until_dead(self, patience: float) -> None:
-        waited = 0.0
+        waited, look = 0.0, LOOK
         while (pid := attach.supervisor_pid(self._folder)) is not None:
-            if waited > patience:
-                self.log.error("process {pid} does not end; it is killed", pid=pid)
-                os.kill(pid, signal.SIGKILL)
-                patience = waited + 1.0
             if self._detached:
                 return
-            await self._pause(LOOK)
-            waited += LOOK
+            if waited > patience:
+                self.log.error("process {pid} does not end; it is killed", pid=pid)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                patience = waited + 1.0
+            await self._until_look(look)
+            waited += look
+            look = min(look * 2, LONGEST_LOOK)
+
+    async def _until_look(self, seconds: float) -> None:
+        """Returns after ``seconds``, or as soon as the attachment sees the death."""
+        waiting: Deferred[None] = Deferred()
+        self._waiting_for_death.append(
+            self._reactor.callLater(seconds, waiting.callback, None)
+        )
+        await waiting
+        self._waiting_for_death = [c for c in self._waiting_for_death if c.active()]
 
     # -- small things
 

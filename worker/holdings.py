@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from protocol.messages import Attempt, Cancel, Forget, Holding, Recorded, Start, Welcome
@@ -55,6 +56,7 @@ class Holdings:
         self._held: dict[Attempt, Held] = {}
         self._mouth: Mouth | None = None
         self._stopping = False
+        self._starts = DeferredLock()
 
     def load(self) -> None:
         """Find what earlier daemons left; OSError if the folder cannot be read."""
@@ -159,12 +161,23 @@ class Holdings:
             self._reactor,
             key,
             folder,
-            launch=self._launch,
+            start=self._start,
             mouth=lambda: self._mouth,
             removed=self._removed,
         )
         self._held[key] = held
         return held
+
+    def _start(self, folder: Path) -> Deferred[None]:
+        """Start a supervisor: in a thread, for it takes a while, and one at a time."""
+        return self._starts.run(
+            deferToThreadPool,
+            self._reactor,
+            self._reactor.getThreadPool(),
+            attach.start,
+            folder,
+            self._launch,
+        )
 
     def _removed(self, held: Held) -> None:
         self._held.pop(held.key, None)
