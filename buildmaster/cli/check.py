@@ -66,4 +66,4 @@ def _summary(parsed: Parsed) -> str:
         return "not valid"
     stages = len(parsed.pipeline.stages)
     jobs = sum(map(len, parsed.pipeline.jobs.values()))
-    return f"valid, {stages} stages, {jobs} jobs"
+    return f"valid; stages: {stages}, jobs: {jobs}"

@@ -58,7 +58,7 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(ran.status, 1)
         self.assertIn(f"{self.path}:4: error: jobs.unit.0.pakages: ", ran.output)
         self.assertIn("did you mean packages?", ran.output)
-        self.assertIn("valid, 2 stages, 2 jobs", self.check(VALID).output)
+        self.assertIn("valid; stages: 2, jobs: 2", self.check(VALID).output)
 
     def test_the_same_slip_in_many_places_is_one_line_for_people(self) -> None:
         text = VALID.replace("run: y", "run: 5, matrix: [{}, {}, {}]")

@@ -85,6 +85,8 @@ class ConfigurationTests(SynchronousTestCase):
             self.assertTrue(parse(text).errors[0].where.startswith("pipeline.0"), value)
 
     def test_names_are_identifiers(self) -> None:
+        long = parse(f"pipeline: [{'a' * 201}]\njobs: {{}}\n".encode())
+        self.assertIn("200 characters", long.errors[0].message)
         for name in ("a", "Unit", "-unit", "un it", "un/it", "..", "ünit", "a" * 201):
             text = f'pipeline: ["{name}"]\njobs: {{}}\n'.encode()
             self.assertEqual(parse(text).errors[0].where, "pipeline.0.0", name)
