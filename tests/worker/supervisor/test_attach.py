@@ -270,6 +270,7 @@ class StopTests(AttachCase):
         ended = self.finish(daemon, place)
         self.assertEqual(ended.end.result, Result.CANCELLED)
         self.assertEqual(ended.results, {"unit:0": "cancelled", "pack:0": "cancelled"})
+        self.assertIn("== cancelled:", ended.log(), "it was killed, not interrupted")
 
     def test_a_build_that_cannot_be_interrupted_is_killed_and_reported(self) -> None:
         place, daemon = self.started("sleep 1000")

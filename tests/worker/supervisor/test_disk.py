@@ -85,6 +85,15 @@ class FullDiskTests(SynchronousTestCase):
         )
         self.assertIn(f"disk is full: no room is left in {place}", ended.end.reason)
 
+    def test_the_end_fits_though_nothing_becomes_free(self) -> None:
+        # Beside the environments: nobody removes it before the end is reported.
+        filling = job("head -c 100000000 /dev/urandom > ../../../filling")
+        jobs = [("unit", filling), *[("pack", job("true"))] * 150]
+        ended, place = self.run_on("8m", *jobs)
+        self.assertEqual(ended.end.result, Result.ERROR)
+        self.assertIn(f"disk is full: no room is left in {place}", ended.end.reason)
+        self.assertEqual(len(ended.results), 151)
+
     def test_a_source_that_does_not_fit_ends_the_attempt_with_a_sentence(self) -> None:
         ended, _ = self.run_on("120k", ("unit", job("true")))
         self.assertEqual(ended.results, {"unit:0": "unrun"})

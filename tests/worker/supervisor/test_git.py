@@ -89,8 +89,10 @@ class FetchTests(SynchronousTestCase):
         [mirror] = self.cache.glob("*.git")
         branch = next(path for path in (mirror / "refs/heads").iterdir())
         branch.with_name(f"{branch.name}.lock").touch()
+        (mirror / "same").touch()
         (self.place / "new").touch()
         self.fetch(commit(self.place), "again")
+        self.assertTrue((mirror / "same").exists(), "it was fetched anew as a whole")
 
     def test_a_mirror_that_is_damaged_is_made_anew(self) -> None:
         self.fetch(self.source.commit)
@@ -140,7 +142,10 @@ class FetchTests(SynchronousTestCase):
             for name in ("post-checkout", "reference-transaction", "pre-auto-gc"):
                 (hooks / name).write_text(f"#!/bin/sh\ntouch {trap}\n")
                 (hooks / name).chmod(0o755)
-        self.patch(os, "environ", {**os.environ, "GIT_TEMPLATE_DIR": str(templates)})
+        own = self.top / "gitconfig"
+        own.write_text(f"[core]\n\thooksPath = {templates}/hooks\n")
+        variables = {"GIT_TEMPLATE_DIR": str(templates), "GIT_CONFIG_GLOBAL": str(own)}
+        self.patch(os, "environ", {**os.environ, **variables})
         self.fetch(self.source.commit)
         self.assertFalse(trap.exists())
 
