@@ -11,6 +11,7 @@ text of 100 KB or less that takes more than a second, and leaves that text in
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import random
 import sys
 from collections.abc import Callable
@@ -100,10 +101,9 @@ def main() -> int:
     """Fuzz for a while; the exit status."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 600.0
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(2**32)
-    try:
-        atheris = importlib.import_module("atheris")
-    except ImportError:
+    if importlib.util.find_spec("atheris") is None:
         return _run(seconds, seed)
+    atheris = importlib.import_module("atheris")
     atheris.instrument_all()
     atheris.Setup([sys.argv[0], f"-max_total_time={int(seconds)}", f"-seed={seed}"], judge)
     atheris.Fuzz()

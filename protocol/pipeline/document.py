@@ -279,7 +279,8 @@ class _Composer:
         path: list[str | int] = []
         for parent in self._open:
             if parent.is_mapping:
-                name = parent.nodes[-1]
+                # Nothing yet where the mapping is itself a key, which is refused later.
+                name = parent.nodes[-1] if parent.nodes else None
                 path.append(name.text if isinstance(name, Scalar) else "")
             else:
                 path.append(len(parent.nodes))

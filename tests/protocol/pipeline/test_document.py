@@ -78,6 +78,7 @@ HOSTILE = {
         f"%TAG !a{i}! b" for i in range(30_000)
     ),
     "a list as a key": "? [a]\n: b",
+    "a key given twice in a key": "? {a: b, a: c}\n: d",
     "an open quote": 'a: "',
     "nothing": "",
     "only a comment": "# nothing\n",
@@ -117,6 +118,7 @@ ANSWERS = {
     "many directives": "begin with %",
     "directives after odd line breaks": "begin with %",
     "a list as a key": "key",
+    "a key given twice in a key": "single word",
     "an open quote": "quoted scalar",
     "nothing": "empty",
     "only a comment": "empty",
