@@ -47,6 +47,7 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     isolation: Literal["native", "chroot", "vm"] = "native"
     local_repositories: bool = False  #: allow paths of this machine as repositories
     resume_grace: Annotated[float, Meta(ge=40)] = 300.0
+    retry_delays: Annotated[tuple[Seconds, ...], Meta(min_length=1)] = (2.0, 10.0, 60.0)
     heartbeat: Seconds = 5.0
     blob_limit: Annotated[int, Meta(gt=0)] = 4 * 2**30  #: bytes of one file
     run_limit: Seconds | None = 6 * 3600.0  #: of one attempt

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from buildmaster import ending
 from buildmaster.database import Cursor, Database
 from buildmaster.ending import RetryPolicy
 from buildmaster.intervention import tell_ready
@@ -54,21 +55,11 @@ class Desk:
 
         return await self.database.transaction(work)
 
-    async def give_back(
-        self, worker: str, job: int, attempt: int, reason: str, *, refused: bool
-    ) -> bool:
-        """Put an attempt back into the queue that the worker did not take."""
-        refusal = (reason, self.policy.refusal) if refused else None
-
-        async def work(cursor: Cursor) -> bool:
-            given = await queue.give_back(cursor, worker, job, attempt, refusal)
-            if given:
-                payload = {"state": "ready", "attempt": attempt, "reason": reason}
-                event = Event("job.ready", job=job, worker=worker, payload=payload)
-                await write_events(cursor, [event])
-            return given
-
-        return await self.database.transaction(work)
+    async def refused(self, worker: str, job: int, attempt: int, reason: str) -> None:
+        """Note that a worker would not take an attempt."""
+        await self.database.transaction(
+            lambda cursor: ending.refused(cursor, worker, job, attempt, reason, self.policy)
+        )
 
     async def record(self, worker: str, reports: Sequence[Report]) -> Outcome:
         """Record reports of one attempt; raises `BadReport`."""

@@ -79,6 +79,31 @@ async def end_attempt(
         await end_jobs(cursor, [_End(job, result, reason)])
 
 
+async def refused(
+    cursor: Cursor, worker: str, job: int, attempt: int, reason: str, policy: RetryPolicy
+) -> None:
+    """Act on a worker that would not take an order: nobody's fault while another can.
+
+    With no other worker left it counts as the farm's failure, so that the job is tried
+    again later, and not for ever. Nothing happens if the lease is not the worker's, or
+    it has accepted.
+    """
+    if not await queue.is_unaccepted(cursor, worker, job, attempt):
+        return
+    [locked] = await job_store.lock(cursor, [job])
+    if locked.cancelling or not await queue.refuse(
+        cursor, job, worker, reason, policy.refusal
+    ):
+        reason = f"worker {worker} refused it: {reason}"
+        await end_attempt(cursor, locked, Result.ERROR, reason, policy)
+        return
+    await queue.give_back(cursor, worker, job, attempt)
+    payload = {"state": "ready", "attempt": attempt, "reason": reason}
+    await write_events(
+        cursor, [Event("job.ready", job=job, worker=worker, payload=payload)]
+    )
+
+
 async def _try_again(
     cursor: Cursor,
     job: LockedJob,

@@ -83,7 +83,7 @@ class Door:
             elif accepted:
                 await self._lost(cursor, hello.worker, job)
             else:
-                await queue.give_back(cursor, hello.worker, job, attempt, None)
+                await queue.give_back(cursor, hello.worker, job, attempt)
         return recorded
 
     async def _lost(self, cursor: Cursor, worker: str, job: int) -> None:

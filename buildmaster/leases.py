@@ -97,11 +97,14 @@ class LeaseKeeper:
 
     async def _take_back(self, lease: Lease) -> None:
         seconds = round(self._rules.accept_within)
-        reason = f"worker {lease.worker} did not accept it within {seconds} seconds"
-        self.log.warn("job {job}: {reason}", job=lease.job, reason=reason)
-        await self._desk.give_back(
-            lease.worker, lease.job, lease.attempt, reason, refused=True
+        reason = f"no answer within {seconds} seconds"
+        self.log.warn(
+            "job {job}, worker {worker}: {reason}",
+            job=lease.job,
+            worker=lease.worker,
+            reason=reason,
         )
+        await self._desk.refused(lease.worker, lease.job, lease.attempt, reason)
         self._tell_to_forget(lease)
 
     async def _break(self, lease: Lease, result: Result, reason: str) -> None:

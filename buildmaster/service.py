@@ -98,7 +98,7 @@ class Master(Service):
         )
         await books.transaction(self._register_workers)
 
-        policy = RetryPolicy()
+        policy = RetryPolicy(delays=config.retry_delays)
         feed = EventFeed(readers, clock)
         feed.start()
         self._undo.append(feed.stop)

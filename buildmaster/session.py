@@ -230,7 +230,7 @@ class Session:
             job=job,
             reason=reason,
         )
-        await self._desk.give_back(self._name, job, attempt, reason, refused=True)
+        await self._desk.refused(self._name, job, attempt, reason)
         self.attempts.discard((job, attempt))
         self._owner.slot_freed()
 

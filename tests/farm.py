@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 HELLO = Path(__file__).parent.parent / "examples" / "hello"
-_HEADRACE = (sys.executable, "-m", "buildmaster.cli.main")
+_HEADRACE = (sys.executable, "-P", "-c", "from buildmaster.cli.main import main; main()")
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Command(ProcessProtocol):
         self.said = ""
         self.ended: Deferred[int] = Deferred()
         self._expected: list[tuple[str, Deferred[str]]] = []
-        self._process = reactor.spawnProcess(  # type: ignore[attr-defined]
+        self._process = reactor.spawnProcess(
             self,
             _HEADRACE[0],
             [*_HEADRACE, *arguments],

@@ -170,13 +170,22 @@ async def accept(cursor: Cursor, worker: str, job: int, attempt: int) -> bool:
     return rows > 0
 
 
-async def give_back(
-    cursor: Cursor, worker: str, job: int, attempt: int, refusal: tuple[str, float] | None
-) -> bool:
+async def is_unaccepted(cursor: Cursor, worker: str, job: int, attempt: int) -> bool:
+    """Whether the attempt is leased to ``worker``, which has not accepted it; locked."""
+    row = await cursor.row(
+        """
+        SELECT accepted_at IS NULL FROM running
+        WHERE job = %s AND attempt = %s AND worker = %s FOR UPDATE
+        """,
+        (job, attempt, worker),
+    )
+    return row is not None and bool(row[0])
+
+
+async def give_back(cursor: Cursor, worker: str, job: int, attempt: int) -> bool:
     """Put an attempt that was never accepted back into the line.
 
-    ``refusal``: a reason, and the seconds for which this worker is passed over. False if
-    the lease is not the worker's, or it has accepted.
+    False if the lease is not the worker's, or it has accepted.
     """
     gone = await cursor.run(
         """
@@ -195,17 +204,18 @@ async def give_back(
         """,
         (job, attempt),
     )
-    if refusal is not None:
-        await refuse(cursor, job, worker, *refusal)
     await make_ready(cursor, [job])
     return True
 
 
 async def refuse(
     cursor: Cursor, job: int, worker: str, reason: str, seconds: float
-) -> None:
-    """Pass over ``worker`` for ``job`` for ``seconds``, if another could do it."""
-    await cursor.run(
+) -> bool:
+    """Pass over ``worker`` for ``job`` for ``seconds``, if another could do it.
+
+    False if there is no other that could and has not refused it, too.
+    """
+    rows = await cursor.run(
         """
         INSERT INTO refusal (job, worker, reason, until)
         SELECT job.id, %(worker)s, %(reason)s,
@@ -214,6 +224,10 @@ async def refuse(
         WHERE job.id = %(job)s AND EXISTS (
             SELECT FROM worker AS other
             WHERE other.name <> %(worker)s AND other.state = 'connected'
+              AND NOT EXISTS (
+                  SELECT FROM refusal AS earlier
+                  WHERE earlier.job = job.id AND earlier.worker = other.name
+                    AND earlier.until > farm_now())
               AND other.offers @> jsonb_build_array(jsonb_build_object(
                   'isolation', job_class.isolation,
                   'architecture', job_class.architecture)))
@@ -222,6 +236,7 @@ async def refuse(
         """,
         {"job": job, "worker": worker, "reason": reason, "seconds": seconds},
     )
+    return rows > 0
 
 
 async def renew(cursor: Cursor, worker: str, attempts: Sequence[tuple[int, int]]) -> None:

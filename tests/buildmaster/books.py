@@ -123,6 +123,15 @@ class Books:
         )
         return claim
 
+    async def let_time_pass(self, job: int) -> None:
+        """End the wait of a job before its next attempt."""
+
+        async def work(cursor: Cursor) -> None:
+            await cursor.run("UPDATE job SET not_before = NULL WHERE id = %s", (job,))
+            await queue.make_ready(cursor, [job])
+
+        await self.database.transaction(work)
+
     async def report(
         self, claim: Claim, *bodies: ReportBody, first: int = 1, worker: str = "ant"
     ) -> Outcome:
@@ -152,7 +161,7 @@ class Books:
 
 async def fresh_books(test: TestCase) -> Books:
     """Empty books with one connected worker named ant."""
-    database = Database(await fresh_database(test), reactor)  # type: ignore[arg-type]
+    database = Database(await fresh_database(test), reactor)
     await database.start()
     test.addCleanup(database.stop)
     books = Books(database)

@@ -6,9 +6,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from buildmaster import intervention
-from buildmaster.database import Cursor
 from buildmaster.requests import Refusal
-from buildmaster.store import queue
 from protocol.results import Result
 from tests.buildmaster.books import FAILED, PASSED, Books, ended, fresh_books, over
 
@@ -52,7 +50,7 @@ class EndingTests(TestCase):
     async def test_the_farms_fault_ends_the_job_at_its_limit(self) -> None:
         _, [job] = await self.books.run()
         for attempt in (1, 2, 3):
-            await self._let_time_pass(job)
+            await self.books.let_time_pass(job)
             claim = await self.books.begin()
             self.assertEqual(claim.attempt, attempt)
             await self.books.report(claim, over(Result.ERROR, "io"))
@@ -64,13 +62,6 @@ class EndingTests(TestCase):
             await self.books.begin(), over(Result.ERROR, "no image", final=True)
         )
         self.assertEqual(await self.books.state(job), ("done", "error", 1))
-
-    async def _let_time_pass(self, job: int) -> None:
-        async def work(cursor: Cursor) -> None:
-            await cursor.run("UPDATE job SET not_before = NULL WHERE id = %s", (job,))
-            await queue.make_ready(cursor, [job])
-
-        await self.books.database.transaction(work)
 
     async def test_a_passed_stage_releases_who_waits_for_it_at_once(self) -> None:
         run, [up] = await self.books.run()

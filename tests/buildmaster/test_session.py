@@ -30,6 +30,7 @@ from protocol.messages import (
     Recorded,
     Refused,
     Report,
+    ReportBody,
     Start,
     Welcome,
     decode_from_master,
@@ -68,7 +69,7 @@ class MadeUpLine:
             if isinstance(message, kind):
                 self._expected.remove((kind, waiting))
                 # Not before the master has done what it does after sending.
-                reactor.callLater(0, waiting.callback, message)  # type: ignore[attr-defined]
+                reactor.callLater(0, waiting.callback, message)
 
     def close(self) -> None:
         self.is_closed = True
@@ -213,7 +214,8 @@ class DispatchTests(MasterTestCase):
 
     async def test_a_build_runs_to_its_end(self) -> None:
         session, line, job = await self.started()
-        for number, body in enumerate((log(0, b"hi"), *PASSED), 1):
+        bodies: tuple[ReportBody, ...] = (log(0, b"hi"), *PASSED)
+        for number, body in enumerate(bodies, 1):
             session.received(encode(Report(job=job, attempt=1, number=number, body=body)))
         while (await line.next(Recorded)).number < 5:
             pass
@@ -221,6 +223,7 @@ class DispatchTests(MasterTestCase):
         self.assertEqual(session.free, 2)
 
     async def test_a_refused_order_goes_back_to_the_queue(self) -> None:
+        await self.books.worker("bee")
         _, [job] = await self.books.run()
         session, line, _ = await self.join()
         await self.dispatcher.round()
@@ -298,6 +301,7 @@ class LeaseTests(MasterTestCase):
         self.assertEqual(await self.books.state(job), ("running", None, 1))
 
     async def test_an_order_that_is_not_accepted_goes_back(self) -> None:
+        await self.books.worker("bee")
         _, [job] = await self.books.run()
         session, line, _ = await self.join()
         await self.dispatcher.round()

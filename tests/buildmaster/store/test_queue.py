@@ -5,8 +5,9 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
+from buildmaster import ending
 from buildmaster.store import queue
-from tests.buildmaster.books import Books, fresh_books
+from tests.buildmaster.books import NO_DELAY, Books, fresh_books
 
 
 class ClaimTests(TestCase):
@@ -49,34 +50,40 @@ class ClaimTests(TestCase):
         )
         self.assertEqual(claims, [])
 
+    async def _refuse(self, worker: str, claim: queue.Claim) -> None:
+        await self.books.database.transaction(
+            lambda cursor: ending.refused(
+                cursor, worker, claim.job, claim.attempt, "the disk is full", NO_DELAY
+            )
+        )
+
     async def test_a_refused_job_goes_to_another_worker(self) -> None:
         await self.books.worker("bee")
         await self.books.run()
         [claim] = await self.books.claim("ant")
-        given = await self.books.database.transaction(
-            lambda cursor: queue.give_back(
-                cursor, "ant", claim.job, claim.attempt, ("no room", 900.0)
-            )
-        )
-        self.assertTrue(given)
+        await self._refuse("ant", claim)
         self.assertEqual(await self.books.claim("ant"), [])
         self.assertEqual(await self.books.claim("bee"), [claim])
 
-    async def test_the_only_worker_gets_a_job_again_that_it_refused(self) -> None:
-        await self.books.run()
+    async def test_a_job_that_all_refuse_is_tried_again_a_few_times(self) -> None:
+        await self.books.worker("bee")
+        _, [job] = await self.books.run()
         [claim] = await self.books.claim("ant")
-        await self.books.database.transaction(
-            lambda cursor: queue.give_back(
-                cursor, "ant", claim.job, claim.attempt, ("no room", 900.0)
-            )
-        )
-        self.assertEqual(await self.books.claim("ant"), [claim])
+        await self._refuse("ant", claim)
+        for attempt in (1, 2, 3):
+            await self.books.let_time_pass(job)
+            [claim] = await self.books.claim("bee")
+            self.assertEqual(claim.attempt, attempt)
+            await self._refuse("bee", claim)
+        self.assertEqual(await self.books.state(job), ("done", "error", 3))
+        (reason,) = await self.books.database.one("SELECT reason FROM job")
+        self.assertEqual(reason, "worker bee refused it: the disk is full")
 
     async def test_what_was_accepted_cannot_be_given_back(self) -> None:
         await self.books.run()
         claim = await self.books.begin()
         given = await self.books.database.transaction(
-            lambda cursor: queue.give_back(cursor, "ant", claim.job, claim.attempt, None)
+            lambda cursor: queue.give_back(cursor, "ant", claim.job, claim.attempt)
         )
         self.assertFalse(given)
         self.assertEqual(await self.books.state(claim.job), ("running", None, 1))
