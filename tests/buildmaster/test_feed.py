@@ -238,6 +238,43 @@ class AwayTests(FeedCase):
         self.assertEqual(clock.getDelayedCalls(), [])
 
 
+class SlowDatabase(AwayDatabase):
+    """A database that answers a reading of events when it is told to."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.is_away = False
+        self.readings: list[Deferred[None]] = []
+
+    async def rows(self, sql: str, parameters: Any = ()) -> Any:
+        may_go_on: Deferred[None] = Deferred()
+        self.readings.append(may_go_on)
+        await may_go_on
+        return await super().rows(sql, parameters)
+
+
+class WakeTests(FeedCase):
+    async def test_a_wake_while_reading_leads_to_another_reading_at_once(self) -> None:
+        clock, slow = Clock(), SlowDatabase(self.database)
+        feed = EventFeed(slow, clock, interval=1.0)  # type: ignore[arg-type]
+        await feed.start()
+        follower = feed.follow()
+        while not slow.readings:
+            await self.database.one("SELECT 1")
+        feed.wake()
+        feed.wake()
+        slow.readings.pop().callback(None)
+        while not clock.getDelayedCalls():
+            await self.database.one("SELECT 1")
+        clock.advance(0)
+        [reading] = slow.readings
+        await self.rows.until_readable(await self.rows.event("between"))
+        reading.callback(None)
+        self.assertEqual(self.kinds(await self.take(follower, 1)), ["between"])
+        await feed.stop()
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+
 class LogWatchTests(FeedCase):
     async def test_a_notification_wakes_those_who_read_that_log(self) -> None:
         feed = await self.feed(interval=3600)
