@@ -141,9 +141,9 @@ class Connection:
 
     async def open(self) -> None:
         """Connect and set the session up, or `DatabaseAway`."""
-        milliseconds = max(1, int((self._statement_timeout or 0) * 1000))
         setup = "SET TIME ZONE 'UTC'"
         if self._statement_timeout is not None:
+            milliseconds = max(1, int(self._statement_timeout * 1000))
             setup += f"; SET statement_timeout = {milliseconds}"
         late = self._reactor.callLater(CONNECT_TIMEOUT, self._give_up)
         try:
@@ -209,8 +209,6 @@ class Connection:
         if not self.is_open:
             waiter.errback(DatabaseAway("the connection to the database was lost"))
             return waiter
-        # libpq may close the descriptor in the midst of sending.
-        self._reactor.removeReader(self._link)
         try:
             self._cursor = cursor = self._link.cursor()
         except psycopg2.Error:
@@ -232,8 +230,6 @@ class Connection:
             rest.callback(None)
 
         cursor.execute(sql, parameters).addBoth(ended)
-        if self._rest is None and self.is_open:  # refused before anything was sent
-            self._reactor.addReader(self._link)
         return waiter
 
     def _statement_deadline(self) -> IDelayedCall | None:

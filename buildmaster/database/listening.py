@@ -79,12 +79,22 @@ class Listening:
         connection.hear(self._heard)
         armed: set[str] = set()
         while missing := set(self._listeners) - armed:  # more may come meanwhile
-            await connection.execute("; ".join(f"LISTEN {name}" for name in missing))
+            await self._begin_to_hear(connection, missing)
             armed |= missing
         self._connection = connection
         self._has_told = False
         for channel in list(self._listeners):
             self._heard(channel, "")
+
+    async def _begin_to_hear(self, connection: Connection, channels: set[str]) -> None:
+        try:
+            await connection.execute("; ".join(f"LISTEN {name}" for name in channels))
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, CancelledError | DatabaseAway):
+                raise
+            # A server that is still a standby, say: it may be promoted.
+            raise DatabaseAway(f"PostgreSQL refuses to notify: {error}") from error
 
     def _heard(self, channel: str, payload: str) -> None:
         for heard in self._listeners.get(channel, ()):

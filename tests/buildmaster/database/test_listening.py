@@ -9,6 +9,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from buildmaster.database import Cursor
+from buildmaster.database.connection import Connection
 from tests.buildmaster.database.farm_database import Waiting, at_once, kill_all, started
 from tests.postgres import empty_dsn
 
@@ -113,6 +114,21 @@ class ListeningTests(TestCase):
         await self.database.run("NOTIFY race, 'x'")
         self.assertEqual(await good.until(2), ["", "x"])
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 2)
+
+    async def test_a_server_that_refuses_to_notify_is_asked_again(self) -> None:
+        """As one does that is not yet promoted from being a standby."""
+        execute = Connection.execute
+        refused: list[str] = []
+
+        def refuse(connection: Connection, sql: str, *parameters: Any) -> Deferred[Any]:
+            if sql.startswith("LISTEN") and len(refused) < 2:
+                refused.append(sql)
+                sql = "SELECT 1/0"
+            return execute(connection, sql, *parameters)
+
+        self.patch(Connection, "execute", refuse)
+        await self.listen("race")
+        self.assertEqual(len(refused), 2)
 
     async def test_a_channel_is_a_plain_name(self) -> None:
         """LISTEN takes no parameters, so nothing else may get in."""
