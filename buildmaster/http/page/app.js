@@ -45,7 +45,7 @@ function draw(at, document_) {
 
 function put(nodes) {
   const key = document.activeElement && document.activeElement.getAttribute("data-key");
-  view.replaceChildren(...[nodes].flat(3).filter(Boolean));
+  view.replaceChildren(...[nodes].flat(Infinity).filter(Boolean));
   if (key) {
     const again = [...view.querySelectorAll("a[data-key]")].find((a) => a.getAttribute("data-key") === key);
     if (again) again.focus({ preventScroll: true });
@@ -86,6 +86,7 @@ function follow(cursor) {
 
 async function showLog(at) {
   const number = shown;
+  if (!source) live.textContent = "";
   const url = `/api/v1/jobs/${encodeURIComponent(at.id)}/log${at.query}`;
   const text = element("pre", { tabindex: "0", "aria-label": "log" });
   const end = element("p", { class: "quiet", role: "status" }, "reading …");
