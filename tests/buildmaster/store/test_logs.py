@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,9 +38,12 @@ class DecompressTests(SynchronousTestCase):
         claims = zstandard.compress(bytes(50_000_000))
         compressor = zstandard.ZstdCompressor(write_content_size=False)
         holds = compressor.compress(bytes(50_000_000))
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
         for bomb in (claims, holds):
             with self.assertRaises(DamagedLog):
                 decompress(bomb, 1000)
+            self.assertLess(tracemalloc.get_traced_memory()[1], 1_000_000)
             with self.assertRaises(DamagedLog):
                 decompress(bomb, CHUNK_LIMIT + 1)
 
@@ -101,14 +106,22 @@ class LogTests(TestCase):
 
     async def test_chunks_that_are_large_only_as_stored_are_bounded_too(self) -> None:
         """One byte in a frame of 300 KiB, as a hostile worker may send it."""
-        padding = b"\x50\x2a\x4d\x18" + (300_000).to_bytes(4, "little") + bytes(300_000)
         for start in range(8):
-            await self.database.run(
-                "INSERT INTO log_chunk VALUES (%s, 1, %s, 1, NULL, NULL, farm_now(), %s)",
-                (self.job, start, zstandard.compress(b"x") + padding),
-            )
+            await self.write_padded(start, 300_000)
         tail = await read_log(self.database, self.whole, -1)
         self.assertLess(len(tail.data), 6)
+
+    async def test_one_chunk_is_read_however_large_it_is_stored(self) -> None:
+        await self.write_padded(0, 2 * READING)
+        self.assertEqual((await read_log(self.database, self.whole, -1)).data, (b"x",))
+
+    async def write_padded(self, start: int, padding: int) -> None:
+        """A chunk of one byte, stored with a frame behind it that is passed over."""
+        frame = b"\x50\x2a\x4d\x18" + padding.to_bytes(4, "little") + bytes(padding)
+        await self.database.run(
+            "INSERT INTO log_chunk VALUES (%s, 1, %s, 1, NULL, NULL, farm_now(), %s)",
+            (self.job, start, zstandard.compress(b"x") + frame),
+        )
 
     async def test_logs_are_found_by_attempt_and_pipeline_job(self) -> None:
         await self.rows.end_attempt(self.job)
