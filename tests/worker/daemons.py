@@ -21,7 +21,6 @@ from tests.worker.supervisor.attempts import folder
 from worker.environments import traces
 from worker.supervisor import attach
 
-ROOT = Path(__file__).parents[2]
 _TWISTD = "from twisted.scripts.twistd import run; run()"
 
 
@@ -83,9 +82,8 @@ class WorkerProcess(ProcessProtocol):
         self._gone: list[Deferred[None]] = []
         arguments = ["-n", "--pidfile=", "buildworker", "--config", str(settings)]
         command = [sys.executable, "-P", "-c", _TWISTD, *arguments]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self._process = reactor.spawnProcess(
-            self, sys.executable, command, env=environment, path="/"
+            self, sys.executable, command, env=attach.child_variables(), path="/"
         )
         self.pid: int = self._process.pid
 

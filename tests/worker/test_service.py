@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+from twisted.internet.defer import DeferredList
 from twisted.trial.unittest import TestCase
 
 from protocol.messages import Accepted, Attempt, Goodbye, Report
@@ -32,8 +33,11 @@ class DaemonTests(TestCase):
         master = FakeMaster(self)
         await master.listen()
         self.home = WorkerHome(self, master.port, **settings)
-        self.home.start()
-        await master.until_joined()
+        daemon = self.home.start()
+        # Whichever comes first: one that cannot start would be waited for in vain.
+        joined = master.until(lambda: master.sessions and master.session.hello)
+        await DeferredList([joined, daemon.gone()], fireOnOneCallback=True)
+        self.assertIsNone(daemon.status, daemon.said)
         return master
 
     async def until_removed(self, master: FakeMaster, key: Attempt) -> None:
