@@ -127,7 +127,9 @@ CREATE TABLE job (
         (state NOT IN ('ready', 'assigned', 'running') OR blocked_by = 0),
     CONSTRAINT bad_ends_give_a_reason CHECK
         (result IS NULL OR result IN ('success', 'reused', 'skipped') OR reason <> ''),
-    CONSTRAINT source_is_whole CHECK ((repository IS NULL) = (source_digest IS NULL))
+    CONSTRAINT source_is_whole CHECK ((repository IS NULL) = (source_digest IS NULL)),
+    CONSTRAINT digest_is_one CHECK
+        (source_digest ~ '^([0-9a-f]{40}|[0-9a-f]{64}|sha256:[0-9a-f]{64})$')
 );
 CREATE INDEX job_delayed ON job (not_before) WHERE state = 'waiting' AND blocked_by = 0;
 

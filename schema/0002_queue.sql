@@ -25,32 +25,6 @@ CREATE TABLE worker (
         ((state = 'connected') = (session IS NOT NULL AND master IS NOT NULL))
 );
 
--- Higher scores first, then older jobs. Fits a bigint for ids up to 2^40.
-CREATE FUNCTION queue_position(score integer, job bigint) RETURNS bigint
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT (1000000 - score)::bigint << 40 | job
-$$;
-
-CREATE TABLE ready (
-    class     integer NOT NULL REFERENCES job_class,
-    position  bigint NOT NULL,
-    job       bigint NOT NULL REFERENCES job,
-    attempt   integer NOT NULL,
-    PRIMARY KEY (class, position),
-    CONSTRAINT queued_once UNIQUE (job)
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
-
-CREATE TABLE running (
-    job          bigint PRIMARY KEY REFERENCES job,
-    attempt      integer NOT NULL,
-    worker       text NOT NULL REFERENCES worker,
-    class        integer NOT NULL REFERENCES job_class,
-    assigned_at  timestamptz NOT NULL DEFAULT farm_now(),
-    accepted_at  timestamptz,
-    renewals     bigint NOT NULL DEFAULT 0    -- a lease is broken when this stands still
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX running_worker ON running (worker);
-
 -- One try of a job. (job, number) is the fencing token of every report.
 CREATE TABLE attempt (
     job          bigint NOT NULL REFERENCES job,
@@ -70,6 +44,34 @@ CREATE TABLE attempt (
 );
 CREATE UNIQUE INDEX attempt_one_open ON attempt (job) WHERE finished_at IS NULL;
 CREATE INDEX attempt_worker ON attempt (worker, assigned_at);
+
+-- Higher scores first, then older jobs. Fits a bigint for ids up to 2^40.
+CREATE FUNCTION queue_position(score integer, job bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT (1000000 - score)::bigint << 40 | job
+$$;
+
+CREATE TABLE ready (
+    class     integer NOT NULL REFERENCES job_class,
+    position  bigint NOT NULL,
+    job       bigint NOT NULL,
+    attempt   integer NOT NULL,
+    PRIMARY KEY (class, position),
+    CONSTRAINT queued_once UNIQUE (job),
+    FOREIGN KEY (job, attempt) REFERENCES attempt (job, number)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
+
+CREATE TABLE running (
+    job          bigint PRIMARY KEY,
+    attempt      integer NOT NULL,
+    worker       text NOT NULL REFERENCES worker,
+    class        integer NOT NULL REFERENCES job_class,
+    FOREIGN KEY (job, attempt) REFERENCES attempt (job, number),
+    assigned_at  timestamptz NOT NULL DEFAULT farm_now(),
+    accepted_at  timestamptz,
+    renewals     bigint NOT NULL DEFAULT 0    -- a lease is broken when this stands still
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX running_worker ON running (worker);
 
 -- Workers that could not take an attempt, or lost it: the next try goes elsewhere.
 CREATE TABLE refusal (

@@ -34,7 +34,7 @@ CREATE TABLE log_chunk (
     start      bigint NOT NULL CHECK (start >= 0),  -- first uncompressed byte
     length     integer NOT NULL CHECK (length > 0), -- uncompressed bytes
     name       text,                                -- of the pipeline job, or NULL: preparation
-    index      integer,
+    index      integer CHECK (index >= 0),
     stored_at  timestamptz NOT NULL DEFAULT farm_now(),
     data       bytea NOT NULL,
     PRIMARY KEY (job, attempt, start),

@@ -153,11 +153,17 @@ class JobListTests(DocumentCase):
         ready = await self.rows.job(state="ready")
         stale = await self.rows.job(state="parked")
         for job in (ready, stale):
+            await self.database.run(
+                "INSERT INTO attempt (job, number) VALUES (%s, 1)", (job,)
+            )
             await self.database.run("INSERT INTO ready VALUES (1, %s, %s, 1)", (job, job))
         running = await self.rows.job(state="running")
         assigned = await self.rows.job(state="assigned")
         await self.rows.worker()
         for job in (running, assigned):
+            await self.database.run(
+                "INSERT INTO attempt (job, number) VALUES (%s, 1)", (job,)
+            )
             await self.database.run("INSERT INTO running VALUES (%s, 1, 'ant', 1)", (job,))
         for state, job in {
             "waiting": waiting,
@@ -260,6 +266,7 @@ class WorkerTests(DocumentCase):
         await self.rows.worker("ant")
         await self.database.run("UPDATE worker SET token_sha256 = sha256('secret')")
         job = await self.rows.job(state="running")
+        await self.database.run("INSERT INTO attempt (job, number) VALUES (%s, 1)", (job,))
         await self.database.run("INSERT INTO running VALUES (%s, 1, 'ant', 1)", (job,))
         text = await worker_document(self.database, "ant")
         document = self.read(text)

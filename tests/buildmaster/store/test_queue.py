@@ -114,6 +114,9 @@ class ClaimTests(TestCase):
             """
         )
         await self.books.database.run(
+            "INSERT INTO attempt (job, number) SELECT id, 1 FROM job WHERE name = 'x'"
+        )
+        await self.books.database.run(
             """
             INSERT INTO ready (class, position, job, attempt)
             SELECT class, queue_position(score, id), id, 1 FROM job WHERE name = 'x'
