@@ -182,7 +182,7 @@ class BootstrapTests(SynchronousTestCase):
 
         self.say = interrupted
         word = "headrace-interrupted"
-        script = f"(exec -a {word} setsid sleep 600) & echo I: x >&2; wait"
+        script = f"setsid bash -c 'exec -a {word} sleep 600' & echo I: x >&2; wait"
         with self.assertRaises(KeyboardInterrupt):
             self.run_with(script)
         self.assertEqual(processes_with(word), [])
