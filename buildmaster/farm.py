@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from twisted.internet.threads import deferToThread
@@ -37,6 +38,7 @@ class LiveFarm:
     git: GitReader
     blobs: BlobStore
     rules: SubmissionRules
+    cancelled: Callable[[], None]  #: called when a worker may have to be told to stop
 
     async def submit(self, request: SubmissionRequest, by: str) -> Submitted:
         """Plan and queue the pipeline of a source: whole or nothing."""
@@ -50,12 +52,14 @@ class LiveFarm:
         await self.database.transaction(
             lambda cursor: intervention.cancel_job(cursor, job, by, why)
         )
+        self.cancelled()
 
     async def cancel_run(self, run: int, by: str, why: str) -> None:
         """Ask every job that only this run wants to stop."""
         await self.database.transaction(
             lambda cursor: intervention.cancel_run(cursor, run, by, why)
         )
+        self.cancelled()
 
     async def retry_job(
         self, job: int, by: str, only: Cell | None, from_start: bool

@@ -36,6 +36,7 @@ from buildmaster.series import DEFAULT_SERIES
 from buildmaster.session import Session
 from buildmaster.source.reader import GitReader
 from buildmaster.store import workers as worker_store
+from buildmaster.store.queue import READY_CHANNEL
 from buildmaster.submission import SubmissionRules
 from buildmaster.tokens import Tokens, worker_token_hash
 from protocol import pb
@@ -106,7 +107,7 @@ class Master(Service):
             site(
                 readers,
                 feed,
-                self._farm(books, blobs),
+                self._farm(books, blobs, lambda: keeping.wake()),
                 blobs,
                 tokens,
                 clock,
@@ -132,7 +133,7 @@ class Master(Service):
         for rounds in (keeping, dispatching):
             rounds.startService()
             self._undo.append(rounds.stopService)
-            books.listen("headrace_events", rounds.woken)
+        books.listen(READY_CHANNEL, dispatching.woken)
 
         worker_port = await pb.listen(
             clock, endpoint(config.listen.workers), lambda: Session(desk, roster, clock)
@@ -148,7 +149,9 @@ class Master(Service):
         self._undo.append(port.stopListening)
         return self._config.public_url or reached_at("http", address, port)
 
-    def _farm(self, books: Database, blobs: BlobStore) -> LiveFarm:
+    def _farm(
+        self, books: Database, blobs: BlobStore, cancelled: Callable[[], None]
+    ) -> LiveFarm:
         config = self._config
         git = GitReader(
             self._reactor, config.data_folder / "git", config.local_repositories
@@ -159,7 +162,7 @@ class Master(Service):
             run_limit=config.run_limit,
             idle_limit=config.idle_limit,
         )
-        return LiveFarm(books, git, blobs, rules)
+        return LiveFarm(books, git, blobs, rules, cancelled)
 
     async def _database_dsn(self) -> str:
         if self._config.database != EMBEDDED:

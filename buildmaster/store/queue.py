@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from buildmaster.database import Cursor
 from buildmaster.matching import JobClass
 
+#: Where dispatchers hear that something was queued; a hint, as all notifications.
+READY_CHANNEL = "headrace_ready"
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -82,6 +85,8 @@ async def make_ready(cursor: Cursor, jobs: Sequence[int]) -> list[tuple[int, int
         """,
         (sorted(jobs),),
     )
+    if rows:
+        await cursor.run(f"NOTIFY {READY_CHANNEL}")
     return [(int(job), int(attempt)) for job, attempt in rows]
 
 
