@@ -137,7 +137,6 @@ class Git:
             "SSH_ASKPASS": "true",
             "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=20",
             "GIT_ALLOW_PROTOCOL": ":".join(self.protocols),
-            "GIT_LITERAL_PATHSPECS": "1",
             "LC_ALL": "C.UTF-8",
         }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -144,8 +143,7 @@ class _Question:
             commit = await self._commit(mirror)
             return Revision(commit, await self._file(mirror, commit))
         finally:
-            for left in _leavings(mirror):
-                left.unlink(missing_ok=True)
+            _tidy(mirror)
 
     def _place(self, form: str, ending: str) -> Path:
         key = hashlib.sha256(f"{form} {self.repository}".encode()).hexdigest()[:40]
@@ -155,6 +153,7 @@ class _Question:
         mirror, unfinished = self._place(form, "git"), self._place(form, "new")
         packs = sum(1 for _ in mirror.glob("objects/pack/*.pack"))
         if (mirror / "HEAD").exists() and packs < _PACK_LIMIT:
+            _tidy(mirror)
             return mirror
         # Complete before it gets its name: a crash leaves no half mirror.
         for old in (unfinished, mirror):
@@ -291,8 +290,8 @@ class _OtherFormatError(Exception):
     """The repository names its objects by another hash than the mirror."""
 
 
-def _leavings(mirror: Path) -> Iterator[Path]:
-    """What commands that were killed left behind; the mirror is ours alone now."""
-    yield from mirror.glob("*.lock")
-    yield from mirror.glob("objects/pack/tmp_*")
-    yield from mirror.glob("objects/pack/*.lock")
+def _tidy(mirror: Path) -> None:
+    """Remove what commands that were killed left behind; the mirror is ours alone now."""
+    for pattern in ("*.lock", "objects/pack/tmp_*", "objects/pack/*.lock"):
+        for left in mirror.glob(pattern):
+            left.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from twisted.web.server import Site
 from twisted.web.static import File
 
 from buildmaster.requests import Refusal
+from buildmaster.source import git as git_module
 from buildmaster.source import reader as reader_module
 from buildmaster.source.reader import FILE_LIMIT, GitReader, Revision
 from tests.buildmaster.source.repository import Repository
@@ -50,6 +51,10 @@ class ReaderTestCase(TestCase):
         where = repository or str(self.repository.folder)
         return Deferred.fromCoroutine(self.reader.read(where, revision, path))
 
+    def mirror(self) -> Path:
+        [mirror] = (self.home / "cache").glob("*.git")
+        return mirror
+
     async def refusal(self, code: str, *arguments: str, **options: str) -> Refusal:
         try:
             await self.read(*arguments, **options)
@@ -75,8 +80,10 @@ class LocalTests(ReaderTestCase):
         await self.read("main")
         third = self.repository.commit(**{CONFIGURATION: "third"})
         self.assertEqual(await self.read("main"), Revision(third, b"third"))
+        mirror = self.mirror().stat().st_ino
         self.repository.git("reset", "--quiet", "--hard", self.first)
         self.assertEqual(await self.read("main"), Revision(self.first, b"first"))
+        self.assertEqual(self.mirror().stat().st_ino, mirror, "it was begun anew")
 
     async def test_a_commit_that_was_read_before_needs_no_repository(self) -> None:
         await self.read(self.first)
@@ -165,14 +172,15 @@ class LocalTests(ReaderTestCase):
 
     async def test_what_a_killed_git_left_is_in_nobodys_way(self) -> None:
         await self.read()
-        [mirror] = (self.home / "cache").glob("*.git")
-        half = mirror.with_suffix(".new")
-        mirror.rename(half)  # killed while it was made
-        self.assertEqual((await self.read()).commit, self.second)
+        mirror = self.mirror()
+        number = mirror.stat().st_ino
         (mirror / "shallow.lock").touch()
         (mirror / "objects" / "pack" / "tmp_pack_x").touch()
         self.assertEqual((await self.read(self.first)).text, b"first")
+        self.assertEqual(mirror.stat().st_ino, number, "it was begun anew")
         self.assertEqual(list(mirror.glob("objects/pack/tmp_*")), [])
+        mirror.rename(mirror.with_suffix(".new"))  # killed while it was made
+        self.assertEqual((await self.read()).commit, self.second)
 
     async def test_a_mirror_does_not_grow_for_ever(self) -> None:
         self.patch(reader_module, "_PACK_LIMIT", 3)
@@ -183,6 +191,8 @@ class LocalTests(ReaderTestCase):
             self.assertLessEqual(len(packs), 3)
 
     async def test_a_fetch_brings_only_what_is_new(self) -> None:
+        """Neither history nor what is there already."""
+        self.repository.commit(big=os.urandom(300_000))
         self.repository.commit(big=os.urandom(300_000))
         await self.read()
         third = self.repository.commit(**{CONFIGURATION: "third"})
@@ -293,6 +303,16 @@ class NetworkTests(ReaderTestCase):
         await self.refusal("revision_missing", "nope", repository=address)
         await self.refusal("revision_missing", "a" * 40, repository=address)
         await self.refusal("repository_missing", repository=address + "x")
+
+    async def test_a_server_that_gives_only_what_is_named_is_asked(self) -> None:
+        """As those do that speak only the first version of git's protocol."""
+        old = git_module._CONFIGURATION.replace("version = 2", "version = 0")
+        self.patch(git_module, "_CONFIGURATION", old)
+        address = await self.daemon()
+        await self.read("main", repository=address)
+        found = await self.read(self.first, repository=address)
+        self.assertEqual(found, Revision(self.first, b"first"))
+        await self.refusal("revision_missing", "a" * 40, repository=address)
 
     async def test_a_plain_web_server_is_asked(self) -> None:
         """It can give neither a part of the history nor a commit by its name."""
