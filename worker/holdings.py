@@ -181,6 +181,7 @@ class Holdings:
 
     def _removed(self, held: Held) -> None:
         self._held.pop(held.key, None)
+        # What it had in the line was answered by ``forget``, not by ``recorded``.
         self._feed()
 
     def _drop(self, key: Attempt) -> None:
@@ -188,7 +189,6 @@ class Holdings:
         if held is not None:
             self.log.info("job {key.job} attempt {key.attempt} no longer counts", key=key)
             held.forget()
-            self._feed()
 
     def _feed(self) -> None:
         """There may be room in the line for those that had to wait."""

@@ -43,10 +43,14 @@ class ListMouth:
     """One session: notes what is said; a `worker.dialogue.Mouth`."""
 
     def __init__(self) -> None:
-        self.has_room = True
+        self.room = 1000  #: reports that the line takes
         self.said: list[str] = []
         self.reports: list[Report] = []
         self._waits: list[tuple[str, Deferred[None]]] = []
+
+    @property
+    def has_room(self) -> bool:
+        return len(self.reports) < self.room
 
     def accepted(self, job: int, attempt: int) -> None:
         self._say(f"accepted {job}")
@@ -268,20 +272,30 @@ class HoldingsTests(TestCase):
 
     # -- a line that is full
 
-    async def test_who_found_no_room_in_the_line_gets_it_when_there_is_some(self) -> None:
+    def two_and_a_line_for_one(self) -> ListMouth:
+        """Two attempts with two reports each; the line takes two reports in all."""
         self.on_disk()
         self.on_disk(order(ORDER.source, [[("build", job("true"))]], job=8))
         self.holdings = self.new_holdings()
-        self.holdings.suspend()
         mouth = ListMouth()
-        mouth.has_room = False
+        mouth.room = 2
         welcome = Welcome(version=1, session="s", master="m", heartbeat=5.0)
         self.holdings.resume(mouth, welcome)
-        self.assertEqual(mouth.said, [])
-        mouth.has_room = True
-        self.holdings.forget(Forget(job=8, attempt=2))
-        await mouth.until("end 7")
-        self.assertEqual({report.job for report in mouth.reports}, {7})
+        self.assertEqual([report.job for report in mouth.reports], [7, 7])
+        mouth.room = 4
+        return mouth
+
+    async def test_who_found_no_room_in_the_line_gets_it_when_others_are_recorded(
+        self,
+    ) -> None:
+        mouth = self.two_and_a_line_for_one()
+        self.holdings.settle(Recorded(job=7, attempt=2, number=1))
+        self.assertEqual([report.job for report in mouth.reports], [7, 7, 8, 8])
+
+    async def test_and_when_others_are_forgotten(self) -> None:
+        mouth = self.two_and_a_line_for_one()
+        self.holdings.forget(Forget(job=7, attempt=2))
+        await mouth.until("end 8")
 
 
 def _turn() -> Deferred[None]:
