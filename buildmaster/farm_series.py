@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from buildmaster.matching import ANY_SERIES
 from buildmaster.series import Series
@@ -33,6 +33,27 @@ def series_offered(
     )
 
 
+def lacking(
+    needed: Collection[str],
+    architecture: str,
+    offerings: Sequence[Offering],
+    isolation: str,
+) -> list[str]:
+    """Those of the ``needed`` series that no worker has beside the others, sorted.
+
+    A build runs on one worker, so one must have all; the best one counts. Empty if there
+    is such a worker.
+    """
+    wanted = set(needed)
+    missing = [
+        set() if ANY_SERIES in offer.series else wanted - set(offer.series)
+        for offering in offerings
+        for offer in offering.offers
+        if offer.isolation == isolation and offer.architecture == architecture
+    ]
+    return sorted(min([wanted, *missing], key=len))
+
+
 def what_is_offered(offerings: Sequence[Offering], isolation: str) -> str:
     """A sentence on what this farm can run, for those whose wish it cannot fulfil."""
     if not any(offering.offers for offering in offerings):
@@ -56,5 +77,6 @@ def what_is_offered(offerings: Sequence[Offering], isolation: str) -> str:
         )
     return (
         f"In {isolation} the farm's workers offer {'; '.join(sorted(set(same)))}. The "
-        f"operator can map a series to an image in series_images of a worker's settings."
+        f"operator can map a series to an image in series_images of a worker's settings, "
+        f"and 'headrace run' in a farm of its own with --series-image SERIES=IMAGE."
     )

@@ -10,7 +10,7 @@ import msgspec
 
 from buildmaster import ending
 from buildmaster.database import Cursor
-from buildmaster.farm_series import series_offered, what_is_offered
+from buildmaster.farm_series import lacking, series_offered, what_is_offered
 from buildmaster.intervention import retry_job, tell_ready
 from buildmaster.lifecycle import JobState
 from buildmaster.planner import Plan, PlannedBuild, plan
@@ -29,10 +29,12 @@ from buildmaster.store import submissions as store
 from buildmaster.store import workers as worker_store
 from buildmaster.store.event_log import Event, write_events
 from buildmaster.store.submissions import Identity, NewBuild, NewRun, Stored
+from buildmaster.store.workers import Offering
 from protocol.order import GitSource, TreeSource
 from protocol.pipeline.configuration import parse
 from protocol.pipeline.model import Pipeline
 from protocol.results import Result
+from protocol.stages import Cell, title
 
 #: The name, in identities, of the job that runs a pipeline's builds.
 PIPELINE = "pipeline"
@@ -157,16 +159,39 @@ class Submission:
                 f"Nothing of this pipeline can run here. {reasons or 'It has no jobs'}. "
                 f"{what_is_offered(offerings, self.isolation)}",
             )
+        if not self.request.wait_for_worker:
+            for build in planned.builds:
+                self._check_series(build, offerings)
         return planned
 
-    async def _add_build(
-        self, cursor: Cursor, build: PlannedBuild, configuration: bytes
-    ) -> Stored:
-        series_of = {
+    def _check_series(self, build: PlannedBuild, offerings: Sequence[Offering]) -> None:
+        """Refuse what would wait for a worker that the farm does not have."""
+        cells = self._series_of(build)
+        missing = lacking(
+            set(cells.values()), build.architecture, offerings, self.isolation
+        )
+        if missing:
+            jobs = [title(*cell) for cell, series in cells.items() if series in missing]
+            raise Refusal(
+                422,
+                "no_worker",
+                f"No worker of this farm can run all of this pipeline on "
+                f"{build.architecture}: {_some(jobs)} would need {_some(missing)}. "
+                f"{what_is_offered(offerings, self.isolation)} --wait-for-worker queues it "
+                f"all the same.",
+            )
+
+    def _series_of(self, build: PlannedBuild) -> dict[Cell, str]:
+        return {
             (name, index): self.pipeline.jobs[name][index].series
             for stage in build.stages
             for name, index in stage
         }
+
+    async def _add_build(
+        self, cursor: Cursor, build: PlannedBuild, configuration: bytes
+    ) -> Stored:
+        series_of = self._series_of(build)
         known = {series.name for series in self.rules.series}
         class_id = await queue.class_for(
             cursor,
@@ -287,6 +312,10 @@ class Submission:
             skipped=skipped,
             notes=notes,
         )
+
+
+def _some(words: Sequence[str]) -> str:
+    return ", ".join(words[:5]) + (" ..." if len(words) > 5 else "")
 
 
 def _value(result: Result | None) -> str | None:

@@ -37,6 +37,13 @@ jobs:
   lint: {series: jammy, architectures: amd64, run: make}
   ship: {series: jammy, architectures: amd64, run: make}
 """
+TWO_SERIES = """\
+pipeline: [unit, [lint, docs]]
+jobs:
+  unit: {series: jammy, architectures: amd64, run: make}
+  lint: {series: noble, architectures: amd64, run: make}
+  docs: {series: noble, architectures: amd64, run: make}
+"""
 
 
 class SubmissionTests(TestCase):
@@ -185,6 +192,39 @@ class SubmissionTests(TestCase):
         self.assertIn("series_images", str(caught.exception))
         for table in ("run", "job", "configuration"):
             self.assertEqual(await self._count(table), 0)
+
+    async def test_a_pipeline_that_no_worker_can_finish_is_refused_at_once(self) -> None:
+        """One worker has the first series and another the second; a build needs both."""
+        for other in ("noble", "resolute"):
+            await self._offer(
+                Offer(isolation="chroot", architecture="amd64", series=("jammy",)),
+                Offer(isolation="chroot", architecture="amd64", series=(other,)),
+                Offer(isolation="chroot", architecture="arm64", series=("jammy", other)),
+            )
+            text = TWO_SERIES.replace("noble", other)
+            with self.assertRaises(Refusal) as caught:
+                await self._submit(text, isolation="chroot")
+            said = str(caught.exception)
+            self.assertIn(f"amd64: lint:0, docs:0 would need {other}.", said)
+            self.assertIn("series_images", said)
+            self.assertIn("--wait-for-worker", said)
+            for table in ("run", "job", "configuration"):
+                self.assertEqual(await self._count(table), 0)
+
+    async def test_a_worker_with_all_series_of_a_pipeline_gets_it(self) -> None:
+        await self._offer(
+            Offer(isolation="chroot", architecture="amd64", series=("jammy",)),
+            Offer(isolation="chroot", architecture="amd64", series=("jammy", "noble")),
+        )
+        submitted = await self._submit(TWO_SERIES, isolation="chroot")
+        self.assertEqual([job.state for job in submitted.jobs], ["ready"])
+
+    async def test_a_worker_with_all_series_may_come_later_on_request(self) -> None:
+        await self._offer(
+            Offer(isolation="chroot", architecture="amd64", series=("jammy",))
+        )
+        submitted = await self._submit(TWO_SERIES, isolation="chroot", wait_for_worker=True)
+        self.assertEqual([job.state for job in submitted.jobs], ["ready"])
 
     async def test_an_isolation_that_nobody_offers_is_refused_by_name(self) -> None:
         with self.assertRaises(Refusal) as caught:
