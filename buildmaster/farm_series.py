@@ -51,7 +51,7 @@ def lacking(
         for offer in offering.offers
         if offer.isolation == isolation and offer.architecture == architecture
     ]
-    return sorted(min([wanted, *missing], key=len))
+    return min((sorted(one) for one in [wanted, *missing]), key=len)
 
 
 def what_is_offered(offerings: Sequence[Offering], isolation: str) -> str:

@@ -129,6 +129,8 @@ class DataFolder:
     def settle_worker(self, name: str, master: str, settings: FarmSettings) -> None:
         """Write a worker's settings if there are none; ``master`` is its address."""
         if self.worker_settings(name).exists():
+            self._check_series(self.worker_settings(name), settings.series_images)
+            self._tell_address(self.worker_settings(name), master)
             return
         document = {
             "name": name,
@@ -143,6 +145,27 @@ class DataFolder:
             "on_stop": "kill",
         }
         _write(self.worker_settings(name), "this worker", document)
+
+    def _check_series(self, path: Path, wanted: Mapping[str, str]) -> None:
+        """What was asked for and isn't so must not be passed over in silence."""
+        had = _mapping_in(path).get("series_images") or {}
+        for series, image in wanted.items():
+            if not isinstance(had, dict) or had.get(series) != image:
+                raise CommandFailed(
+                    f"{path}, written when this farm was made, does not map {series} to"
+                    f" {image}: change series_images there, or name another folder with"
+                    " --data."
+                )
+
+    def _tell_address(self, path: Path, master: str) -> None:
+        """Where the buildmaster listens at another port each time, the worker's follow."""
+        if not read_config(self.master_settings).listen.workers.endswith(":0"):
+            return
+        masters = _mapping_in(path).get("masters")
+        if isinstance(masters, list) and len(masters) == 1 and masters != [master]:
+            # The rest of the file, comments included, is the operator's.
+            text = path.read_text("utf-8").replace(str(masters[0]), master)
+            _replace(path, text)
 
     def _write_token(self, path: Path) -> None:
         if not path.exists():
@@ -165,11 +188,24 @@ def _free(address: str) -> str:
     return address
 
 
+def _mapping_in(path: Path) -> dict[str, object]:
+    """Empty if the file is not to be understood: the worker will say what is wrong."""
+    with suppress(OSError, ValueError, yaml.YAMLError):
+        document = yaml.safe_load(path.read_text("utf-8"))
+        if isinstance(document, dict):
+            return document
+    return {}
+
+
 def _write(path: Path, whose: str, document: Mapping[str, object]) -> None:
     text = yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True)
-    unfinished = path.with_name(f".{path.name}.new")
-    unfinished.write_text(
+    _replace(
+        path,
         f"# Settings of {whose}, written once by 'headrace up'; yours to change.\n{text}",
-        "utf-8",
     )
+
+
+def _replace(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{path.name}.new")
+    unfinished.write_text(text, "utf-8")
     os.replace(unfinished, path)

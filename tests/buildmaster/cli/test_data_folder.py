@@ -62,13 +62,46 @@ class DataFolderTests(SynchronousTestCase):
         for path in (self.folder.master_settings, self.folder.worker_settings("worker-1")):
             path.write_text(path.read_text() + "# mine\n")
         token = (self.folder.worker_folder("worker-1") / "token").read_text()
-        self.settle(workers=3, series_images={"jammy": "bookworm"})
+        self.settle(workers=3)
         self.assertTrue(self.folder.master_settings.read_text().endswith("# mine\n"))
         settings = self.folder.worker_settings("worker-1").read_text()
         self.assertTrue(settings.endswith("# mine\n"))
         self.assertEqual(
             (self.folder.worker_folder("worker-1") / "token").read_text(), token
         )
+
+    def test_a_worker_follows_its_master_to_another_port(self) -> None:
+        """Where the settings leave the port open, each start has another one."""
+        asked = FarmSettings(listen_for_workers="127.0.0.1:0")
+        self.folder.make()
+        self.folder.settle_master(asked)
+        self.folder.settle_worker("worker-1", "pb://127.0.0.1:1111", asked)
+        path = self.folder.worker_settings("worker-1")
+        path.write_text(path.read_text() + "# mine\n")
+        self.folder.settle_worker("worker-1", "pb://127.0.0.1:2222", asked)
+        self.assertEqual(read_worker_config(path).masters, ("pb://127.0.0.1:2222",))
+        self.assertTrue(path.read_text().endswith("# mine\n"))
+
+    def test_the_address_of_another_master_is_left_alone(self) -> None:
+        self.settle()
+        path = self.folder.worker_settings("worker-1")
+        self.folder.settle_worker("worker-1", "pb://127.0.0.1:2222", FarmSettings())
+        self.assertEqual(read_worker_config(path).masters, ("pb://127.0.0.1:8011",))
+
+    def test_series_that_an_older_farm_maps_otherwise_are_a_sentence(self) -> None:
+        self.settle(series_images={"jammy": "bookworm"})
+        self.settle(series_images={"jammy": "bookworm"})
+        for series, image in (("jammy", "trixie"), ("noble", "bookworm")):
+            with self.assertRaisesRegex(CommandFailed, f"{series} to {image}: change"):
+                self.settle(series_images={series: image})
+
+    def test_settings_of_a_worker_that_are_wrong_are_left_for_it_to_name(self) -> None:
+        self.settle(listen_for_workers="127.0.0.1:0")
+        path = self.folder.worker_settings("worker-1")
+        for text in ("masters: [", "[]", "masters: 3\nseries_images: 7\n"):
+            path.write_text(text)
+            self.settle()
+            self.assertEqual(path.read_text(), text)
 
     def test_another_address_than_the_settings_say_is_a_sentence(self) -> None:
         self.settle(http="127.0.0.1:9999")
