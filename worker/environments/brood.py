@@ -21,12 +21,13 @@ class Brood:
     """All that descends from this process from here on."""
 
     def __init__(self) -> None:
-        syscalls.adopt_orphans()
+        syscalls.adopt_orphans(True)
         self.mark = uuid4().hex
         self._older = set(_children(os.getpid()))
 
     def join(self) -> None:
-        """Whatever this process starts is of the brood already."""
+        """Whatever this process starts is of the brood already; it must not outlive it."""
+        syscalls.die_with_parent()
 
     def stop(self, commands: list[Popen[bytes]]) -> None:
         """Kill the family; ``commands`` are the children that others wait for, too."""
@@ -45,6 +46,8 @@ class Brood:
                 raise EnvironmentFault(
                     f"Processes {family} belong to another user and can't be killed."
                 )
+        # Others' orphans would wait here in vain for somebody to wait for them.
+        syscalls.adopt_orphans(False)
 
     def _members(self) -> list[int]:
         found: list[int] = []

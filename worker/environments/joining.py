@@ -20,8 +20,9 @@ _FORWARDED = (
     signal.SIGHUP,
     signal.SIGQUIT,
     signal.SIGUSR1,
-    signal.SIGUSR2,
 )
+#: Asks a relay to kill its command.
+_KILL = signal.SIGUSR2
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,18 @@ def at_home(
     return {**environment, "HOME": identity.home}
 
 
+class Relayed(Popen[bytes]):
+    """The relay of a command (see ``_relay``), as if it were the command.
+
+    If a relay were killed, its command would become the orphan of a process outside of
+    the space.  Should that one not wait for it, the space could never end.
+    """
+
+    def kill(self) -> None:
+        """Kill the command, which ends the relay."""
+        self.send_signal(_KILL)
+
+
 def start(command: Command, join: Callable[[], None]) -> Popen[bytes]:
     """The command's process; ``join`` moves the process that calls it into a space.
 
@@ -61,7 +74,7 @@ def start(command: Command, join: Callable[[], None]) -> Popen[bytes]:
     """
     trouble_end, trouble = os.pipe()
     try:
-        return Popen(
+        return Relayed(
             list(command.argv),
             stdin=DEVNULL,
             stdout=PIPE,
@@ -101,7 +114,6 @@ def _enter(command: Command, join: Callable[[], None], trouble: int) -> None:
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.setsid()
-        syscalls.die_with_parent()
         join()
         child = os.fork()
         if child:
@@ -140,6 +152,9 @@ def _relay(child: int) -> NoReturn:
 
     def forward(number: int, _frame: object) -> None:
         with suppress(ProcessLookupError):
+            if number == _KILL:
+                os.kill(child, signal.SIGKILL)
+                return
             try:
                 os.killpg(child, number)
             except ProcessLookupError:
@@ -148,7 +163,7 @@ def _relay(child: int) -> NoReturn:
     try:
         with suppress(ValueError):
             signal.set_wakeup_fd(-1)
-        for number in _FORWARDED:
+        for number in (*_FORWARDED, _KILL):
             signal.signal(number, forward)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         syscalls.close_all_but()

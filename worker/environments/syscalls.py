@@ -131,9 +131,9 @@ def hide_memory() -> None:
     _checked(_prctl(_PR_SET_DUMPABLE, 0), "prctl PR_SET_DUMPABLE")
 
 
-def adopt_orphans() -> None:
-    """Make this process the parent of its descendants' orphans, in the place of init."""
-    _checked(_prctl(_PR_SET_CHILD_SUBREAPER, 1), "prctl PR_SET_CHILD_SUBREAPER")
+def adopt_orphans(adopt: bool) -> None:
+    """Make this process the parent of its descendants' orphans, or leave them to init."""
+    _checked(_prctl(_PR_SET_CHILD_SUBREAPER, int(adopt)), "prctl PR_SET_CHILD_SUBREAPER")
 
 
 def give_up_capabilities(kept: frozenset[int]) -> None:

@@ -20,6 +20,9 @@ from worker.environments.interface import EnvironmentFault
 
 _NOTE = "processes"
 
+#: Seconds to wait for the end of what was killed; it can't run anymore in any case.
+_PATIENCE = 10.0
+
 #: Stands in the environment of every command that runs without namespaces.
 MARK = "HEADRACE_ENVIRONMENT"
 
@@ -129,7 +132,7 @@ def _kill_init(line: str) -> None:
             if _started(int(process)) == started:
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
                 # Readable when it has ended, which is after all in its space have.
-                select.select([descriptor], [], [])
+                select.select([descriptor], [], [], _PATIENCE)
         finally:
             os.close(descriptor)
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pwd
+import select
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -13,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.requirements import require
 from tests.worker.environments.conformance import EnvironmentConformance
+from worker.environments import syscalls
 from worker.environments.interface import EnvironmentFault, Unfit
 from worker.environments.native import PLAIN, THROUGH_USER, Native
 from worker.environments.space import Layout, Refused, Space
@@ -28,8 +32,8 @@ def _allows(way: int) -> bool:
     return True
 
 
-class NativeTests(EnvironmentConformance, SynchronousTestCase):
-    """In the best way that the machine allows."""
+class NativeCases(EnvironmentConformance):
+    """Cases for every way of holding processes together."""
 
     ways: tuple[int | None, ...] | None = None
 
@@ -70,7 +74,7 @@ class NativeTests(EnvironmentConformance, SynchronousTestCase):
         self.assertIn(f"\n{entry.pw_dir}\n", text)
 
 
-class NativeInNamespacesTests(NativeTests):
+class NativeInNamespacesTests(NativeCases, SynchronousTestCase):
     ways = (PLAIN,)
 
     def make(self, folder: Path) -> Native:
@@ -100,27 +104,59 @@ class NativeInNamespacesTests(NativeTests):
         self.assertTrue(text.endswith("ok\n"))
         self.assertEqual(self.output("echo still"), "still\n")
 
+    def test_an_orphan_that_nobody_waits_for_does_not_hold_up_the_end(self) -> None:
+        """An ancestor may adopt orphans and never wait for them; here, this process."""
+        syscalls.adopt_orphans(True)
+        self.addCleanup(syscalls.adopt_orphans, False)
+        told_end, told = os.pipe()
+        owner = os.fork()
+        if owner == 0:
+            try:
+                self.environment.begin()
+                self.command("echo up; exec sleep 600")
+                killed = self.command("exec sleep 600")
+                killed.kill()
+                killed.wait()
+                os.write(told, b".")
+                signal.pause()
+            finally:
+                os._exit(1)
+        self.assertEqual(os.read(told_end, 1), b".")
+        init = (self.folder / "processes").read_text().splitlines()[1].split()[0]
+        descriptor = os.pidfd_open(int(init))
+        os.kill(owner, signal.SIGKILL)
+        os.waitpid(owner, 0)
+        readable, _, _ = select.select([descriptor], [], [], 20)
+        self.assertEqual(readable, [descriptor])
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                os.waitpid(-1, 0)
+        for each in (descriptor, told, told_end):
+            os.close(each)
+
 
 class NativeThroughUserNamespaceTests(NativeInNamespacesTests):
     ways = (THROUGH_USER,)
 
     def make(self, folder: Path) -> Native:
         require(self, _allows(THROUGH_USER), "this machine allows no user namespaces")
-        return NativeTests.make(self, folder)
+        return NativeCases.make(self, folder)
 
     def test_another_user_has_no_rights_of_root(self) -> None:
-        require(self, False, "a user namespace that maps one user has no other")
+        """The namespace has one user, and root can be no other."""
+        require(self, os.geteuid() == 0, "only root can be somebody else")
+        self.environment.begin()
+        with self.assertRaisesRegex(EnvironmentFault, "not permitted"):
+            self.command("true", user=pwd.getpwuid(_NOBODY).pw_name)
 
 
-class NativeWithoutNamespacesTests(NativeTests):
+class NativeWithoutNamespacesTests(NativeCases, SynchronousTestCase):
     ways = (None,)
 
     def test_children_that_were_there_before_stay(self) -> None:
         older = os.fork()
         if older == 0:
             try:
-                import signal
-
                 signal.pause()
             finally:
                 os._exit(0)
@@ -135,8 +171,7 @@ class NativeWithoutNamespacesTests(NativeTests):
 class WaysTests(SynchronousTestCase):
     def test_what_the_kernel_refuses_is_told_when_no_way_is_left(self) -> None:
         folder = Path(self.mktemp())
-        # A time namespace can't be entered like the others: EINVAL.
-        impossible = 1 << 40 >> 8 | PLAIN
+        impossible = 1 << 31 | PLAIN
         environment = Native(folder, say=lambda line: None, ways=(impossible,))
         self.addCleanup(environment.destroy)
         environment.prepare()
