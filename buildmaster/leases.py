@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from buildmaster import ending
@@ -40,7 +40,10 @@ class _Watched:
 
 
 class LeaseKeeper:
-    """One round looks at every lease once."""
+    """One round looks at every lease once.
+
+    ``seconds`` is a clock that never jumps; the reactor's own follows the wall clock.
+    """
 
     log = Logger()
 
@@ -49,14 +52,14 @@ class LeaseKeeper:
         database: Database,
         desk: Desk,
         roster: Roster,
-        clock: IReactorTime,
+        seconds: Callable[[], float],
         rules: LeaseRules,
         policy: RetryPolicy,
     ) -> None:
         self._database = database
         self._desk = desk
         self._roster = roster
-        self._clock = clock
+        self._seconds = seconds
         self._rules = rules
         self._policy = policy
         self._watched: dict[tuple[int, int], _Watched] = {}
@@ -72,7 +75,7 @@ class LeaseKeeper:
         await self._database.transaction(worker_store.settle)
 
     async def _look_at(self, lease: Lease) -> None:
-        now = self._clock.seconds()
+        now = self._seconds()
         key = (lease.job, lease.attempt)
         watched = self._watched.setdefault(key, _Watched(lease.renewals, now, now))
         if watched.renewals != lease.renewals:

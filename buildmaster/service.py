@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python import usage
@@ -128,7 +130,7 @@ class Master(Service):
         )
         desk = Desk(books, Door(config.name, config.heartbeat, policy), policy)
         rules = LeaseRules(resume_grace=config.resume_grace)
-        keeper = LeaseKeeper(books, desk, roster, clock, rules, policy)
+        keeper = LeaseKeeper(books, desk, roster, time.monotonic, rules, policy)
         keeping = Rounds("leases", keeper.round, clock)
         for rounds in (keeping, dispatching):
             rounds.startService()
@@ -192,12 +194,21 @@ class Master(Service):
         self._end_with(f"PostgreSQL ended by itself: {reason}")
 
     def _did_not_start(self, failure: Failure) -> None:
+        if failure.check(CannotListenError):
+            error: Any = failure.value
+            self._end_with(
+                f"another program listens at {error.interface}:{error.port}: stop it, or "
+                f"change listen in the settings file"
+            )
+            return
         self.log.failure("the buildmaster did not start", failure)
         self._end_with(failure.getErrorMessage())
 
     def _end_with(self, sentence: str) -> None:
         """Say why on standard error, stop everything, and exit with status 1."""
-        print(f"buildmaster: {sentence}", file=sys.stderr, flush=True)
+        self.log.critical("{sentence}", sentence=sentence)
+        # Twisted sends what is printed into the log; this is for whoever started us.
+        print(f"buildmaster: {sentence}", file=sys.__stderr__, flush=True)
         self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
         self._reactor.stop()
 

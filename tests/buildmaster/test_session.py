@@ -95,7 +95,12 @@ class MasterTestCase(TestCase):
         orders = OrderMaker("http://m/artifacts", lambda job, attempt: "token", 270.0)
         self.dispatcher = Dispatcher(self.books.database, self.roster, orders, NO_DELAY)
         self.keeper = LeaseKeeper(
-            self.books.database, self.desk, self.roster, self.clock, LeaseRules(), NO_DELAY
+            self.books.database,
+            self.desk,
+            self.roster,
+            self.clock.seconds,
+            LeaseRules(),
+            NO_DELAY,
         )
 
     def _wake(self) -> None:
