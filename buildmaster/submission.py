@@ -151,6 +151,7 @@ class Submission:
                     for error in planned.errors
                 ),
             )
+        _refuse_repetition(planned)
         if not planned.builds:
             reasons = "; ".join(f"{s.architecture}: {s.reason}" for s in planned.skipped)
             raise Refusal(
@@ -316,6 +317,21 @@ class Submission:
 
 def _some(words: Sequence[str]) -> str:
     return ", ".join(words[:5]) + (" ..." if len(words) > 5 else "")
+
+
+def _refuse_repetition(planned: Plan) -> None:
+    """Results, logs and files are known by ``name:index``, so each may run once."""
+    for build in planned.builds:
+        cells = [cell for stage in build.stages for cell in stage]
+        for name, index in cells:
+            if cells.count((name, index)) > 1:
+                raise Refusal(
+                    422,
+                    "repeated_job",
+                    f"The pipeline runs {title(name, index)} more than once, and its "
+                    f"results could not be told apart: give the second one a name of its "
+                    f"own.",
+                )
 
 
 def _value(result: Result | None) -> str | None:

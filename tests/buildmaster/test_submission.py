@@ -235,6 +235,12 @@ class SubmissionTests(TestCase):
         submitted = await self._submit(isolation="vm", wait_for_worker=True)
         self.assertEqual(submitted.jobs[0].state, "ready")
 
+    async def test_a_job_that_is_in_the_pipeline_twice_is_refused(self) -> None:
+        with self.assertRaises(Refusal) as caught:
+            await self._submit(ONE.replace("[[unit, lint], ship]", "[unit, lint, unit]"))
+        self.assertIn("unit:0 more than once", str(caught.exception))
+        self.assertEqual(await self._count("job"), 0)
+
     async def test_a_refused_mode_names_the_reason(self) -> None:
         await self._offer(
             Offer(isolation="native", architecture="amd64", series=("*",)),
