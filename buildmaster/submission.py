@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -322,9 +323,9 @@ def _some(words: Sequence[str]) -> str:
 def _refuse_repetition(planned: Plan) -> None:
     """Results, logs and files are known by ``name:index``, so each may run once."""
     for build in planned.builds:
-        cells = [cell for stage in build.stages for cell in stage]
-        for name, index in cells:
-            if cells.count((name, index)) > 1:
+        cells = Counter(cell for stage in build.stages for cell in stage)
+        for (name, index), count in cells.items():
+            if count > 1:
                 raise Refusal(
                     422,
                     "repeated_job",
