@@ -83,6 +83,7 @@ def bootstrap(
     except BaseException:
         for process in (made, unpacked):
             process.kill()
+        _drain(made)
         raise
     finally:
         _, errors = unpacked.communicate()
@@ -96,6 +97,14 @@ def bootstrap(
         reason = errors.decode(errors="replace").strip().rpartition("\n")[2]
         raise NoImage(f"The image of {series} could not be unpacked: {reason}.")
     return digest
+
+
+def _drain(made: subprocess.Popen[bytes]) -> None:
+    """Wait for all that it started: the kernel kills that a moment later."""
+    for stream in (made.stdout, made.stderr):
+        if stream is not None:
+            while stream.read(1 << 18):
+                pass
 
 
 def _explanation(series: str, complaint: str) -> str:
