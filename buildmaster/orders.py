@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -64,12 +65,24 @@ class OrderMaker:
             jobs={name: pipeline.jobs[name] for name in names},
             license=pipeline.license,
             kept=tuple(_kept(entry) for entry in kept),
+            upstream=tuple(_kept(entry) for entry in await self._upstream(cursor, row)),
             artifacts=Artifacts(
                 url=self.artifacts_url, token=self.attempt_token(row.job, row.attempt)
             ),
             limits=Limits(run=row.run_limit, idle=row.idle_limit),
             fence_after=self.fence_after,
         )
+
+    async def _upstream(self, cursor: Cursor, row: store.BuildRow) -> list[store.KeptRow]:
+        """What other builds made, but what this one makes itself or two made alike."""
+        own = {name for stage in row.stages for name, _ in stage}
+        rows = await store.upstream_rows(cursor, row.job)
+        counts = Counter((entry.name, entry.index) for entry in rows)
+        return [
+            entry
+            for entry in rows
+            if entry.name not in own and counts[entry.name, entry.index] == 1
+        ]
 
 
 def _kept(row: store.KeptRow) -> KeptJob:

@@ -52,7 +52,7 @@ class KeptFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeptJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A pipeline job that passed in an earlier attempt: not run again, output restored."""
+    """A pipeline job that passed before: not run again, its output can be restored."""
 
     name: str
     index: int
@@ -75,6 +75,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     jobs: dict[str, tuple[PipelineJob, ...]]  #: concrete jobs of every name in ``stages``
     license: License | None = None
     kept: tuple[KeptJob, ...] = ()
+    upstream: tuple[KeptJob, ...] = ()  #: what other builds made that this one waited for
     artifacts: Artifacts
     limits: Limits = Limits()
     fence_after: float  #: seconds without renewal after which the supervisor must kill

@@ -55,9 +55,10 @@ def offers(
     wanted = config.isolations or ("native", "chroot")
     found = []
     if "native" in wanted:
-        found.append(
-            Offer(isolation="native", architecture=machine.architecture, series=ANY_SERIES)
-        )
+        found += [
+            Offer(isolation="native", architecture=architecture, series=ANY_SERIES)
+            for architecture in dict.fromkeys((machine.architecture, *config.architectures))
+        ]
     if "chroot" in wanted:
         series = _chroot_series(config, machine)
         why = _why_no_chroot(machine, series)

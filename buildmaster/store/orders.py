@@ -57,20 +57,43 @@ async def build_row(cursor: Cursor, job: int, attempt: int) -> BuildRow | None:
     return BuildRow(*fields)
 
 
+_FILES = """
+    coalesce((
+        SELECT jsonb_agg(jsonb_build_object(
+            'path', path, 'sha256', encode(blob.sha256, 'hex'), 'size', blob.size))
+        FROM artifact JOIN blob USING (sha256)
+        WHERE (artifact.job, artifact.attempt, artifact.name, artifact.index)
+            = (kept.job, kept.attempt, kept.name, kept.index)), '[]')
+"""
+
+
 async def kept_rows(cursor: Cursor, job: int, attempt: int) -> list[KeptRow]:
     """Pipeline jobs that need not run in this attempt."""
     rows = await cursor.rows(
-        """
-        SELECT name, index, properties, coalesce((
-            SELECT jsonb_agg(jsonb_build_object(
-                'path', path, 'sha256', encode(blob.sha256, 'hex'), 'size', blob.size))
-            FROM artifact JOIN blob USING (sha256)
-            WHERE (artifact.job, artifact.attempt, artifact.name, artifact.index)
-                = (kept.job, kept.attempt, kept.name, kept.index)), '[]')
-        FROM pipeline_job AS kept
+        f"""
+        SELECT name, index, properties, {_FILES} FROM pipeline_job AS kept
         WHERE job = %s AND attempt = %s AND state = 'done' AND kept_from IS NOT NULL
         ORDER BY stage, place LIMIT 100000
         """,
         (job, attempt),
+    )
+    return [KeptRow(*row) for row in rows]
+
+
+async def upstream_rows(cursor: Cursor, job: int) -> list[KeptRow]:
+    """Pipeline jobs of other builds that passed up to a stage which ``job`` waited for.
+
+    Those of the attempt that the edge saw: it is never judged again.
+    """
+    rows = await cursor.rows(
+        f"""
+        SELECT kept.name, kept.index, kept.properties, {_FILES}
+        FROM edge JOIN build ON build.job = edge.up
+        JOIN pipeline_job AS kept ON kept.job = edge.up AND kept.attempt = edge.up_attempt
+        WHERE edge.down = %s AND kept.result = 'success'
+          AND build.stage_numbers[kept.stage + 1] <= edge.up_stage
+        ORDER BY edge.up, kept.stage, kept.place LIMIT 100000
+        """,
+        (job,),
     )
     return [KeptRow(*row) for row in rows]

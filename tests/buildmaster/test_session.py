@@ -21,6 +21,7 @@ from protocol.messages import (
     Accepted,
     Alive,
     Cancel,
+    FileMade,
     Forget,
     FromMaster,
     FromWorker,
@@ -37,11 +38,13 @@ from protocol.messages import (
     encode,
 )
 from protocol.results import Result
+from protocol.stages import Stages
 from tests.buildmaster.books import (
     NO_DELAY,
     PASSED,
     TOKEN,
     Books,
+    ended,
     fresh_books,
     hello,
     log,
@@ -244,6 +247,24 @@ class DispatchTests(MasterTestCase):
         goodbye = await line.next(Goodbye)
         self.assertIn("report 9", goodbye.reason)
         self.assertEqual(await self.books.state(job), ("running", None, 1))
+
+    async def test_a_build_gets_what_others_made_that_it_waited_for(self) -> None:
+        other: Stages = ((("wheel", 0),), (("docs", 0),))
+        run, [up] = await self.books.run(stages=other)
+        down = await self.books.add_to(run, (up, 0))
+        await self.books.database.run(
+            "INSERT INTO blob (sha256, size) VALUES (%s, 3)", (bytes.fromhex("ab" * 32),)
+        )
+        made = FileMade(path="a.whl", sha256="ab" * 32, size=3)
+        await self.books.report(await self.books.begin(), ended("wheel", files=(made,)))
+        _, line, _ = await self.join(
+            hello("ant", holding=(Holding(job=up, attempt=1, lives=True),))
+        )
+        await self.dispatcher.round()
+        [start] = [m for m in line.sent if isinstance(m, Start)]
+        self.assertEqual(start.order.job, down)
+        [wheel] = start.order.upstream
+        self.assertEqual((wheel.name, wheel.files[0].path), ("wheel", "a.whl"))
 
 
 class ResumeTests(MasterTestCase):

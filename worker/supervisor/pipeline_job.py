@@ -182,7 +182,7 @@ class PipelineJobs:
         around = self._around
         assert job.input is not None
         with around.stopper.interruptible():
-            for kept in around.order.kept:
+            for kept in (*around.order.kept, *around.order.upstream):
                 if kept.name == job.input.job_name:
                     inputs.restore(kept, around.outputs, around.blobs)
             inputs.put_in(environment, job.input, around.outputs, self._source, user)
