@@ -58,7 +58,8 @@ async def end_attempt(
     ``final``: the farm's failure would repeat, so it is not tried again. ``avoid``: the
     worker that the next attempt should pass over.
     """
-    if job.cancelling and result is Result.ERROR:
+    if job.cancelling and result in (Result.ERROR, Result.CANCELLED):
+        # Who asked, and why, outweighs what the worker saw of it.
         result, reason = Result.CANCELLED, job.cancel_reason
     if result not in GOOD:
         reason = reason or "the worker gave no reason"
