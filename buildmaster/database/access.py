@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
+from psycopg2.errors import DeadlockDetected
 from twisted.internet.defer import CancelledError, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 
@@ -24,6 +25,9 @@ from buildmaster.database.errors import (
 )
 from buildmaster.database.listening import Listening
 from buildmaster.database.pool import Pool
+
+#: How often a transaction is run again that PostgreSQL ended as part of a deadlock.
+DEADLOCK_RETRIES = 5
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -170,9 +174,18 @@ class Database(_Statements):
     async def transaction(self, work: Callable[[Cursor], Awaitable[T]]) -> T:
         """Run ``work`` in a transaction: commit when it returns, roll back if it raises.
 
-        Nothing is retried. `NotCommitted` if ``work`` swallowed an error of a statement;
+        Where two transactions wait for each other PostgreSQL rolls one of them back, and
+        that one is run again; nothing else is. `NotCommitted` if ``work`` swallowed an error of a statement;
         `OutcomeUnknown` if the connection broke during the commit.
         """
+        for _ in range(DEADLOCK_RETRIES):
+            try:
+                return await self._transaction(work)
+            except DeadlockDetected:
+                continue
+        return await self._transaction(work)
+
+    async def _transaction(self, work: Callable[[Cursor], Awaitable[T]]) -> T:
         connection = await self._begin()
         transaction = _Transaction(connection)
         try:
