@@ -20,6 +20,7 @@ from buildmaster.roster import Roster
 from buildmaster.session import Session
 from buildmaster.store import jobs as job_store
 from buildmaster.store import queue
+from buildmaster.store import workers as worker_store
 from buildmaster.store.event_log import Event, write_events
 from protocol.order import Order
 from protocol.results import Result
@@ -114,21 +115,32 @@ class Dispatcher:
         sessions = self._roster.with_room()
         if not sessions:
             return
-        known = self._classes[-1].id if self._classes else 0
+        known = [each.id for each in self._classes]
         self._classes += await self._database.transaction(
-            lambda cursor: queue.classes_after(cursor, known)
+            lambda cursor: queue.classes_but(cursor, known)
         )
         for session in sessions:
-            await self._fill(session)
+            try:
+                await self._fill(session)
+            except DatabaseAway:
+                raise
+            except Exception:  # The others must not wait for it.
+                self.log.failure("worker {worker} gets nothing", worker=session.worker)
+                session.close()
 
     async def _fill(self, session: Session) -> None:
         classes = [c.id for c in self._classes if suits(c, session.offers, session.tags)]
         worker, slots = session.worker, session.free
         if not classes or worker is None or slots <= 0:
             return
-        orders, claims = await self._database.transaction(
-            lambda cursor: self._claim(cursor, worker, classes, slots)
+        claimed = await self._database.transaction(
+            lambda cursor: self._claim(cursor, worker, session.id, classes, slots)
         )
+        if claimed is None:
+            # The worker is elsewhere, or counted as gone; if it hears this, it comes back.
+            session.close()
+            return
+        orders, claims = claimed
         session.attempts |= claims
         for order in orders:
             session.start(order)
@@ -140,8 +152,11 @@ class Dispatcher:
             )
 
     async def _claim(
-        self, cursor: Cursor, worker: str, classes: list[int], slots: int
-    ) -> tuple[list[Order], set[tuple[int, int]]]:
+        self, cursor: Cursor, worker: str, session: str, classes: list[int], slots: int
+    ) -> tuple[list[Order], set[tuple[int, int]]] | None:
+        """Orders and leases for a session; None if it is not the worker's any more."""
+        if not await worker_store.is_session(cursor, worker, session):
+            return None
         orders: list[Order] = []
         for claim in await queue.claim(cursor, worker, classes, slots):
             try:

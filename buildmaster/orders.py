@@ -12,6 +12,7 @@ import msgspec
 from buildmaster.database import Cursor
 from buildmaster.store import orders as store
 from buildmaster.store.queue import Claim
+from protocol.messages import FRAME_LIMIT, Start, encode
 from protocol.order import (
     Artifacts,
     GitSource,
@@ -50,7 +51,7 @@ class OrderMaker:
                 source, url=f"{self.artifacts_url}/{source.sha256}"
             )
         kept = await store.kept_rows(cursor, claim.job, claim.attempt)
-        return Order(
+        order = Order(
             job=row.job,
             attempt=row.attempt,
             isolation=row.isolation,  # type: ignore[arg-type]
@@ -72,6 +73,13 @@ class OrderMaker:
             limits=Limits(run=row.run_limit, idle=row.idle_limit),
             fence_after=self.fence_after,
         )
+        size = len(encode(Start(order=order)))
+        if size > FRAME_LIMIT:
+            raise NoOrder(
+                f"its part of the pipeline takes {size} bytes written out, and "
+                f"{FRAME_LIMIT} can be sent to a worker: make its jobs fewer or shorter"
+            )
+        return order
 
     async def _upstream(self, cursor: Cursor, row: store.BuildRow) -> list[store.KeptRow]:
         """What other builds made, but what this one makes itself or two made alike."""

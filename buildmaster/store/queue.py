@@ -1,20 +1,39 @@
 """The waiting line and the claims.
 
-Locks are taken in one order everywhere: ``ready`` or ``running``, then ``job`` by id,
-then ``attempt``, then the jobs downstream, then ``run``. So no two transactions can wait
-for each other.
+Locks are taken in one order: ``worker``, then ``ready`` or ``running``, then ``job`` by
+id, then ``attempt``, then the jobs downstream, then ``run``; who has a job already takes
+its row of ``ready`` only if nobody else has it. Jobs downstream may have smaller ids, so
+two transactions can still wait for each other: `Database.transaction` tries again then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from buildmaster.database import Cursor
 from buildmaster.matching import JobClass
 
 #: Where dispatchers hear that something was queued; a hint, as all notifications.
 READY_CHANNEL = "headrace_ready"
+
+
+#: Whether the worker ``other`` is there, suits ``job_class`` (the same rule as
+#: `buildmaster.matching.suits`) and has not refused the job.
+_COULD_TAKE = """
+    other.state = 'connected' AND other.slots > 0 AND job_class.tags <@ other.tags
+    AND EXISTS (
+        SELECT FROM jsonb_array_elements(other.offers) AS offer
+        WHERE offer ->> 'isolation' = job_class.isolation::text
+          AND job_class.architecture IN ('', offer ->> 'architecture')
+          AND (offer -> 'series' @> '["*"]'
+               OR offer -> 'series' @> to_jsonb(job_class.series)))
+    AND NOT EXISTS (
+        SELECT FROM refusal AS earlier
+        WHERE earlier.job = {job} AND earlier.worker = other.name
+          AND earlier.until > farm_now())
+"""
 
 
 @dataclass(frozen=True)
@@ -53,14 +72,17 @@ async def class_for(
     return int(number)
 
 
-async def classes_after(cursor: Cursor, known: int) -> list[JobClass]:
-    """Classes with an id above ``known``, in the order of their ids."""
+async def classes_but(cursor: Cursor, known: Sequence[int]) -> list[JobClass]:
+    """Classes other than those ``known``, in the order of their ids.
+
+    Ids are not given in the order of commits, so the highest known one says nothing.
+    """
     rows = await cursor.rows(
         """
         SELECT id, architecture, isolation::text, series, tags FROM job_class
-        WHERE id > %s ORDER BY id LIMIT 1000
+        WHERE id <> ALL (%s::integer[]) ORDER BY id LIMIT 1000
         """,
-        (known,),
+        (list(known),),
     )
     return [
         JobClass(number, architecture, isolation, tuple(series), tuple(tags))
@@ -150,8 +172,18 @@ async def claim(
 
 
 async def leave_queue(cursor: Cursor, job: int) -> bool:
-    """Take ``job`` out of the waiting line; say whether it stood there."""
-    return await cursor.run("DELETE FROM ready WHERE job = %s", (job,)) > 0
+    """Take ``job`` out of the waiting line; False if it is being claimed just now.
+
+    Never waits: who claims has the row and may wait for the job, which the caller has.
+    """
+    rows = await cursor.run(
+        """
+        DELETE FROM ready WHERE job = (
+            SELECT job FROM ready WHERE job = %s FOR UPDATE SKIP LOCKED)
+        """,
+        (job,),
+    )
+    return rows > 0
 
 
 async def accept(cursor: Cursor, worker: str, job: int, attempt: int) -> bool:
@@ -185,6 +217,18 @@ async def is_unaccepted(cursor: Cursor, worker: str, job: int, attempt: int) -> 
         (job, attempt, worker),
     )
     return row is not None and bool(row[0])
+
+
+async def is_accepted(cursor: Cursor, worker: str, job: int, attempt: int) -> bool:
+    """Whether the attempt is leased to ``worker``, which has accepted it."""
+    row = await cursor.row(
+        """
+        SELECT 1 FROM running
+        WHERE job = %s AND attempt = %s AND worker = %s AND accepted_at IS NOT NULL
+        """,
+        (job, attempt, worker),
+    )
+    return row is not None
 
 
 async def give_back(cursor: Cursor, worker: str, job: int, attempt: int) -> bool:
@@ -221,27 +265,38 @@ async def refuse(
     False if there is no other that could and has not refused it, too.
     """
     rows = await cursor.run(
-        """
+        f"""
         INSERT INTO refusal (job, worker, reason, until)
         SELECT job.id, %(worker)s, %(reason)s,
                farm_now() + make_interval(secs => %(seconds)s)
         FROM job JOIN job_class ON job_class.id = job.class
         WHERE job.id = %(job)s AND EXISTS (
             SELECT FROM worker AS other
-            WHERE other.name <> %(worker)s AND other.state = 'connected'
-              AND NOT EXISTS (
-                  SELECT FROM refusal AS earlier
-                  WHERE earlier.job = job.id AND earlier.worker = other.name
-                    AND earlier.until > farm_now())
-              AND other.offers @> jsonb_build_array(jsonb_build_object(
-                  'isolation', job_class.isolation,
-                  'architecture', job_class.architecture)))
+            WHERE other.name <> %(worker)s AND {_COULD_TAKE.format(job="job.id")})
         ON CONFLICT (job, worker) DO UPDATE
         SET reason = excluded.reason, until = excluded.until
         """,
         {"job": job, "worker": worker, "reason": reason, "seconds": seconds},
     )
     return rows > 0
+
+
+async def forget_refusals(cursor: Cursor, job: int) -> None:
+    """Let every worker have ``job`` again."""
+    await cursor.run("DELETE FROM refusal WHERE job = %s", (job,))
+
+
+async def forget_vain_refusals(cursor: Cursor) -> None:
+    """Remove refusals that are over, and those of queued jobs that nobody else can take."""
+    await cursor.run(
+        f"""
+        DELETE FROM refusal
+        WHERE until <= farm_now() OR EXISTS (
+            SELECT FROM ready JOIN job_class ON job_class.id = ready.class
+            WHERE ready.job = refusal.job AND NOT EXISTS (
+                SELECT FROM worker AS other WHERE {_COULD_TAKE.format(job="refusal.job")}))
+        """
+    )
 
 
 async def renew(cursor: Cursor, worker: str, attempts: Sequence[tuple[int, int]]) -> None:
@@ -268,6 +323,8 @@ class Lease:
     accepted: bool
     cancelling: bool  #: somebody asked the job to stop
     reachable: bool  #: the worker has a session with some master
+    assigned_at: datetime  #: tells a lease from an earlier one of the same attempt
+    run_limit: float | None  #: seconds that the attempt may take
 
 
 async def leases(cursor: Cursor) -> list[Lease]:
@@ -276,7 +333,7 @@ async def leases(cursor: Cursor) -> list[Lease]:
         """
         SELECT running.job, running.attempt, running.worker, running.renewals,
                running.accepted_at IS NOT NULL, job.cancel_asked_at IS NOT NULL,
-               worker.state = 'connected'
+               worker.state = 'connected', running.assigned_at, job.run_limit
         FROM running JOIN job ON job.id = running.job
         JOIN worker ON worker.name = running.worker
         ORDER BY running.job LIMIT 100000
@@ -285,12 +342,17 @@ async def leases(cursor: Cursor) -> list[Lease]:
     return [Lease(*row) for row in rows]
 
 
-async def leases_of(cursor: Cursor, worker: str) -> list[tuple[int, int, bool]]:
-    """Job, attempt, and whether it was accepted, of every lease of ``worker``."""
+async def leases_of(
+    cursor: Cursor, worker: str, *, locked: bool = False
+) -> list[tuple[int, int, bool]]:
+    """Job, attempt, and whether it was accepted, of every lease of ``worker``.
+
+    ``locked``: nobody else ends one of them before this transaction is over.
+    """
     rows = await cursor.rows(
-        """
+        f"""
         SELECT job, attempt, accepted_at IS NOT NULL FROM running
-        WHERE worker = %s ORDER BY job
+        WHERE worker = %s ORDER BY job {"FOR UPDATE" if locked else ""}
         """,
         (worker,),
     )

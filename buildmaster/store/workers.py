@@ -93,15 +93,24 @@ async def disconnect(cursor: Cursor, name: str, session: str) -> str | None:
     return str(row[0]) if row else None
 
 
-async def forget_sessions_of(cursor: Cursor, master: str) -> None:
-    """Close every session that a master of this name left open when it died."""
-    await cursor.run(
+async def forget_sessions_of(cursor: Cursor, master: str) -> list[str]:
+    """Close the sessions that a master of this name left open when it died; whose."""
+    rows = await cursor.rows(
         """
         UPDATE worker SET session = NULL, master = NULL, state = 'unreachable'
-        WHERE master = %s
+        WHERE master = %s RETURNING name
         """,
         (master,),
     )
+    return sorted(name for (name,) in rows)
+
+
+async def is_session(cursor: Cursor, name: str, session: str) -> bool:
+    """Whether ``session`` is the worker's, and stays so while the transaction lasts."""
+    row = await cursor.row(
+        "SELECT 1 FROM worker WHERE name = %s AND session = %s FOR SHARE", (name, session)
+    )
+    return row is not None
 
 
 async def heard(cursor: Cursor, name: str) -> None:
@@ -111,15 +120,17 @@ async def heard(cursor: Cursor, name: str) -> None:
     )
 
 
-async def settle(cursor: Cursor) -> None:
-    """Call unreachable workers offline once none of their work is waited for."""
-    await cursor.run(
+async def settle(cursor: Cursor) -> list[str]:
+    """Call unreachable workers offline once none of their work is waited for; whom."""
+    rows = await cursor.rows(
         """
         UPDATE worker SET state = 'offline'
         WHERE state = 'unreachable'
           AND NOT EXISTS (SELECT FROM running WHERE running.worker = worker.name)
+        RETURNING name
         """
     )
+    return sorted(name for (name,) in rows)
 
 
 async def offerings(cursor: Cursor) -> list[Offering]:
