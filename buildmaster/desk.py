@@ -9,12 +9,20 @@ from buildmaster import ending
 from buildmaster.database import Cursor, Database
 from buildmaster.ending import RetryPolicy
 from buildmaster.intervention import tell_ready
-from buildmaster.joining import Door, Joined
-from buildmaster.recording import Outcome, record
+from buildmaster.joining import Door, Joined, accepted
+from buildmaster.recording import Outcome, give_up, record
 from buildmaster.store import queue
 from buildmaster.store import workers as worker_store
 from buildmaster.store.event_log import Event, write_events
 from protocol.messages import Attempt, Goodbye, Hello, Holding, Report
+
+
+async def tell_workers(cursor: Cursor, workers: Sequence[str], state: str) -> None:
+    """Write the event that workers are in another state now."""
+    payload = {"state": state}
+    await write_events(
+        cursor, [Event(f"worker.{state}", worker=one, payload=payload) for one in workers]
+    )
 
 
 @dataclass(frozen=True)
@@ -37,8 +45,15 @@ class Desk:
         async def work(cursor: Cursor) -> None:
             state = await worker_store.disconnect(cursor, worker, session)
             if state is not None:
-                event = Event(f"worker.{state}", worker=worker, payload={"state": state})
-                await write_events(cursor, [event])
+                await tell_workers(cursor, [worker], state)
+
+        await self.database.transaction(work)
+
+    async def settle_workers(self) -> None:
+        """Call workers offline that were unreachable and hold nothing any more."""
+
+        async def work(cursor: Cursor) -> None:
+            await tell_workers(cursor, await worker_store.settle(cursor), "offline")
 
         await self.database.transaction(work)
 
@@ -46,12 +61,10 @@ class Desk:
         """Note that the worker took an attempt; False if it is not its lease any more."""
 
         async def work(cursor: Cursor) -> bool:
-            accepted = await queue.accept(cursor, worker, job, attempt)
-            if accepted:
-                payload = {"state": "running", "attempt": attempt, "worker": worker}
-                event = Event("job.running", job=job, worker=worker, payload=payload)
-                await write_events(cursor, [event])
-            return accepted
+            # It may have been noted already, and only the commit's answer was lost.
+            return await accepted(cursor, worker, job, attempt) or await queue.is_accepted(
+                cursor, worker, job, attempt
+            )
 
         return await self.database.transaction(work)
 
@@ -65,6 +78,12 @@ class Desk:
         """Record reports of one attempt; raises `BadReport`."""
         return await self.database.transaction(
             lambda cursor: record(cursor, worker, reports, self.policy)
+        )
+
+    async def give_up(self, worker: str, job: int, attempt: int, reason: str) -> None:
+        """End an attempt whose reports cannot be recorded."""
+        await self.database.transaction(
+            lambda cursor: give_up(cursor, worker, job, attempt, reason, self.policy)
         )
 
     async def renew(self, worker: str, holding: Sequence[Holding]) -> list[Attempt]:

@@ -18,6 +18,7 @@ from buildmaster.store import jobs as job_store
 from buildmaster.store import queue
 from buildmaster.store.event_log import Event, write_events
 from buildmaster.store.jobs import LockedJob, ResolvedEdge
+from buildmaster.store.text import storable
 from protocol.results import GOOD, Result, worst
 
 
@@ -91,6 +92,7 @@ async def refused(
     """
     if not await queue.is_unaccepted(cursor, worker, job, attempt):
         return
+    reason = storable(reason)
     [locked] = await job_store.lock(cursor, [job])
     if locked.cancelling or not await queue.refuse(
         cursor, job, worker, reason, policy.refusal
@@ -117,7 +119,9 @@ async def _try_again(
         await queue.refuse(cursor, job.id, avoid, reason, policy.refusal)
     delay = policy.delay(errors)
     number = await job_store.next_attempt(cursor, job.id, errors=errors, delay=delay)
-    kept = kept_after(await job_store.pipeline_jobs(cursor, job.id, job.attempt))
+    rows = await job_store.pipeline_jobs(cursor, job.id, job.attempt)
+    # What was not to run in this attempt was asked for so.
+    kept = [*kept_after(rows), *((row.name, row.index) for row in rows if row.is_kept)]
     await job_store.copy_pipeline_jobs(cursor, job.id, job.attempt, number, kept)
     payload = {"state": "waiting", "attempt": number, "reason": reason, "delay": delay}
     await write_events(cursor, [Event("job.waiting", job=job.id, payload=payload)])

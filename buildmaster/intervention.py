@@ -6,20 +6,21 @@ from collections.abc import Sequence
 
 from buildmaster import ending
 from buildmaster.database import Cursor
+from buildmaster.dependencies import Verdict, judge
 from buildmaster.lifecycle import JobState
 from buildmaster.requests import Refusal
 from buildmaster.store import jobs as job_store
 from buildmaster.store import queue, revival
 from buildmaster.store.event_log import Event, write_events
 from buildmaster.store.jobs import LockedJob
+from buildmaster.store.text import storable
 from protocol.results import Result
 from protocol.stages import Cell, title
 
 
 async def cancel_job(cursor: Cursor, job: int, by: str, why: str) -> None:
     """Ask a job to stop. One that no worker has is done at once; one that is done stays."""
-    if not await _cancel(cursor, [job], by, why):
-        raise Refusal(404, "no_such_job", f"There is no job {job}.")
+    await _cancel(cursor, [await _existing(cursor, job)], by, why)
 
 
 async def cancel_run(cursor: Cursor, run: int, by: str, why: str) -> None:
@@ -27,25 +28,36 @@ async def cancel_run(cursor: Cursor, run: int, by: str, why: str) -> None:
     jobs = await job_store.jobs_only_of(cursor, run)
     if jobs is None:
         raise Refusal(404, "no_such_run", f"There is no run {run}.")
-    await _cancel(cursor, jobs, by, why)
-
-
-async def _cancel(cursor: Cursor, jobs: Sequence[int], by: str, why: str) -> int:
-    reason = f"cancelled by {by}" + (f": {why}" if why else "")
-    # Rows of the queue first: that is the order of locks.
-    for number in sorted(jobs):
-        await queue.leave_queue(cursor, number)
     locked = await job_store.lock(cursor, jobs)
-    held = (JobState.ASSIGNED, JobState.RUNNING)
+    # Another run may have asked for one of them before it was locked.
+    still = await job_store.jobs_only_of(cursor, run) or []
+    await _cancel(cursor, [job for job in locked if job.id in still], by, why)
+
+
+async def _cancel(cursor: Cursor, locked: Sequence[LockedJob], by: str, why: str) -> None:
+    reason = storable(f"cancelled by {by}" + (f": {why}" if why else ""))
+    unstarted = []
     for job in locked:
-        if job.state in held and not job.cancelling:
+        if job.state is JobState.DONE:
+            continue
+        if await _is_unstarted(cursor, job):
+            unstarted.append(job)
+        elif not job.cancelling:
             await job_store.ask_to_cancel(cursor, job.id, reason)
             payload = {"state": job.state.value, "reason": reason, "by": by}
             event = Event("job.cancelling", job=job.id, payload=payload)
             await write_events(cursor, [event])
-    unstarted = [job for job in locked if job.state not in (*held, JobState.DONE)]
     await ending.cancel_unstarted(cursor, unstarted, reason)
-    return len(locked)
+
+
+async def _is_unstarted(cursor: Cursor, job: LockedJob) -> bool:
+    """Whether no worker has ``job``, which stands in no queue from now on.
+
+    A claim under way may have its row of the queue and wait for us to let the job go.
+    """
+    if job.state is JobState.READY:
+        return await queue.leave_queue(cursor, job.id)
+    return job.state not in (JobState.ASSIGNED, JobState.RUNNING)
 
 
 async def retry_job(
@@ -74,21 +86,34 @@ async def retry_job(
         )
     rows = await job_store.pipeline_jobs(cursor, job, locked.attempt)
     kept = _kept(locked, rows, only, from_start)
+    unrun = await revival.jobs_unrun_because_of(cursor, job)
+    ups = await revival.upstreams_of(cursor, [job, *unrun])
+    all_locked = {each.id: each for each in await job_store.lock(cursor, [*unrun, *ups])}
     number = await job_store.next_attempt(cursor, job, errors=0, delay=None)
     await job_store.copy_pipeline_jobs(cursor, job, locked.attempt, number, kept)
-    await _revive_downstream(cursor, job)
-    runs = await job_store.reopen_runs_of(cursor, job)
-    await write_events(
-        cursor,
-        [
-            *(Event("run.reopened", run=run, payload={"state": "sealed"}) for run in runs),
-            Event(
-                "job.retried",
-                job=job,
-                payload={"state": "waiting", "attempt": number, "by": by},
-            ),
-        ],
-    )
+    await queue.forget_refusals(cursor, job)
+    payload = {"state": "waiting", "attempt": number, "by": by}
+    await write_events(cursor, [Event("job.retried", job=job, payload=payload)])
+    for down in unrun:
+        await _revive(cursor, all_locked[down])
+    await _reopen_runs(cursor, [job, *unrun])
+    revived = [job, *unrun]
+    opened = await revival.reopen_edges(cursor, revived)
+    decided = [
+        (edge, up)
+        for edge in opened
+        if (up := all_locked[edge.up]).result is not None and up.id not in revived
+    ]
+    for edge, up in decided:
+        if edge.down == job and judge(edge.require, _result(up)) is not Verdict.GO:
+            raise Refusal(
+                409,
+                "needs_another",
+                f"Job {job} needs {up.title}, which ended as {_result(up).value}; retry "
+                f"that one first.",
+            )
+    for up in {up.id: up for _, up in decided}.values():
+        await ending.tell_end_again(cursor, up)
     await tell_ready(cursor, await queue.make_ready(cursor, [job]))
     return number
 
@@ -117,16 +142,27 @@ def _kept(
     ]
 
 
-async def _revive_downstream(cursor: Cursor, job: int) -> None:
-    """Let jobs wait again whose root cause was ``job``."""
-    unrun = await revival.jobs_unrun_because_of(cursor, job)
-    for down in await job_store.lock(cursor, unrun):
-        number = await job_store.next_attempt(cursor, down.id, errors=0, delay=None)
-        await job_store.copy_pipeline_jobs(cursor, down.id, down.attempt, number, [])
-        await job_store.reopen_runs_of(cursor, down.id)
-        payload = {"state": "waiting", "attempt": number}
-        await write_events(cursor, [Event("job.waiting", job=down.id, payload=payload)])
-    await revival.reopen_edges(cursor, job, unrun)
+async def _revive(cursor: Cursor, job: LockedJob) -> None:
+    """Let a job wait again that was unrun; what passed before it was retried is kept."""
+    rows = await job_store.pipeline_jobs(cursor, job.id, job.attempt)
+    number = await job_store.next_attempt(cursor, job.id, errors=0, delay=None)
+    kept = ending.kept_after(rows)
+    await job_store.copy_pipeline_jobs(cursor, job.id, job.attempt, number, kept)
+    payload = {"state": "waiting", "attempt": number}
+    await write_events(cursor, [Event("job.waiting", job=job.id, payload=payload)])
+
+
+async def _reopen_runs(cursor: Cursor, jobs: Sequence[int]) -> None:
+    runs = await job_store.reopen_runs_of(cursor, jobs)
+    payload = {"state": "sealed"}
+    await write_events(
+        cursor, [Event("run.reopened", run=run, payload=payload) for run in runs]
+    )
+
+
+def _result(job: LockedJob) -> Result:
+    assert job.result is not None
+    return job.result
 
 
 async def tell_ready(cursor: Cursor, queued: list[tuple[int, int]]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from buildmaster import ending
 from buildmaster.database import Cursor
 from buildmaster.ending import RetryPolicy
+from buildmaster.intervention import tell_ready
 from buildmaster.store import jobs as job_store
 from buildmaster.store import queue
 from buildmaster.store import reports as report_store
@@ -25,6 +26,16 @@ class Joined:
 
     welcome: Welcome
     attempts: frozenset[tuple[int, int]]
+
+
+async def accepted(cursor: Cursor, worker: str, job: int, attempt: int) -> bool:
+    """Note that ``worker`` has taken an attempt; False if that changes nothing."""
+    is_new = await queue.accept(cursor, worker, job, attempt)
+    if is_new:
+        payload = {"state": "running", "attempt": attempt, "worker": worker}
+        event = Event("job.running", job=job, worker=worker, payload=payload)
+        await write_events(cursor, [event])
+    return is_new
 
 
 @dataclass(frozen=True)
@@ -73,17 +84,19 @@ class Door:
     async def _settle_leases(self, cursor: Cursor, hello: Hello) -> list[Recorded]:
         held = {(holding.job, holding.attempt) for holding in hello.holding}
         recorded = []
-        for job, attempt, accepted in await queue.leases_of(cursor, hello.worker):
+        # Locked: another master may be about to break one of them.
+        leases = await queue.leases_of(cursor, hello.worker, locked=True)
+        for job, attempt, has_begun in leases:
             if (job, attempt) in held:
                 progress = await report_store.progress(cursor, hello.worker, job, attempt)
                 assert progress is not None
                 # Its acceptance may have been lost on the way.
-                await queue.accept(cursor, hello.worker, job, attempt)
+                await accepted(cursor, hello.worker, job, attempt)
                 recorded.append(Recorded(job=job, attempt=attempt, number=progress.reports))
-            elif accepted:
+            elif has_begun:
                 await self._lost(cursor, hello.worker, job)
-            else:
-                await queue.give_back(cursor, hello.worker, job, attempt)
+            elif await queue.give_back(cursor, hello.worker, job, attempt):
+                await tell_ready(cursor, [(job, attempt)])
         return recorded
 
     async def _lost(self, cursor: Cursor, worker: str, job: int) -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from twisted.logger import Logger
 
 from buildmaster import ending
-from buildmaster.database import Cursor, Database
+from buildmaster.database import Cursor, Database, DatabaseAway
 from buildmaster.desk import Desk
 from buildmaster.ending import RetryPolicy
 from buildmaster.roster import Roster
 from buildmaster.store import jobs as job_store
 from buildmaster.store import queue
 from buildmaster.store import reports as report_store
-from buildmaster.store import workers as worker_store
 from buildmaster.store.queue import Lease
 from protocol.results import Result
 
@@ -27,6 +27,7 @@ class LeaseRules:
     accept_within: float = 30.0
     resume_grace: float = 300.0  #: a lease not renewed for this long is broken
     cancel_within: float = 5.0  #: a cancelled job is over on the books after this
+    end_within: float = 120.0  #: beyond its limit: the worker should have ended it
 
 
 @dataclass
@@ -37,6 +38,14 @@ class _Watched:
     renewed_at: float
     first_seen_at: float
     cancelling_since: float | None = None
+
+
+#: A lease, and not an earlier one of the same attempt that was given back.
+_Key = tuple[int, int, str, datetime]
+
+
+def _key(lease: Lease) -> _Key:
+    return (lease.job, lease.attempt, lease.worker, lease.assigned_at)
 
 
 class LeaseKeeper:
@@ -62,22 +71,27 @@ class LeaseKeeper:
         self._seconds = seconds
         self._rules = rules
         self._policy = policy
-        self._watched: dict[tuple[int, int], _Watched] = {}
+        self._watched: dict[_Key, _Watched] = {}
 
     async def round(self) -> None:
         """Look at all leases, act on what is late, and queue what is due."""
         leases = await self._database.transaction(queue.leases)
-        current = {(lease.job, lease.attempt) for lease in leases}
+        current = {_key(lease) for lease in leases}
         self._watched = {k: v for k, v in self._watched.items() if k in current}
         for lease in leases:
-            await self._look_at(lease)
+            try:
+                await self._look_at(lease)
+            except DatabaseAway:
+                raise
+            except Exception:  # The others, and what is due, must not wait for it.
+                self.log.failure("job {job}: its lease is not kept", job=lease.job)
         await self._desk.promote_due()
-        await self._database.transaction(worker_store.settle)
+        await self._desk.settle_workers()
+        await self._database.transaction(queue.forget_vain_refusals)
 
     async def _look_at(self, lease: Lease) -> None:
         now = self._seconds()
-        key = (lease.job, lease.attempt)
-        watched = self._watched.setdefault(key, _Watched(lease.renewals, now, now))
+        watched = self._watched.setdefault(_key(lease), _Watched(lease.renewals, now, now))
         if watched.renewals != lease.renewals:
             watched.renewals, watched.renewed_at = lease.renewals, now
         if lease.cancelling:
@@ -88,6 +102,12 @@ class LeaseKeeper:
             seconds = round(self._rules.resume_grace)
             reason = f"worker {lease.worker} was not heard from for {seconds} seconds"
             await self._break(lease, Result.ERROR, reason)
+        elif lease.run_limit is not None and (
+            now - watched.first_seen_at > lease.run_limit + self._rules.end_within
+        ):
+            seconds = round(lease.run_limit)
+            reason = f"it took longer than the {seconds} seconds that it may take"
+            await self._break(lease, Result.TIMEOUT, reason)
 
     async def _cancel(self, lease: Lease, watched: _Watched, now: float) -> None:
         if watched.cancelling_since is None:

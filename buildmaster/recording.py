@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from buildmaster import ending
@@ -20,7 +20,7 @@ from protocol.messages import (
     Report,
     ReportBody,
 )
-from protocol.results import GOOD, Result
+from protocol.results import BAD, GOOD, Result
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,31 @@ class Outcome:
     ended: bool  #: its end is recorded: the slot is free
 
 
+#: What a worker may say of an attempt; the rest are the master's to decide.
+ATTEMPT_RESULTS = BAD | {Result.SUCCESS, Result.CANCELLED}
+#: And of one pipeline job.
+PIPELINE_JOB_RESULTS = ATTEMPT_RESULTS | {Result.UNRUN}
+
+
 class BadReport(Exception):
     """A worker reported what cannot be; its fault. Nothing was recorded."""
+
+
+class ReportsMissing(BadReport):
+    """Reports in between did not arrive; in a new session they are sent again."""
+
+
+async def give_up(
+    cursor: Cursor, worker: str, job: int, attempt: int, reason: str, policy: RetryPolicy
+) -> None:
+    """End an attempt whose reports cannot be recorded, as the farm's failure.
+
+    Its worker would send the same again in every session, for ever.
+    """
+    held = await report_store.progress(cursor, worker, job, attempt)
+    if held is not None and held.leased:
+        [locked] = await job_store.lock(cursor, [job])
+        await ending.end_attempt(cursor, locked, Result.ERROR, reason, policy, avoid=worker)
 
 
 async def record(
@@ -65,7 +88,7 @@ def _without_gaps(reports: Sequence[Report], recorded: int) -> list[Report]:
         if report.number == recorded + len(fresh) + 1:
             fresh.append(report)
         elif report.number > recorded + len(fresh) + 1:
-            raise BadReport(
+            raise ReportsMissing(
                 f"report {report.number} of job {report.job} came after report "
                 f"{recorded + len(fresh)}"
             )
@@ -131,6 +154,7 @@ class _Recorder:
         await self._tell("pipeline-job.running", body.name, body.index, state="running")
 
     async def _pipeline_job_ended(self, body: PipelineJobEnded) -> None:
+        self._check(body.result, PIPELINE_JOB_RESULTS)
         reason = storable(body.reason)
         if body.result not in GOOD:
             reason = reason or "the worker gave no reason"
@@ -156,6 +180,8 @@ class _Recorder:
             reason=reason,
         )
         if body.result is Result.SUCCESS:
+            # A submission that adds an edge holds the job; one of the two sees the other.
+            await job_store.lock(self.cursor, [self.job])
             number = await report_store.stage_passed(
                 self.cursor, self.job, self.attempt, stage
             )
@@ -163,20 +189,33 @@ class _Recorder:
                 await ending.pass_stage(self.cursor, self.job, self.attempt, number)
 
     async def _ended(self, body: Ended) -> None:
+        self._check(body.result, ATTEMPT_RESULTS)
         [job] = await job_store.lock(self.cursor, [self.job])
         told = await report_store.results(self.cursor, self.job, self.attempt)
         if body.result is Result.SUCCESS and set(told) != {Result.SUCCESS}:
             raise BadReport(f"job {self.job} calls itself passed, not its pipeline jobs")
+        result, reason = body.result, storable(body.reason)
+        if result is Result.CANCELLED and not job.cancelling:
+            result = Result.ERROR
+            reason = (
+                f"worker {self.worker} stopped it, which nobody had asked for: {reason}"
+            )
         await ending.end_attempt(
             self.cursor,
             job,
-            body.result,
-            storable(body.reason),
+            result,
+            reason[:4000],
             self.policy,
             final=body.final,
             avoid=self.worker,
         )
         self.ended = True
+
+    def _check(self, result: Result, possible: Collection[Result]) -> None:
+        if result not in possible:
+            raise BadReport(
+                f"a worker cannot end something of job {self.job} as {result.value}"
+            )
 
     async def _tell(self, kind: str, name: str, index: int, **payload: object) -> None:
         payload |= {"name": name, "index": index, "attempt": self.attempt}

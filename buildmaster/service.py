@@ -22,7 +22,7 @@ from buildmaster.addresses import Addresses, endpoint, reached_at
 from buildmaster.blobs import BlobStore
 from buildmaster.config import EMBEDDED, ConfigError, MasterConfig, read_config
 from buildmaster.database import Database
-from buildmaster.desk import Desk
+from buildmaster.desk import Desk, tell_workers
 from buildmaster.dispatcher import Dispatcher, Rounds
 from buildmaster.ending import RetryPolicy
 from buildmaster.farm import LiveFarm
@@ -181,7 +181,8 @@ class Master(Service):
         return database
 
     async def _register_workers(self, cursor: Any) -> None:
-        await worker_store.forget_sessions_of(cursor, self._config.name)
+        left = await worker_store.forget_sessions_of(cursor, self._config.name)
+        await tell_workers(cursor, left, "unreachable")
         for name, entry in sorted(self._config.workers.items()):
             if entry.token_sha256 is not None:
                 digest = bytes.fromhex(entry.token_sha256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from secrets import token_hex
 from typing import Protocol
 
@@ -13,7 +14,7 @@ from twisted.logger import Logger
 from buildmaster.database import DatabaseAway
 from buildmaster.desk import Desk
 from buildmaster.joining import Joined
-from buildmaster.recording import BadReport
+from buildmaster.recording import BadReport, Outcome, ReportsMissing
 from protocol.carrier import Line
 from protocol.conversation import Conversation, OutOfTurn, Role
 from protocol.messages import (
@@ -40,9 +41,13 @@ from protocol.order import Order
 SILENCE_LIMIT = 15.0
 #: Seconds until something is tried again for which the database was away.
 DATABASE_PAUSE = 0.5
-#: Messages that may wait for the database before the line is given up; a worker sends no
-#: more than its windows allow.
+#: Messages, and bytes of them, that may wait for the database before the line is given
+#: up; a worker sends no more than its windows allow, 2 MiB for each attempt.
 INBOX_LIMIT = 100_000
+INBOX_BYTES = 256 * 1024 * 1024
+#: Messages, and about how many bytes of them, that are worked off in one transaction.
+BATCH_LIMIT = 256
+BATCH_BYTES = 4 * 1024 * 1024
 
 
 class SessionOwner(Protocol):
@@ -71,7 +76,8 @@ class Session:
         self._desk = desk
         self._owner = owner
         self._clock = clock
-        self._inbox: deque[FromWorker] = deque()
+        self._inbox: deque[tuple[FromWorker, int]] = deque()  # with their sizes
+        self._waiting = 0  # bytes in it
         self._working = False
         self._said = Conversation()
         self._line: Line | None = None
@@ -128,10 +134,11 @@ class Session:
         except (BadMessage, OutOfTurn) as error:
             self._expel(str(error))
             return
-        if len(self._inbox) >= INBOX_LIMIT:
-            self._expel(f"{INBOX_LIMIT} messages wait already")
+        self._waiting += len(frame)
+        if len(self._inbox) >= INBOX_LIMIT or self._waiting > INBOX_BYTES:
+            self._expel(f"{len(self._inbox)} messages of it wait already")
             return
-        self._inbox.append(message)
+        self._inbox.append((message, len(frame)))
         self._work()
 
     def closed(self, reason: str) -> None:
@@ -153,23 +160,26 @@ class Session:
                     await self._handle(batch)
                 except DatabaseAway:
                     await self._pause()
-                except BadReport as error:
+                except ReportsMissing as error:
                     self._expel(str(error))
                 else:
                     for _ in batch:
-                        self._inbox.popleft()
+                        self._waiting -= self._inbox.popleft()[1]
         finally:
             self._working = False
 
     def _next_batch(self) -> list[FromWorker]:
         """The first message, with the reports of the same attempt that follow it."""
-        first = self._inbox[0]
+        first, size = self._inbox[0]
         batch = [first]
         if isinstance(first, Report):
-            for message in list(self._inbox)[1:256]:
-                if not isinstance(message, Report) or (message.job, message.attempt) != (
-                    first.job,
-                    first.attempt,
+            attempt = (first.job, first.attempt)
+            for message, more in islice(self._inbox, 1, BATCH_LIMIT):
+                size += more
+                if (
+                    not isinstance(message, Report)
+                    or (message.job, message.attempt) != attempt
+                    or size > BATCH_BYTES
                 ):
                     break
                 batch.append(message)
@@ -192,7 +202,12 @@ class Session:
                 self._send(Alive())
 
     async def _join(self, hello: Hello) -> None:
-        answer = await self._desk.join(hello, self.id)
+        try:
+            answer = await self._desk.join(hello, self.id)
+        except DatabaseAway:
+            if self._line is None:  # Nobody would ask again, and it may have joined.
+                self._note_leave(hello.worker)
+            raise
         if isinstance(answer, Goodbye):
             self.log.warn(
                 "worker {worker!r} at {peer} was turned away: {reason}",
@@ -208,7 +223,7 @@ class Session:
     def _open(self, hello: Hello, joined: Joined) -> None:
         self.worker = hello.worker
         if self._line is None:  # It left while the database was asked.
-            self._note_leave()
+            self._note_leave(hello.worker)
             return
         self.offers, self.tags, self.slots = hello.offers, hello.tags, hello.slots
         self.attempts = set(joined.attempts)
@@ -235,8 +250,13 @@ class Session:
         self._owner.slot_freed()
 
     async def _record(self, reports: list[Report]) -> None:
-        outcome = await self._desk.record(self._name, reports)
-        job, attempt = outcome.job, outcome.attempt
+        job, attempt = reports[0].job, reports[0].attempt
+        try:
+            outcome = await self._desk.record(self._name, reports)
+        except (DatabaseAway, ReportsMissing):
+            raise
+        except Exception as error:
+            outcome = await self._give_up(job, attempt, error)
         if outcome.forget:
             self.forget(job, attempt)
         else:
@@ -244,6 +264,17 @@ class Session:
         if outcome.ended:
             self.attempts.discard((job, attempt))
             self._owner.slot_freed()
+
+    async def _give_up(self, job: int, attempt: int, error: Exception) -> Outcome:
+        """End an attempt that would otherwise report the same again, for ever."""
+        told = str(error) if isinstance(error, BadReport) else "an error of the buildmaster"
+        reason = f"worker {self.worker} reported what cannot be recorded: {told}"
+        if isinstance(error, BadReport):
+            self.log.warn("job {job}: {reason}", job=job, reason=reason)
+        else:
+            self.log.failure("job {job}: {reason}", job=job, reason=reason)
+        await self._desk.give_up(self._name, job, attempt, reason)
+        return Outcome(job, attempt, 0, forget=True, ended=True)
 
     # Endings.
 
@@ -272,13 +303,13 @@ class Session:
                 reason=reason,
             )
             self._owner.session_closed(self)
-            self._note_leave()
+            self._note_leave(self._name)
 
-    def _note_leave(self) -> None:
+    def _note_leave(self, worker: str) -> None:
         async def leave() -> None:
             while True:
                 try:
-                    await self._desk.leave(self._name, self.id)
+                    await self._desk.leave(worker, self.id)
                     return
                 except DatabaseAway:
                     await self._pause()

@@ -130,7 +130,7 @@ class Submission:
             await queue.make_ready(cursor, [job.id for _, job in stored if not job.merged]),
         )
         if self.request.force:
-            await self._force(cursor, [job for _, job in stored if job.merged])
+            await self._force(cursor, stored)
         await ending.finish_runs(cursor, [job.id for _, job in stored])
         return await self._answer(cursor, run, stored, skipped, notes)
 
@@ -277,9 +277,13 @@ class Submission:
             if up_job.state is JobState.DONE:
                 await ending.tell_end_again(cursor, up_job)
 
-    async def _force(self, cursor: Cursor, jobs: Sequence[Stored]) -> None:
-        for job in jobs:
-            if job.state == JobState.DONE.value and job.result != Result.UNRUN.value:
+    async def _force(
+        self, cursor: Cursor, stored: Sequence[tuple[PlannedBuild, Stored]]
+    ) -> None:
+        # What others wait for begins with an earlier stage, and must be tried first.
+        for _, job in sorted(stored, key=lambda one: one[0].stage_numbers[0]):
+            again = job.merged and job.state == JobState.DONE.value
+            if again and job.result != Result.UNRUN.value:
                 await retry_job(cursor, job.id, self.by, from_start=True)
 
     async def _answer(

@@ -205,20 +205,21 @@ class PipelineJobRow:
     index: int
     stage: int
     result: Result | None
+    is_kept: bool = False  #: it passed in an earlier attempt and does not run in this one
 
 
 async def pipeline_jobs(cursor: Cursor, job: int, attempt: int) -> list[PipelineJobRow]:
     """The pipeline jobs of an attempt, in the order in which they run."""
     rows = await cursor.rows(
         """
-        SELECT name, index, stage, result::text FROM pipeline_job
+        SELECT name, index, stage, result::text, kept_from IS NOT NULL FROM pipeline_job
         WHERE job = %s AND attempt = %s ORDER BY stage, place LIMIT 100000
         """,
         (job, attempt),
     )
     return [
-        PipelineJobRow(name, index, stage, Result(result) if result else None)
-        for name, index, stage, result in rows
+        PipelineJobRow(name, index, stage, Result(result) if result else None, is_kept)
+        for name, index, stage, result, is_kept in rows
     ]
 
 
@@ -300,7 +301,7 @@ async def finish_runs_of(
         SELECT run, array_agg(DISTINCT job.result::text) FILTER (WHERE required)
         FROM run_job JOIN job ON job.id = run_job.job
         WHERE run = ANY (%s::bigint[])
-        GROUP BY run HAVING bool_and(job.state = 'done')
+        GROUP BY run HAVING bool_and(job.state = 'done' OR NOT required)
         ORDER BY run
         """,
         ([run for (run,) in rows],),
@@ -322,14 +323,25 @@ async def end_run(cursor: Cursor, run: int, result: Result) -> None:
     )
 
 
-async def reopen_runs_of(cursor: Cursor, job: int) -> list[int]:
-    """Runs that wait for ``job`` again, because it gets another attempt."""
+async def reopen_runs_of(cursor: Cursor, jobs: Sequence[int]) -> list[int]:
+    """Runs that wait for ``jobs`` again, because these get another attempt.
+
+    All of their runs are locked first: one may be about to end just now.
+    """
+    runs = await cursor.rows(
+        """
+        SELECT id FROM run
+        WHERE id IN (SELECT run FROM run_job WHERE job = ANY (%s::bigint[]))
+        ORDER BY id FOR NO KEY UPDATE
+        """,
+        (sorted(jobs),),
+    )
     rows = await cursor.rows(
         """
         UPDATE run SET state = 'sealed', result = NULL, finished_at = NULL
-        WHERE state = 'done' AND id IN (SELECT run FROM run_job WHERE job = %s)
+        WHERE state = 'done' AND id = ANY (%s::bigint[])
         RETURNING id
         """,
-        (job,),
+        ([run for (run,) in runs],),
     )
     return sorted(int(run) for (run,) in rows)

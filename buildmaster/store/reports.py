@@ -173,13 +173,13 @@ async def stage_passed(cursor: Cursor, job: int, attempt: int, stage: int) -> in
     return int(row[0]) if row else None
 
 
-async def results(cursor: Cursor, job: int, attempt: int) -> list[Result]:
-    """The results of the attempt's pipeline jobs that have ended."""
+async def results(cursor: Cursor, job: int, attempt: int) -> list[Result | None]:
+    """The result of each of the attempt's pipeline jobs; None if it has not ended."""
     rows = await cursor.rows(
         """
         SELECT result::text FROM pipeline_job
-        WHERE job = %s AND attempt = %s AND state = 'done' LIMIT 100000
+        WHERE job = %s AND attempt = %s LIMIT 100000
         """,
         (job, attempt),
     )
-    return [Result(result) for (result,) in rows]
+    return [Result(result) if result else None for (result,) in rows]

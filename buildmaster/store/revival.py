@@ -3,8 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from buildmaster.database import Cursor
+from buildmaster.dependencies import Require
+
+#: Whether the edge's stage passed in the attempt that it saw, or in the current one: a
+#: passed stage is never judged again.
+_STAGE_PASSED = """
+    EXISTS (
+        SELECT FROM build JOIN pipeline_job ON pipeline_job.job = build.job
+        WHERE build.job = edge.up AND pipeline_job.attempt IN (edge.up_attempt, up.attempt)
+          AND build.stage_numbers[pipeline_job.stage + 1] = edge.up_stage
+        GROUP BY pipeline_job.attempt
+        HAVING bool_and(pipeline_job.result IS NOT DISTINCT FROM 'success'))
+"""
+#: Whether the attempt that the edge saw let its downstream go.
+_LET_GO = """
+    EXISTS (
+        SELECT FROM attempt
+        WHERE attempt.job = edge.up AND attempt.number = edge.up_attempt AND (
+            edge.require = 'always'
+            OR attempt.result IN ('success', 'reused', 'skipped')
+               AND edge.require <> 'bad'
+            OR attempt.result IN ('failure', 'error', 'timeout', 'malformed')
+               AND edge.require <> 'good'))
+"""
 
 
 async def jobs_unrun_because_of(cursor: Cursor, job: int) -> list[int]:
@@ -24,24 +48,39 @@ async def jobs_unrun_because_of(cursor: Cursor, job: int) -> list[int]:
     return [int(number) for (number,) in rows]
 
 
-async def reopen_edges(cursor: Cursor, job: int, revived: Sequence[int]) -> None:
-    """Let ``revived`` wait again for ``job`` and for each other.
+async def upstreams_of(cursor: Cursor, jobs: Sequence[int]) -> list[int]:
+    """All that ``jobs`` wait for, or have waited for."""
+    rows = await cursor.rows(
+        "SELECT DISTINCT up FROM edge WHERE down = ANY (%s::bigint[]) LIMIT 100000",
+        (list(jobs),),
+    )
+    return [int(up) for (up,) in rows]
 
-    An edge whose stage passed stays resolved: a passed stage is never judged again.
+
+@dataclass(frozen=True)
+class OpenEdge:
+    """An edge that was resolved, and is not any more."""
+
+    up: int
+    down: int
+    require: Require
+
+
+async def reopen_edges(cursor: Cursor, revived: Sequence[int]) -> list[OpenEdge]:
+    """Let ``revived`` wait again for each other, and for what never let them go.
+
+    Those are jobs that wait again. What they wait for is locked already.
     """
-    ups = [job, *revived]
-    await cursor.run(
-        """
+    rows = await cursor.rows(
+        f"""
         UPDATE edge SET resolved_at = NULL, up_attempt = NULL
-        WHERE up = ANY (%(ups)s::bigint[]) AND down = ANY (%(downs)s::bigint[])
-          AND resolved_at IS NOT NULL
-          AND NOT EXISTS (
-            SELECT FROM build JOIN pipeline_job ON pipeline_job.job = build.job
-            WHERE build.job = edge.up AND pipeline_job.attempt = edge.up_attempt
-              AND build.stage_numbers[pipeline_job.stage + 1] = edge.up_stage
-            HAVING bool_and(pipeline_job.result IS NOT DISTINCT FROM 'success'))
+        FROM job AS up
+        WHERE up.id = edge.up AND edge.down = ANY (%(revived)s::bigint[])
+          AND edge.resolved_at IS NOT NULL AND NOT {_STAGE_PASSED}
+          AND (edge.up = ANY (%(revived)s::bigint[]) OR NOT {_LET_GO})
+        RETURNING edge.up, edge.down, edge.require::text
         """,
-        {"ups": ups, "downs": list(revived)},
+        {"revived": list(revived)},
     )
     await cursor.run(
         """
@@ -51,3 +90,4 @@ async def reopen_edges(cursor: Cursor, job: int, revived: Sequence[int]) -> None
         """,
         (sorted(revived),),
     )
+    return [OpenEdge(up, down, Require(require)) for up, down, require in rows]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 import msgspec
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from buildmaster.database import Cursor, Database
@@ -45,6 +47,7 @@ jobs:
 STAGES: Stages = ((("unit", 0), ("lint", 0)), (("ship", 0),))
 TOKEN = "the-token"
 NO_DELAY = RetryPolicy(delays=(0.0,))
+Work = Callable[[Cursor], Awaitable[Any]]
 
 
 @dataclass
@@ -110,7 +113,7 @@ class Books:
         """What the worker is leased of everything it could run."""
 
         async def work(cursor: Cursor) -> list[Claim]:
-            classes = [c.id for c in await queue.classes_after(cursor, 0)]
+            classes = [c.id for c in await queue.classes_but(cursor, [])]
             return await queue.claim(cursor, worker, classes, slots)
 
         return await self.database.transaction(work)
@@ -122,6 +125,34 @@ class Books:
             lambda cursor: queue.accept(cursor, worker, claim.job, claim.attempt)
         )
         return claim
+
+    async def meanwhile(self, first: Work, second: Work) -> list[Any]:
+        """Begin ``second`` while ``first`` is done but not committed; both outcomes.
+
+        ``first`` is committed when ``second`` waits for it, or has ended.
+        """
+        is_done: Deferred[None] = Deferred()
+        commit: Deferred[None] = Deferred()
+
+        async def held(cursor: Cursor) -> Any:
+            outcome = await first(cursor)
+            is_done.callback(None)
+            await commit
+            return outcome
+
+        begun = [Deferred.fromCoroutine(self.database.transaction(held))]
+        await is_done
+        begun.append(Deferred.fromCoroutine(self.database.transaction(second)))
+        while not begun[1].called and not await self.database.rows(
+            """
+            SELECT FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock'
+            """
+        ):
+            pass
+        commit.callback(None)
+        outcomes: list[Any] = await gatherResults(begun, consumeErrors=True)
+        return outcomes
 
     async def let_time_pass(self, job: int) -> None:
         """End the wait of a job before its next attempt."""
