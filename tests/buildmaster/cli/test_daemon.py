@@ -9,6 +9,7 @@ from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.process import ProcessReader
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
@@ -105,6 +106,9 @@ class DaemonTests(TestCase):
         )
         self.assertEqual(await self.daemon.ended, "ended by itself")
         os.kill(int(self.daemon.last_words()[0]), signal.SIGKILL)
+        # The pipes close when that one is gone.
+        while any(isinstance(each, ProcessReader) for each in reactor.getReaders()):
+            await deferLater(reactor, 0.01)
 
     async def test_it_hears_nothing_of_an_interrupt_at_the_keyboard(self) -> None:
         """Which goes to a whole session: ours."""
