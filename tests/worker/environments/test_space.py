@@ -4,23 +4,17 @@ import contextlib
 import os
 import select
 import signal
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.requirements import require
+from tests.worker.environments.owned import owned
 from worker.environments import syscalls
 from worker.environments.interface import EnvironmentFault
 from worker.environments.native import PLAIN, THROUGH_USER
 from worker.environments.space import Layout, Refused, Space
 
 _WAY = PLAIN if os.geteuid() == 0 else THROUGH_USER
-
-
-def _owned() -> list[str]:
-    """Our descriptors, and our children: other tests have some, too."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
-    return [*os.listdir("/proc/self/fd"), *sorted(children.split())]
 
 
 def _allowed() -> bool:
@@ -37,24 +31,24 @@ class SpaceTests(SynchronousTestCase):
 
     def assert_untouched(self, before: list[str]) -> None:
         """No descriptor and no child, not even a dead one, more than before."""
-        self.assertEqual(_owned(), before)
+        self.assertEqual(owned(), before)
 
     def test_a_space_that_stopped_left_nothing(self) -> None:
-        before = _owned()
+        before = owned()
         space = Space(Layout(namespaces=_WAY))
         space.stop()
         self.assert_untouched(before)
         self.assertFalse(os.path.exists(f"/proc/{space.init}"))
 
     def test_what_the_kernel_refuses_is_told_and_leaves_nothing(self) -> None:
-        before = _owned()
+        before = owned()
         for _ in range(20):
             error = self.assertRaises(Refused, Space, Layout(namespaces=1 << 31 | _WAY))
             self.assertIn("unshare", str(error))
         self.assert_untouched(before)
 
     def test_mounts_that_fail_are_told_and_leave_nothing(self) -> None:
-        before = _owned()
+        before = owned()
 
         def fail() -> None:
             raise ValueError("no such thing")
@@ -68,7 +62,7 @@ class SpaceTests(SynchronousTestCase):
             self.assert_untouched(before)
 
     def test_an_init_that_is_already_dead_can_be_stopped(self) -> None:
-        before = _owned()
+        before = owned()
         space = Space(Layout(namespaces=_WAY))
         os.kill(space.init, signal.SIGKILL)
         space.stop()
