@@ -175,8 +175,8 @@ class Database(_Statements):
         """Run ``work`` in a transaction: commit when it returns, roll back if it raises.
 
         Where two transactions wait for each other PostgreSQL rolls one of them back, and
-        that one is run again; nothing else is. `NotCommitted` if ``work`` swallowed an error of a statement;
-        `OutcomeUnknown` if the connection broke during the commit.
+        that one is run again; nothing else is. `NotCommitted` if ``work`` swallowed an
+        error of a statement; `OutcomeUnknown` if the connection broke during the commit.
         """
         for _ in range(DEADLOCK_RETRIES):
             try:
