@@ -14,6 +14,7 @@ import zstandard
 from protocol.messages import LogChunk
 from protocol.stages import Cell
 from worker.supervisor.endings import Failed
+from worker.supervisor.redaction import Redactor
 
 #: Uncompressed bytes of a chunk, at most.
 CHUNK = 256 * 1024
@@ -34,6 +35,7 @@ class Log:
         self._limit = limit
         self._clock = clock
         self._compress = zstandard.ZstdCompressor(level=1).compress
+        self.redactor = Redactor()  #: what it knows stands nowhere in the log
         self._waiting = bytearray()
         self._at_line_start = True
         self._start = 0
@@ -56,6 +58,7 @@ class Log:
         OSError if the disk is full.
         """
         self.last_byte = self._clock()
+        data = self.redactor.feed(data)
         room = self._limit - self._start - len(self._waiting)
         taken = data[: max(room, 0)]
         self._waiting += taken
@@ -72,10 +75,11 @@ class Log:
 
     def say(self, line: str) -> None:
         """Add a line of our own; it never fails for the length of the log."""
+        self._release()
         if not self._at_line_start:
             self._waiting += b"\n"
         self._at_line_start = True
-        self._waiting += line.encode(errors="replace") + b"\n"
+        self._waiting += self.redactor.whole(line.encode(errors="replace")) + b"\n"
         self.flush()
 
     @property
@@ -86,10 +90,20 @@ class Log:
     def flush_if_due(self) -> None:
         """Let waiting bytes leave if their time has come."""
         if self._waiting and self._clock() >= self._flushed + PAUSE:
-            self.flush()
+            self._leave()
 
     def flush(self) -> None:
-        """Let all waiting bytes leave now."""
+        """Let all waiting bytes leave now; no secret goes on in what follows."""
+        self._release()
+        self._leave()
+
+    def _release(self) -> None:
+        """Add what might have become a secret, and did not."""
+        if rest := self.redactor.rest():
+            self._waiting += rest
+            self._at_line_start = rest.endswith(b"\n")
+
+    def _leave(self) -> None:
         while self._waiting:
             self._send(min(len(self._waiting), CHUNK))
 
