@@ -17,6 +17,8 @@ from msgspec import Meta
 
 Isolation = Literal["native", "chroot"]
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
+AptLine = Annotated[str, Meta(min_length=1, max_length=4096)]
+PluginSettings = dict[Literal["miniconda_conda_channel", "miniconda_installer"], Text]
 
 _URL = re.compile(
     r"(?P<scheme>[a-z]+)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})/?"
@@ -56,7 +58,13 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     images: Text = "images"  #: folder of the images that chroots start from
     cache: Text = "cache"  #: folder of the git mirrors
     network: bool = True  #: whether builds in a chroot reach the network
-    environment: dict[str, str] = {}  #: variables that every command gets (proxies)
+    environment: dict[str, str] = {}  #: variables of every command, whatever jobs say
+    package_repositories: tuple[AptLine, ...] = ()  #: lines for apt, before those of jobs
+    replace_package_repositories: tuple[AptLine, ...] = ()  #: lines instead of the image's
+    secrets_file: Text | None = None  #: maps names to secrets; mode 0600
+    trusted_ppas: tuple[Text, ...] = ()  #: PPAs whose signatures are not checked
+    launchpad_api: Text = "https://api.launchpad.net/devel"  #: where PPAs' keys are asked
+    plugin_settings: PluginSettings = {}
     on_stop: Literal["leave", "kill"] = "leave"  #: what becomes of running builds
     free_bytes: Annotated[int, Meta(ge=0)] = _FREE_BYTES  #: without them no order is taken
 
@@ -160,4 +168,5 @@ def _absolute(config: WorkerConfig, base: Path) -> WorkerConfig:
         token_file=str((base / config.token_file).resolve()),
         images=str(data / config.images),
         cache=str(data / config.cache),
+        secrets_file=config.secrets_file and str((base / config.secrets_file).resolve()),
     )

@@ -27,6 +27,7 @@ from worker.holdings import Holdings
 from worker.offers import offers, this_machine, unfit
 from worker.pidfile import FolderTaken, PidFile
 from worker.supervisor.nursery import Nursery
+from worker.supervisor.secrets_file import BadSecrets, read_secrets
 from worker.supervisor.settings import Settings
 
 SOFTWARE = "headrace 0.1.0"
@@ -61,6 +62,7 @@ def makeService(options: Options) -> WorkerDaemon:
     try:
         config = read_config(Path(options["config"]))
         read_token(Path(config.token_file))
+        _check_secrets(config)
         pid_file = _prepare_folder(Path(config.data))
         offered = _offers(config)
     except (ConfigError, FolderTaken) as error:
@@ -162,6 +164,15 @@ def _offers(config: WorkerConfig) -> tuple[Offer, ...]:
     return tuple(found)
 
 
+def _check_secrets(config: WorkerConfig) -> None:
+    """Refuse a secrets file that no build could read; each reads it afresh."""
+    if config.secrets_file is not None:
+        try:
+            read_secrets(Path(config.secrets_file))
+        except BadSecrets as error:
+            raise ConfigError(f"secrets_file: {error}") from error
+
+
 def _settings(config: WorkerConfig) -> Settings:
     return Settings(
         cache=config.cache,
@@ -169,6 +180,12 @@ def _settings(config: WorkerConfig) -> Settings:
         series_images=config.series_images,
         network=config.network,
         environment=config.environment,
+        package_repositories=config.package_repositories,
+        replace_package_repositories=config.replace_package_repositories,
+        secrets_file=config.secrets_file,
+        trusted_ppas=config.trusted_ppas,
+        launchpad_api=config.launchpad_api,
+        plugin_settings={str(key): text for key, text in config.plugin_settings.items()},
     )
 
 

@@ -127,6 +127,9 @@ class ConfigTests(SynchronousTestCase):
             {"name": ""},
             {"series_images": ["jammy"]},
             {"free_bytes": -1},
+            {"package_repositories": [""]},
+            {"secrets_file": ""},
+            {"plugin_settings": {"no_such_setting": "x"}},
         ]
         for keys in cases:
             self.assertIn(next(iter(keys)), self.wrong_keys(**keys))

@@ -345,6 +345,17 @@ class DaemonTests(TestCase):
         [sentence] = daemon.said.decode().splitlines()
         self.assertIn("there is no key 'slot'; did you mean slots?", sentence)
 
+    async def test_a_secrets_file_that_others_can_read_ends_in_one_sentence(self) -> None:
+        self.home = WorkerHome(self, 8011, secrets_file="secrets.yaml")
+        secrets = self.home.folder / "secrets.yaml"
+        secrets.write_text("token: hush")
+        secrets.chmod(0o644)
+        daemon = self.home.start()
+        await daemon.gone()
+        self.assertEqual(daemon.status, 1)
+        [sentence] = daemon.said.decode().splitlines()
+        self.assertIn(f"secrets_file: the secrets file {secrets} can be read", sentence)
+
     async def test_what_is_no_attempt_is_left_alone(self) -> None:
         master = FakeMaster(self)
         await master.listen()

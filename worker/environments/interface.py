@@ -47,6 +47,7 @@ class IEnvironment(Interface):
         "links below it: absolute ones would lead into the machine's own files."
     )
     can_install: bool = Attribute("Whether ``install`` can install packages at all.")
+    can_snap: bool = Attribute("Whether ``snap install`` works as a command in here.")
     variables: Mapping[str, str] = Attribute(
         "What every command's environment should start from: PATH, HOME, proxies."
     )

@@ -30,6 +30,7 @@ class Native:
     """The machine itself, with a folder of the build's own."""
 
     can_install = False
+    can_snap = False
 
     def __init__(
         self,

@@ -106,6 +106,7 @@ class Build:
     def _break_off(self, result: Result, reason: str, final: bool = False) -> None:
         if self._jobs is not None:
             self._jobs.end()
+        reason = self._around.log.redactor.text(reason)
         with contextlib.suppress(OSError):
             self._around.log.say(f"== {result.value}: {reason}")
         self._spool.use_reserve()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from worker.supervisor.endings import (
     disk_full,
     no_room,
 )
+from worker.supervisor.installing import Installing, Wanted, check_snaps
 from worker.supervisor.log import Log
 from worker.supervisor.making import Make
 from worker.supervisor.running import Patience, run_to_end
@@ -66,6 +69,7 @@ class PipelineJobs:
         self._around = around
         self._source = source
         self._environments: dict[str, IEnvironment] = {}
+        self._installing = Installing(around.settings, around.log.say, around.log.redactor)
 
     def run(self, cell: Cell, job: PipelineJob, stage: int) -> Outcome:
         """Run one; how it ended. `Stopped` and OSError (a full disk) pass through."""
@@ -78,6 +82,7 @@ class PipelineJobs:
         )
         begun = time.monotonic()
         outcome = self._outcome(cell, job)
+        outcome = replace(outcome, reason=log.redactor.text(outcome.reason))
         verb = "passed" if outcome.result is Result.SUCCESS else outcome.result.value
         took = f"{time.monotonic() - begun:.1f} s"
         why = f": {outcome.reason}" if outcome.reason else ""
@@ -109,20 +114,26 @@ class PipelineJobs:
 
     def _run(self, cell: Cell, job: PipelineJob) -> Outcome:
         around = self._around
-        script = commands.script(cell, job, around.order.architecture)
-        environment = self._prepared(job.series)
-        user = None if job.root else UNPRIVILEGED
+        settings = around.settings
+        script = commands.script(
+            cell, job, around.order.architecture, self._source, settings.plugin_settings
+        )
+        environment = self._prepared(cell, job)
+        user = self._user(cell, job, environment)
+        # What the operator says wins: nobody else knows how this worker is connected.
         variables = commands.environment(
-            environment.variables, around.settings.environment, script.environment
+            environment.variables, script.environment, settings.environment
         )
         made = outputs.place_of(around.outputs, cell)
         environment.begin()
         try:
             with around.stopper.interruptible():
                 environment.push(self._source, environment.project, owner=user)
-                installation = environment.install(script.packages, script.sources)
+                installation = self._installing.commands(
+                    environment, Wanted(cell=cell, job=job, packages=script.packages)
+                )
             for argv in installation:
-                around.log.say(f"-- packages: {' '.join(argv)}")
+                around.log.say(f"-- installing: {' '.join(argv)}")
                 self._command(environment, argv, variables, None, " ".join(argv))
             if job.input is not None:
                 self._put_in(environment, job, user)
@@ -131,6 +142,9 @@ class PipelineJobs:
                 around.log.say(f"-- {key}: {_first_line(text)}")
                 self._command(environment, argv, variables, user, f"`{key}`")
             properties, files = self._collect(environment, job, made)
+        except Failed as failure:
+            files = self._salvage(environment, job, made)
+            return replace(failure.outcome(), files=files)
         except BaseException:
             shutil.rmtree(made, ignore_errors=True)
             raise
@@ -138,9 +152,10 @@ class PipelineJobs:
             environment.end()
         return Outcome(Result.SUCCESS, "", 0, properties, files)
 
-    def _prepared(self, series: str) -> IEnvironment:
-        """The environment of ``series``, kept from one pipeline job to the next."""
+    def _prepared(self, cell: Cell, job: PipelineJob) -> IEnvironment:
+        """The environment of its series, kept from one pipeline job to the next."""
         around = self._around
+        series = job.series
         if series not in self._environments:
             folder = around.folder / "environments" / str(len(self._environments))
             folder.parent.mkdir(exist_ok=True)
@@ -148,10 +163,30 @@ class PipelineJobs:
                 environment = around.make(
                     around.order, around.settings, series, folder, around.log.say
                 )
+                check_snaps(environment, cell, job)
                 # Known before it is there: then it is also removed if it is half there.
                 self._environments[series] = environment
                 environment.prepare()
+        check_snaps(self._environments[series], cell, job)
         return self._environments[series]
+
+    def _user(self, cell: Cell, job: PipelineJob, environment: IEnvironment) -> str | None:
+        """Who runs the commands of ``job``; None for who administers the environment."""
+        if job.root:
+            return None
+        if self._around.order.isolation == "native":
+            if os.geteuid() != 0:
+                self._around.log.say(
+                    "-- root: this worker runs as an ordinary user, and so does the job"
+                )
+            elif not _is_open(Path(environment.project)):
+                raise CannotRun(
+                    f"`root: false` of {title(*cell)} is not possible on this worker: it "
+                    f"runs as root in {self._around.folder}, which no other account can "
+                    "enter; let its operator start it as an ordinary user, or let the "
+                    "build run in a chroot"
+                )
+        return UNPRIVILEGED
 
     def _command(
         self,
@@ -193,14 +228,47 @@ class PipelineJobs:
         around = self._around
         with around.stopper.interruptible():
             shutil.rmtree(made, ignore_errors=True)
-            properties = outputs.collect(environment, job, around.order.license, made)
+            properties = outputs.collect(
+                environment, job, around.order.license, made, around.log.redactor
+            )
             if properties is None:
                 return None, ()
             files = outputs.upload(made, around.blobs)
+        self._say_files(files)
+        return properties, files
+
+    def _salvage(
+        self, environment: IEnvironment, job: PipelineJob, made: Path
+    ) -> tuple[FileMade, ...]:
+        """What a job that failed made all the same; never anybody's `input`."""
+        around = self._around
+        files: tuple[FileMade, ...] = ()
+        shutil.rmtree(made, ignore_errors=True)
+        try:
+            with around.stopper.interruptible():
+                outputs.salvage(environment, job, made)
+                files = outputs.upload(made, around.blobs)
+        except (Ending, EnvironmentFault, BadPath, OSError) as error:
+            # The job's own failure is what counts.
+            around.log.say(f"-- output: what there is could not be kept: {error}")
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        self._say_files(files)
+        return files
+
+    def _say_files(self, files: tuple[FileMade, ...]) -> None:
         if files:
             size = sum(file.size for file in files)
-            around.log.say(f"-- output: {len(files)} files, {size:,} bytes")
-        return properties, files
+            self._around.log.say(f"-- output: {len(files)} files, {size:,} bytes")
+
+
+def _is_open(folder: Path) -> bool:
+    """Whether every account may enter ``folder``, as far as it exists."""
+    return all(
+        path.stat().st_mode & stat.S_IXOTH
+        for path in (folder, *folder.parents)
+        if path.exists()
+    )
 
 
 def _first_line(text: str) -> str:

@@ -12,7 +12,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     images: str | None = None  #: folder of the images that chroots start from
     series_images: dict[str, str] = {}  #: {"jammy": "bookworm"}: series -> image
     network: bool = True  #: whether builds in a chroot reach the network
-    environment: dict[str, str] = {}  #: variables that every command gets (proxies)
+    environment: dict[str, str] = {}  #: variables of every command, whatever jobs say
+    package_repositories: tuple[str, ...] = ()  #: lines for apt, before those of jobs
+    replace_package_repositories: tuple[str, ...] = ()  #: lines instead of the image's
+    secrets_file: str | None = None  #: for the braces in lines for apt
+    trusted_ppas: tuple[str, ...] = ()  #: PPAs whose signatures are not checked
+    launchpad_api: str = "https://api.launchpad.net/devel"  #: where PPAs' keys are asked
+    plugin_settings: dict[str, str] = {}  #: {"miniconda_conda_channel": ...}
     git_protocols: tuple[str, ...] = ("file", "git", "http", "https", "ssh")
     grace: float = 2.0  #: seconds between TERM and KILL when a build is stopped
     log_limit: int = 2 * 1024**3  #: bytes of log of one attempt

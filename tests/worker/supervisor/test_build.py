@@ -13,6 +13,7 @@ from protocol.messages import LogChunk, PipelineJobStarted
 from protocol.order import Limits
 from protocol.pipeline.model import Snap
 from protocol.results import Result
+from tests.requirements import require
 from tests.worker.supervisor.attempts import job, order, passed, repository, run
 
 
@@ -81,18 +82,17 @@ class BuildTests(SynchronousTestCase):
         self.assertEqual(told.jobs["unit:0"].exit_status, 137)
         self.assertIn("signal 9", told.jobs["unit:0"].reason)
 
-    def test_variables_come_from_the_operator_then_the_job_which_may_unset_them(
-        self,
-    ) -> None:
+    def test_variables_come_from_the_job_and_the_operator_has_the_last_word(self) -> None:
         asks = job(
-            'echo "$one,$two,${three-gone}"', environment={"two": "j", "three": None}
+            'echo "$one,$two,$three,${LANG-gone}"',
+            environment={"two": "j", "three": None, "one": "j", "LANG": None},
         )
         told = run(
             self,
             order(self.source, [[("unit", asks)]]),
-            environment={"one": "o", "two": "o", "three": "o"},
+            environment={"one": "o", "three": "o"},
         )
-        self.assertIn("\no,j,gone\n", told.log())
+        self.assertIn("\no,j,o,gone\n", told.log())
 
     def test_nothing_of_the_supervisors_own_environment_reaches_a_job(self) -> None:
         os.environ["HEADRACE_SECRET_FOR_TEST"] = "secret"
@@ -125,6 +125,18 @@ class BuildTests(SynchronousTestCase):
         self.assertEqual(told.results, {"unit:0": "malformed"})
         self.assertIn("`snaps` of unit:0 asks for chromium", told.jobs["unit:0"].reason)
         self.assertNotIn("\nran\n", told.log())
+
+    def test_an_ordinary_users_worker_runs_root_and_not_root_alike(self) -> None:
+        require(self, os.geteuid() != 0, "this is about workers of ordinary users")
+        told = run(self, order(self.source, [[("unit", job("id -un", root=False))]]))
+        passed(self, told)
+        self.assertIn("-- root: this worker runs as an ordinary user", told.log())
+
+    def test_a_worker_that_is_root_cannot_be_somebody_else_in_a_closed_folder(self) -> None:
+        require(self, os.geteuid() == 0, "this is about workers that run as root")
+        told = run(self, order(self.source, [[("unit", job("id -un", root=False))]]))
+        self.assertEqual(told.results, {"unit:0": "error"})
+        self.assertIn("`root: false` of unit:0 is not possible", told.end.reason)
 
     def test_packages_that_this_machine_lacks_are_refused_natively(self) -> None:
         wants = job("echo ran", packages=("no-such-package-1",))

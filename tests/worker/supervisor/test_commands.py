@@ -1,17 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from protocol.pipeline.model import PackageRepository, Snap
 from tests.worker.supervisor.attempts import job
 from worker.supervisor.commands import Script, environment, script
 from worker.supervisor.endings import Malformed
 
 
 def made(run: str | None = "make", **keys: Any) -> Script:
-    return script(("unit", 0), job(run, **keys), "amd64")
+    return script(("unit", 0), job(run, **keys), "amd64", Path("/nowhere"), {})
 
 
 class ScriptTests(SynchronousTestCase):
@@ -36,28 +36,16 @@ class ScriptTests(SynchronousTestCase):
     def test_a_jobs_own_run_replaces_the_plugins(self) -> None:
         self.assertEqual(made("tox -e py", plugin="tox").steps, (("run", "tox -e py"),))
 
-    def test_package_repositories_become_lines_for_apt(self) -> None:
-        repository = PackageRepository(
-            type="apt",
-            url="http://example.org/x",
-            components=("main", "universe"),
-            formats=("deb", "deb-src"),
-            suites=("jammy",),
-            trusted="yes",
-        )
-        self.assertEqual(
-            made(package_repositories=(repository,)).sources,
-            (
-                "deb [trusted=yes] http://example.org/x jammy main universe",
-                "deb-src [trusted=yes] http://example.org/x jammy main universe",
-            ),
-        )
-
     def test_what_cannot_be_done_is_refused_by_its_key(self) -> None:
-        self.assertIn("`plugin` of unit:0 is golang", self.refusal(plugin="golang"))
-        self.assertIn("`snaps` of unit:0", self.refusal(snaps=(Snap(name="lxd"),)))
+        self.assertIn("`plugin` of unit:0 is pip", self.refusal(plugin="pip"))
         self.assertIn("does not set `run`", self.refusal(None))
         self.assertIn("does not set `run`", self.refusal(""))
+        for plugin in ("golang", "miniconda"):
+            config = {"golang-version": "1.21"} if plugin == "golang" else {}
+            self.assertIn(
+                "does not set `run`",
+                self.refusal(None, plugin=plugin, plugin_config=config),
+            )
         self.assertIn("`architectures` says", self.refusal(architectures=("arm64",)))
 
 

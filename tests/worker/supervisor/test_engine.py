@@ -7,12 +7,13 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from protocol.messages import PipelineJobStarted, ReportBody
-from protocol.order import KeptJob
+from protocol.order import KeptJob, TreeSource
 from protocol.pipeline.model import PipelineJob
 from protocol.results import Result
 from protocol.stages import Cell, title
 from tests.requirements import require
-from tests.worker.supervisor.attempts import Told, job, order
+from tests.worker.supervisor.attempts import Told, job, order, run
+from tests.worker.supervisor.blob_server import BlobServer
 from worker.supervisor.endings import CannotRun, Failed, Malformed, Outcome
 from worker.supervisor.engine import check, run_stages
 from worker.supervisor.ledger import Ledger
@@ -98,28 +99,55 @@ class RunStagesTests(SynchronousTestCase):
 
 
 class VectorTests(SynchronousTestCase):
-    def test_stages_run_as_they_do_on_other_farms(self) -> None:
+    """All of what other farms were seen to do."""
+
+    def setUp(self) -> None:
         require(self, VECTORS.exists(), f"there is no {VECTORS}")
+        self.cases = json.loads(VECTORS.read_text())["cases"]
+
+    def meets(self, told: Told, case: dict[str, Any]) -> None:
+        """That the attempt ``told`` what ``case`` expects."""
+        # What makes no sense counts there as the package's failure, too.
         statuses = {
             "OK": {Result.SUCCESS},
-            "PACKAGEFAIL": {Result.FAILURE},
+            "PACKAGEFAIL": {Result.FAILURE, Result.MALFORMED},
             "BUILDERFAIL": {Result.ERROR},
         }
         results = {"SUCCEEDED": {"success"}, "FAILED": {"failure", "error"}}
-        tried = 0
-        for case in json.loads(VECTORS.read_text())["cases"]:
-            # Preparation comes before the stages; the source's tests are about it. And
-            # an empty stage is refused here, because passing for nothing is a lie.
-            if "prepare_exit" in case or not any(case["stages"]):
-                continue
-            tried += 1
-            told = execute(case["stages"], case.get("exit", {}))
-            expected = case["expect"]
-            self.assertEqual(began(told), expected["ran"], case["name"])
-            self.assertIn(told.end.result, statuses[expected["build_status"]])
-            for name, wanted in expected["results"].items():
-                self.assertIn(told.results[name], results[wanted], case["name"])
-        self.assertGreaterEqual(tried, 5)
+        expected = case["expect"]
+        self.assertEqual(began(told), expected["ran"], case["name"])
+        self.assertIn(told.end.result, statuses[expected["build_status"]], case["name"])
+        for name, wanted in expected["results"].items():
+            self.assertIn(told.results[name], results[wanted], case["name"])
+        unrun = told.results.keys() - expected["results"].keys()
+        self.assertEqual({told.results[name] for name in unrun} - {"unrun"}, set())
+
+    def test_stages_run_as_they_do_on_other_farms(self) -> None:
+        cases = [c for c in self.cases if "prepare_exit" not in c and any(c["stages"])]
+        self.assertGreaterEqual(len(cases), 5)
+        for case in cases:
+            self.meets(execute(case["stages"], case.get("exit", {})), case)
+
+    def test_preparation_fails_as_it_does_on_other_farms(self) -> None:
+        """200 and 201 say that the source is to blame, anything else the farm."""
+        server = BlobServer(self)
+        digest = server.keep(b"no archive")
+        rubbish = TreeSource(url=f"{server.url}/{digest}", sha256=digest, size=10)
+        gone = TreeSource(url=f"{server.url}/{'0' * 64}", sha256="0" * 64, size=10)
+        cases = [case for case in self.cases if "prepare_exit" in case]
+        self.assertEqual(sorted(case["prepare_exit"] for case in cases), [9, 200])
+        for case in cases:
+            source = rubbish if case["prepare_exit"] in (200, 201) else gone
+            stages = [[(name, job("true")) for name, _ in s] for s in case["stages"]]
+            told = run(self, order(source, stages, artifacts=server.artifacts))
+            self.meets(told, case)
+
+    def test_what_would_run_nothing_is_refused(self) -> None:
+        """Other farms pass an empty first stage: passing for nothing is a lie."""
+        cases = [case for case in self.cases if not any(case["stages"])]
+        self.assertEqual(len(cases), 2)
+        for case in cases:
+            self.assertRaises(Malformed, execute, case["stages"], {})
 
 
 class CheckTests(SynchronousTestCase):

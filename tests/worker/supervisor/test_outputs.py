@@ -99,18 +99,64 @@ class OutputTests(OutputCase):
         self.assertEqual(self.files(self.run_jobs(("pack", makes))), {"a\nb": b"1\n"})
 
     def test_two_files_that_would_be_kept_under_one_name_are_refused(self) -> None:
-        reason = self.failure("echo 1 > x; echo 2 > ../x", paths=("x", "../x"))
-        self.assertIn("two outputs", reason)
+        makes = job("echo 1 > x; echo 2 > ../x", output=Output(paths=("x", "../x")))
+        told = self.run_jobs(("pack", makes))
+        self.assertIn("two outputs", told.jobs["pack:0"].reason)
+        self.assertEqual(self.files(told), {"x": b"1\n"})
 
     def test_too_many_files_are_refused(self) -> None:
-        reason = self.failure("mkdir d; touch d/{1..5001}", paths=("d/*",))
-        self.assertIn("more than 5000 files", reason)
+        makes = job("mkdir d; touch d/{1..5001}", output=Output(paths=("d/*",)))
+        told = self.run_jobs(("pack", makes))
+        self.assertEqual(told.results, {"pack:0": "failure"}, told.log())
+        self.assertIn("more than 5000 files", told.jobs["pack:0"].reason)
+        self.assertGreater(len(told.jobs["pack:0"].files), 1000)
 
-    def test_nothing_is_kept_of_a_job_that_failed(self) -> None:
+    def test_files_of_one_name_in_different_folders_are_both_kept(self) -> None:
+        makes = job("mkdir a b; echo 1 > a/x; echo 2 > b/x", output=Output(paths=("*/x",)))
+        self.assertEqual(
+            self.files(self.run_jobs(("pack", makes))), {"a/x": b"1\n", "b/x": b"2\n"}
+        )
+
+    def test_of_a_job_that_failed_there_is_kept_what_it_made(self) -> None:
+        makes = job(
+            "mkdir d; echo 1 > d/x; ln -s /etc/passwd d/out; ln -s d e; echo 2 > ../y\n"
+            "exit 3",
+            output=Output(
+                paths=("*.xml", "../../*", "d/*", "e", "../y"), properties={"a": 1}
+            ),
+        )
+        told = self.run_jobs(("pack", makes), license=License(spdx="MIT"))
+        self.assertEqual(self.files(told), {"d/x": b"1\n", "y": b"2\n"})
+        ended = told.jobs["pack:0"]
+        self.assertIsNone(ended.properties)
+        self.assertEqual(
+            (ended.result, ended.exit_status, ended.reason),
+            (Result.FAILURE, 3, "`run` ended with exit status 3"),
+        )
+
+    def test_a_job_whose_output_is_incomplete_leaves_the_rest(self) -> None:
+        makes = job("echo 1 > x", output=Output(paths=("x", "y")))
+        told = self.run_jobs(("pack", makes))
+        self.assertEqual(told.results, {"pack:0": "failure"})
+        self.assertEqual(self.files(told), {"x": b"1\n"})
+
+    def test_what_a_failed_job_made_is_no_input(self) -> None:
+        makes = job("echo 1 > x; exit 1", output=Output(paths=("x",)))
+        wants = job("true", input=Input(job_name="pack", target_directory="in"))
+        asked = order(
+            self.source,
+            [[("pack", makes), ("test", wants)]],
+            artifacts=self.server.artifacts,
+        )
+        told = run(self, asked)
+        self.assertEqual(told.results, {"pack:0": "failure", "test:0": "malformed"})
+
+    def test_a_failure_stays_one_though_nothing_of_it_can_be_kept(self) -> None:
+        self.server.failures = [403]
         makes = job("echo 1 > x; exit 1", output=Output(paths=("x",)))
         told = self.run_jobs(("pack", makes))
-        self.assertEqual(told.jobs["pack:0"].files, ())
-        self.assertIsNone(told.jobs["pack:0"].properties)
+        self.assertEqual(told.results, {"pack:0": "failure"})
+        self.assertIn("could not be kept", told.log())
 
     def test_properties_are_static_then_dynamic_then_the_licence(self) -> None:
         makes = job(
