@@ -76,6 +76,8 @@ class Installing:
                 )
             return snaps
         if not environment.can_install:
+            if job.package_repositories:
+                self._say("-- package-repositories: no effect, nothing can be installed")
             # It will say what is missing, or that nothing is.
             return [*snaps, *environment.install(wanted.packages)]
         lines = self._lines(wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from protocol.messages import LogChunk, PipelineJobStarted
 from protocol.order import Limits
-from protocol.pipeline.model import Snap
+from protocol.pipeline.model import PackageRepository, Snap
 from protocol.results import Result
 from tests.requirements import require
 from tests.worker.supervisor.attempts import job, order, passed, repository, run
@@ -137,6 +138,21 @@ class BuildTests(SynchronousTestCase):
         told = run(self, order(self.source, [[("unit", job("id -un", root=False))]]))
         self.assertEqual(told.results, {"unit:0": "error"})
         self.assertIn("`root: false` of unit:0 is not possible", told.end.reason)
+
+    def test_repositories_have_no_effect_where_nothing_is_installed(self) -> None:
+        require(self, shutil.which("dpkg-query") is not None, "this is about Debian")
+        ppa = PackageRepository(
+            type="apt",
+            ppa="ann/tools",
+            url="http://127.0.0.1:1",
+            components=("main",),
+            formats=("deb",),
+            suites=("jammy",),
+        )
+        wants = job("true", packages=("dpkg",), package_repositories=(ppa,))
+        told = run(self, order(self.source, [[("unit", wants)]]))
+        passed(self, told)
+        self.assertIn("-- package-repositories: no effect", told.log())
 
     def test_packages_that_this_machine_lacks_are_refused_natively(self) -> None:
         wants = job("echo ran", packages=("no-such-package-1",))

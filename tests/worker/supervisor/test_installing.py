@@ -110,7 +110,8 @@ class ChrootTests(SynchronousTestCase):
         passed(self, told)
         address = self.archive.address
         self.assertIn(
-            f"\n# first\n# second deb [trusted=yes] http://***@{address} jammy main\n"
+            "-- run: cat /etc/apt/sources.list /etc/apt/sources.list.d/*\n"
+            f"# first\n# second deb [trusted=yes] http://***@{address} jammy main\n"
             f"deb [trusted=yes] http://***@{address} jammy main\n"
             f"deb [trusted=yes] http://***@{address} jammy main\n",
             told.log(),
@@ -187,10 +188,18 @@ class ChrootTests(SynchronousTestCase):
         )
         passed(self, told)
 
-    def test_snaps_are_refused_before_an_image_is_looked_for(self) -> None:
-        wants = job("true", series="no-such-series", snaps=(Snap(name="lxd"),))
-        told = self.run_jobs(job("true", snaps=(Snap(name="chromium"),)), wants)
+    def test_a_secret_is_masked_in_reasons(self) -> None:
+        told = self.run_jobs(
+            job("true", packages=(PASSWORD,), package_repositories=(self.wanted(),))
+        )
+        self.assertIn("install -- *** ended with", told.jobs["job0:0"].reason)
+
+    def test_snaps_are_refused_before_anything_runs(self) -> None:
+        told = self.run_jobs(
+            job("echo ran", run_before="echo ran", snaps=(Snap(name="chromium"),))
+        )
         self.assertEqual(told.results["job0:0"], "malformed")
+        self.assertNotIn("\nran\n", told.log())
         self.assertIn("`snaps` of job0:0 asks for chromium", told.jobs["job0:0"].reason)
 
 
