@@ -29,6 +29,7 @@ _TELL_AFTER = 2.0
 START_WITHIN = 120.0
 WORKER_STOPS_WITHIN = 20.0
 MASTER_STOPS_WITHIN = 30.0
+POSTGRES_STOPS_WITHIN = 10.0
 
 
 class OwnFarm:
@@ -83,6 +84,7 @@ class OwnFarm:
         if self._master is not None:
             master, self._master = self._master, None
             await self._told(master.stop(MASTER_STOPS_WITHIN), f"{master.name} to stop")
+            await self._told(self._postgres_gone(), "PostgreSQL to stop")
         self._pid_file.give_up()
 
     def kill(self) -> None:
@@ -144,6 +146,16 @@ class OwnFarm:
         workers = await client.workers()
         return names <= {each.name for each in workers if each.state == "connected"}
 
+    async def _postgres_gone(self) -> None:
+        """Wait, but not for ever, for what ends by itself when its master was killed."""
+        try:
+            pid = int((self._folder.path / "postgres.pid").read_text())
+        except (OSError, ValueError):
+            return
+        deadline = self._reactor.seconds() + POSTGRES_STOPS_WITHIN
+        while _is_postgres(pid) and self._reactor.seconds() < deadline:
+            await deferLater(self._reactor, _LOOK_AGAIN)
+
     async def _until(self, is_so: Callable[[], Awaitable[bool]], what: str) -> None:
         began = self._reactor.seconds()
         told = began
@@ -168,6 +180,14 @@ class OwnFarm:
         await waited
         if telling.active():
             telling.cancel()
+
+
+def _is_postgres(pid: int) -> bool:
+    """Whether that process lives and is PostgreSQL's, not one that got its number later."""
+    try:
+        return b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def remove_farm(folder: Path) -> None:

@@ -177,7 +177,9 @@ def conclude(console: Console, run: RunDocument, jobs: Iterable[JobDocument]) ->
         f"{count} {in_words(result)}" for result, count in sorted(counts.items(), key=str)
     )
     taken = seconds_between(run.created_at, run.finished_at)
-    line = f"Run {run.id} {in_words(run.result)}{taken} (pipeline jobs: {told or 'none'})"
+    total = sum(counts.values())
+    what = "pipeline job" if total == 1 else "pipeline jobs"
+    line = f"Run {run.id} {in_words(run.result)}{taken}: {total} {what} ({told or 'none'})"
     console.say(line, tone(run.result))
     return 0 if tone(run.result) == "good" else FAILED
 

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from buildmaster.cli.console import Console
+from buildmaster.cli.narration import in_words
 from buildmaster.requests import Submitted, SubmittedJob
 
 
@@ -81,5 +82,6 @@ def _merged(job: SubmittedJob) -> str:
     if not job.merged:
         return ""
     if job.state == "done":
-        return f", which the farm did before ({job.result}); --force does it again"
+        ended = in_words(job.result)
+        return f", which was asked for before and {ended}; --force does it again"
     return ", which was asked for before and is on its way"

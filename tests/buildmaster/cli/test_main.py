@@ -78,7 +78,7 @@ class Ended:
 class Command(ProcessProtocol):
     """One ``headrace`` process; ``ended`` fires with an `Ended`."""
 
-    def __init__(self, *arguments: str, **environ: str) -> None:
+    def __init__(self, *arguments: str, terminal: bool = False, **environ: str) -> None:
         self.ended: Deferred[Ended] = Deferred()
         self.out = b""
         self.err = b""
@@ -90,6 +90,7 @@ class Command(ProcessProtocol):
             [sys.executable, "-c", script, *arguments],
             env={"PATH": os.environ["PATH"], "XDG_DATA_HOME": "/nonexistent", **environ},
             path=str(CHECKOUT),
+            usePTY=terminal,
         )
 
     async def said(self, text: str) -> None:
@@ -131,7 +132,7 @@ class CommandLineTests(TestCase):
     async def headrace(self, *arguments: str, **environ: str) -> Ended:
         """Run it to its end."""
         environ = {"HEADRACE_URL": self.farm.url, **environ}
-        return await Command(*arguments, **environ).ended
+        return await Command(*arguments, terminal=False, **environ).ended
 
     async def test_without_a_command_it_says_how_it_is_used(self) -> None:
         ended = await self.headrace()
@@ -207,6 +208,14 @@ class CommandLineTests(TestCase):
         ended = await self.headrace("logs", "7", "lint:0")
         self.assertEqual((ended.status, ended.out), (0, "\x1b[2Jlog"))
 
+    async def test_a_terminal_gets_colours_and_nothing_else_of_a_log(self) -> None:
+        self.farm.answers["GET /api/v1/jobs/7/log"] = lambda request: (
+            b"\x1b[2Ja\x1b]0;title\x07\x1b[31mred\n"
+        )
+        command = Command("logs", "7", terminal=True, HEADRACE_URL=self.farm.url)
+        ended = await command.ended
+        self.assertEqual(ended.out, "a\x1b[31mred\x1b[0m\r\n")
+
     async def test_a_reader_that_leaves_is_no_error_to_speak_of(self) -> None:
         """As in ``headrace logs -f 7 | head -1``."""
         self.farm.answers["GET /api/v1/jobs/7/log"] = streamed(b"one\n")
@@ -249,7 +258,7 @@ class CommandLineTests(TestCase):
         self.farm.answers["POST /api/v1/runs"] = document(SUBMITTED, 200)
         ended = await self.headrace("submit", "https://example.com/r", "main", "--force")
         self.assertEqual(ended.status, 0)
-        self.assertIn("which the farm did before (success)", ended.out)
+        self.assertIn("which was asked for before and passed", ended.out)
         self.assertIn("left out on s390x: lint:0: no worker has s390x", ended.out)
         asked = json.loads(self.farm.heard[-1][1])
         self.assertEqual(
