@@ -211,7 +211,8 @@ class Master(Service):
         # Twisted sends what is printed into the log; this is for whoever started us.
         print(f"buildmaster: {sentence}", file=sys.__stderr__, flush=True)
         self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
-        self._reactor.stop()
+        # What fails at once fails before the reactor runs.
+        self._reactor.callWhenRunning(self._reactor.stop)
 
     async def _stop(self) -> None:
         while self._undo:

@@ -53,6 +53,15 @@ class HomeTests(SynchronousTestCase):
         self.assertEqual(recorded_home(self.data), home)
         require_reachable(home, self.account)
 
+    def test_its_account_can_pass_there_whatever_the_umask(self) -> None:
+        self.close_to_others()
+        before = os.umask(0o077)
+        try:
+            home = make_home(self.data, self.account, self.clusters)
+        finally:
+            os.umask(before)
+        require_reachable(home, self.account)
+
     def test_it_stays_elsewhere_when_the_data_folder_moves(self) -> None:
         self.close_to_others()
         home = make_home(self.data, self.account, self.clusters)
