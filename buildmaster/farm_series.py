@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from buildmaster.matching import ANY_SERIES
 from buildmaster.series import Series
-from buildmaster.store.workers import Offering
+from protocol.messages import Offer
+
+
+@dataclass(frozen=True)
+class Offering:
+    """What a worker that the farm knows can run, connected or not."""
+
+    name: str
+    connected: bool
+    offers: tuple[Offer, ...]
+    tags: tuple[str, ...]
 
 
 def series_offered(
-    known: Iterable[Series], offerings: Sequence[Offering], isolation: str
+    known: Iterable[Series], offerings: Sequence[Offering], isolation: str | None
 ) -> tuple[Series, ...]:
-    """The known series, each with the architectures on which some worker offers it."""
+    """The known series, each with the architectures on which some worker offers it.
+
+    In ``isolation``, or, with None, in any.
+    """
     offers = [
         offer
         for offering in offerings
         for offer in offering.offers
-        if offer.isolation == isolation
+        if isolation in (None, offer.isolation)
     ]
     return tuple(
         Series(

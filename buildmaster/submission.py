@@ -11,7 +11,7 @@ import msgspec
 
 from buildmaster import ending
 from buildmaster.database import Cursor
-from buildmaster.farm_series import lacking, series_offered, what_is_offered
+from buildmaster.farm_series import Offering, lacking, series_offered, what_is_offered
 from buildmaster.intervention import retry_job, tell_ready
 from buildmaster.lifecycle import JobState
 from buildmaster.planner import Plan, PlannedBuild, plan
@@ -30,7 +30,6 @@ from buildmaster.store import submissions as store
 from buildmaster.store import workers as worker_store
 from buildmaster.store.event_log import Event, write_events
 from buildmaster.store.submissions import Identity, NewBuild, NewRun, Stored
-from buildmaster.store.workers import Offering
 from protocol.order import GitSource, TreeSource
 from protocol.pipeline.configuration import parse
 from protocol.pipeline.model import Pipeline

@@ -1,8 +1,9 @@
-"""``headrace plan``: shows which builds a configuration makes; needs no farm."""
+"""``headrace plan``: shows which builds a configuration makes; it can do without a farm."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from buildmaster.cli.configuration import (
     say_json,
     say_problems,
 )
+from buildmaster.cli.farm_list import series_of_farm
 from buildmaster.cli.problems import CommandMisused
 from buildmaster.planner import CrossArchitecture, Plan, PlannedBuild, plan
 from buildmaster.planning.model import MODES
@@ -49,7 +51,13 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         action="append",
         type=series,
         metavar="NAME=VERSION[:ARCH,...]",
-        help="a release that the farm has; may be repeated, and replaces the usual list",
+        help="a release that the farm has; may be repeated, and replaces the usual list,"
+        " or what the farm that HEADRACE_URL names has",
+    )
+    parser.add_argument(
+        "--isolation",
+        choices=("native", "chroot", "vm"),
+        help="count only what the farm that HEADRACE_URL names runs so",
     )
     parser.set_defaults(act=show_plan)
 
@@ -68,7 +76,7 @@ def show_plan(arguments: argparse.Namespace) -> int:
     """Run the command; the exit status. Raises `CommandMisused` for an unreadable file."""
     text = read_file(arguments.file)
     parsed = parse(text)
-    known: Sequence[Series] = arguments.series or DEFAULT_SERIES
+    known: Sequence[Series] = arguments.series or _usual(arguments.isolation)
     if len({one.name for one in known}) < len(known):
         raise CommandMisused("--series names the same release twice")
     planned = _planned(parsed, known, arguments.cross_architecture)
@@ -77,6 +85,12 @@ def show_plan(arguments: argparse.Namespace) -> int:
     else:
         _show(arguments.file, planned)
     return INVALID if planned.errors else VALID
+
+
+def _usual(isolation: str | None) -> Sequence[Series]:
+    """The farm's own series where one is named, else the default ones."""
+    url = os.environ.get("HEADRACE_URL")
+    return series_of_farm(url, isolation) if url else DEFAULT_SERIES
 
 
 def _planned(parsed: Parsed, known: Sequence[Series], mode: CrossArchitecture) -> Plan:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from buildmaster.database import Cursor
+from buildmaster.farm_series import Offering
 from protocol.messages import Hello, Offer
 
 
@@ -17,16 +18,6 @@ class KnownWorker:
     name: str
     token_sha256: bytes | None
     boot: str | None
-
-
-@dataclass(frozen=True)
-class Offering:
-    """What a worker that the farm knows can run, connected or not."""
-
-    name: str
-    connected: bool
-    offers: tuple[Offer, ...]
-    tags: tuple[str, ...]
 
 
 async def register(cursor: Cursor, name: str, token_sha256: bytes) -> None:

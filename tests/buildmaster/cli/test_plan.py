@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
+import os
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from buildmaster.cli import plan
-from buildmaster.cli.problems import CommandMisused
+from buildmaster.cli.problems import CommandFailed, CommandMisused
 from tests import vectors
 from tests.buildmaster.cli.commands import Ran, run
 
@@ -126,3 +130,63 @@ class PlanTests(SynchronousTestCase):
                 for b in ran.document["builds"]
             ]
             self.assertEqual(got, case["expected"].get("builds", []), case["name"])
+
+
+class FarmSeriesTests(SynchronousTestCase):
+    """With a farm, its series are what is planned for."""
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+
+    def plan(self, text: str, *options: str) -> Ran:
+        self.path.write_text(text)
+        return run(plan, "plan", str(self.path), *options)
+
+    def _serve(self, body: bytes) -> None:
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                pass
+
+        server = HTTPServer(("127.0.0.1", 0), Answer)
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        self.patch(os, "environ", {**os.environ, "HEADRACE_URL": url})
+
+    def _offer(self, isolation: str, architecture: str, *series: str) -> dict[str, object]:
+        return {"isolation": isolation, "architecture": architecture, "series": series}
+
+    def test_only_what_the_farm_has_is_planned(self) -> None:
+        offers = [
+            self._offer("chroot", "amd64", "jammy"),
+            self._offer("native", "arm64", "*"),
+        ]
+        worker = {"name": "ant", "state": "connected", "offers": offers, "tags": []}
+        self._serve(json.dumps({"workers": [worker], "cursor": "1-1"}).encode())
+        both = self.plan(WIDENING, "--json").document["builds"]
+        self.assertEqual([build["architecture"] for build in both], ["amd64", "arm64"])
+        found = self.plan(WIDENING, "--json", "--isolation", "chroot").document
+        self.assertEqual([build["architecture"] for build in found["builds"]], ["amd64"])
+        self.assertEqual([each["architecture"] for each in found["skipped"]], ["arm64"])
+        told = self.plan(WIDENING, "--json", "--series", "jammy=22.04:arm64,amd64")
+        self.assertEqual(len(told.document["builds"]), 2)
+
+    def test_a_farm_that_makes_no_sense_is_named(self) -> None:
+        for body in (b"", b"[]", b"<html>", b'{"workers": [{}]}'):
+            self._serve(body)
+            with self.assertRaisesRegex(CommandFailed, "does not say which series"):
+                self.plan(WIDENING)
+
+    def test_a_farm_that_is_away_is_named(self) -> None:
+        self.patch(os, "environ", {**os.environ, "HEADRACE_URL": "http://127.0.0.1:9"})
+        with self.assertRaisesRegex(CommandFailed, "127.0.0.1:9"):
+            self.plan(WIDENING)
