@@ -23,7 +23,7 @@ from buildmaster.blobs import BlobStore
 from buildmaster.config import EMBEDDED, ConfigError, MasterConfig, read_config
 from buildmaster.database import Database
 from buildmaster.desk import Desk, tell_workers
-from buildmaster.dispatcher import Dispatcher, Rounds
+from buildmaster.dispatcher import Dispatcher
 from buildmaster.ending import RetryPolicy
 from buildmaster.farm import LiveFarm
 from buildmaster.feed import EventFeed
@@ -34,6 +34,7 @@ from buildmaster.orders import OrderMaker
 from buildmaster.pidfile import PidFile
 from buildmaster.postgres.embedded import EmbeddedPostgres
 from buildmaster.roster import Roster
+from buildmaster.rounds import Rounds
 from buildmaster.series import DEFAULT_SERIES
 from buildmaster.session import Session
 from buildmaster.source.reader import GitReader
