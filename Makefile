@@ -3,20 +3,21 @@
 #   make run    a farm of its own runs examples/hello        make lint   style, types, layers
 #   make test   the whole test suite                         make docs   the manual as HTML
 #   make venv   .venv with everything (the others call it)   make clean  remove what these made
+#   make prove  the big numbers (about 20 minutes)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help venv run test lint docs clean
+.PHONY: help venv run test lint docs prove clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 TESTS ?= tests
 
 help:
-	sed -n 's/^# \{0,1\}//; 1,5p' Makefile
+	sed -n 's/^# \{0,1\}//; 1,6p' Makefile
 
 venv: .venv/.installed
 
@@ -71,6 +72,13 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config setup.cfg --no-cache --no-logo
+
+# The big numbers, for which a test run has no time: laws over 10,000 examples each, and
+# ten minutes of fuzzing (with coverage to lead the way where atheris is installed).
+prove: venv
+	HEADRACE_LONG=1 $(BIN)/python -m twisted.trial tests.protocol.pipeline \
+	    tests.buildmaster.test_planner
+	$(BIN)/python -m tests.fuzz_configuration 600
 
 docs: venv
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
