@@ -67,7 +67,7 @@ class Logs:
             chunk = tail.chunk
             for data in tail.data:
                 part = data[skip : skip + left]
-                skip = max(0, skip - len(data))
+                skip = 0  # the place found lies within the first chunk
                 left -= len(part)
                 await outlet.write(part)
 
