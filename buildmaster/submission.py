@@ -11,7 +11,13 @@ import msgspec
 
 from buildmaster import ending
 from buildmaster.database import Cursor
-from buildmaster.farm_series import Offering, lacking, series_offered, what_is_offered
+from buildmaster.farm_series import (
+    Offering,
+    lacking,
+    required,
+    series_offered,
+    what_is_offered,
+)
 from buildmaster.intervention import retry_job, tell_ready
 from buildmaster.lifecycle import JobState
 from buildmaster.planner import Plan, PlannedBuild, plan
@@ -111,16 +117,20 @@ class Submission:
 
     async def store(self, cursor: Cursor) -> Submitted:
         """Plan for the farm as it is, and write everything."""
-        planned = await self._plan(cursor)
+        offerings = await worker_store.offerings(cursor)
+        planned = self._plan(offerings)
         digest = await store.add_configuration(
             cursor, self.material.configuration.decode("utf-8", "replace")
         )
         stored = [
-            (build, await self._add_build(cursor, build, digest))
+            (build, await self._add_build(cursor, build, digest, offerings))
             for build in sorted(planned.builds, key=lambda b: (b.architecture, b.part))
         ]
         skipped = tuple(_skipped(planned))
-        notes = tuple(_notes(stored, force=self.request.force))
+        notes = (
+            *self._imageless(planned, offerings),
+            *_notes(stored, force=self.request.force),
+        )
         run = await self._add_run(cursor, digest, skipped, notes)
         await store.add_to_run(cursor, run, [job for _, job in stored])
         await self._connect(cursor, stored)
@@ -133,8 +143,7 @@ class Submission:
         await ending.finish_runs(cursor, [job.id for _, job in stored])
         return await self._answer(cursor, run, stored, skipped, notes)
 
-    async def _plan(self, cursor: Cursor) -> Plan:
-        offerings = await worker_store.offerings(cursor)
+    def _plan(self, offerings: Sequence[Offering]) -> Plan:
         series = (
             self.rules.series
             if self.request.wait_for_worker
@@ -166,10 +175,14 @@ class Submission:
         return planned
 
     def _check_series(self, build: PlannedBuild, offerings: Sequence[Offering]) -> None:
-        """Refuse what would wait for a worker that the farm does not have."""
+        """Refuse what would wait for a worker that the farm does not have.
+
+        A series of which no worker at all has an image is not waited for: its jobs stay
+        where they are, and end with an error that names it.
+        """
         cells = self._series_of(build)
         missing = lacking(
-            set(cells.values()), build.architecture, offerings, self.isolation
+            self._needed(build, offerings), build.architecture, offerings, self.isolation
         )
         if missing:
             jobs = [title(*cell) for cell, series in cells.items() if series in missing]
@@ -182,6 +195,36 @@ class Submission:
                 f"all the same.",
             )
 
+    def _needed(self, build: PlannedBuild, offerings: Sequence[Offering]) -> set[str]:
+        """The series that the worker of ``build`` must have."""
+        return required(
+            self._series_of(build).values(),
+            build.architecture,
+            offerings,
+            self.isolation,
+            {series.name for series in self.rules.series},
+            self.request.wait_for_worker,
+        )
+
+    def _imageless(self, planned: Plan, offerings: Sequence[Offering]) -> list[str]:
+        """A sentence for each build that has jobs of which we know how they will end."""
+        notes = []
+        for build in planned.builds:
+            needed = self._needed(build, offerings)
+            jobs = {
+                cell: series
+                for cell, series in self._series_of(build).items()
+                if series not in needed
+                and lacking([series], build.architecture, offerings, self.isolation)
+            }
+            if jobs:
+                notes.append(
+                    f"{_some([title(*cell) for cell in jobs])} on {build.architecture} "
+                    f"will end with an error: no worker has an image of "
+                    f"{_some(sorted(set(jobs.values())))}"
+                )
+        return notes
+
     def _series_of(self, build: PlannedBuild) -> dict[Cell, str]:
         return {
             (name, index): self.pipeline.jobs[name][index].series
@@ -190,15 +233,18 @@ class Submission:
         }
 
     async def _add_build(
-        self, cursor: Cursor, build: PlannedBuild, configuration: bytes
+        self,
+        cursor: Cursor,
+        build: PlannedBuild,
+        configuration: bytes,
+        offerings: Sequence[Offering],
     ) -> Stored:
         series_of = self._series_of(build)
-        known = {series.name for series in self.rules.series}
         class_id = await queue.class_for(
             cursor,
             build.architecture,
             self.isolation,
-            [series for series in series_of.values() if series in known],
+            sorted(self._needed(build, offerings)),
             [],
         )
         return await store.add_build(

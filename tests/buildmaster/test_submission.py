@@ -211,6 +211,30 @@ class SubmissionTests(TestCase):
             for table in ("run", "job", "configuration"):
                 self.assertEqual(await self._count(table), 0)
 
+    async def test_a_job_of_a_series_that_nobody_has_stays_and_is_told(self) -> None:
+        """It ends with an error on a worker; nobody waits for one that has the series."""
+        await self._offer(
+            Offer(isolation="chroot", architecture="amd64", series=("jammy",))
+        )
+        for commit, other in (("a" * 40, "noble"), ("b" * 40, "no-such-series")):
+            text = TWO_SERIES.replace("noble", other)
+            submitted = await self._submit(text, isolation="chroot", commit=commit)
+            [job] = submitted.jobs
+            self.assertEqual((job.state, job.series), ("ready", "jammy"))
+            [note] = submitted.notes
+            self.assertIn("lint:0, docs:0 on amd64 will end with an error", note)
+            self.assertTrue(note.endswith(f"no worker has an image of {other}"), note)
+            claim = await self.books.begin()
+            self.assertEqual(claim.job, job.id)
+        classes = await self.books.database.rows("SELECT series FROM job_class")
+        self.assertEqual(classes, [(["jammy"],)])
+
+    async def test_series_of_strangers_make_no_classes(self) -> None:
+        for commit, name in (("a" * 40, "no-such-series"), ("b" * 40, "another-one")):
+            text = TWO_SERIES.replace("noble", name)
+            await self._submit(text, commit=commit)
+        self.assertEqual(await self._count("job_class"), 1)
+
     async def test_a_worker_with_all_series_of_a_pipeline_gets_it(self) -> None:
         await self._offer(
             Offer(isolation="chroot", architecture="amd64", series=("jammy",)),
