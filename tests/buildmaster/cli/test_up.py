@@ -64,6 +64,17 @@ class UpTests(TestCase):
         self.assertEqual(await started.stop(), 0, started.command.said)
         self.assertEqual(processes_of(started.folder), [])
 
+    async def test_with_any_port_for_the_page_workers_get_any_port_too(self) -> None:
+        """So that nobody who starts at the same time takes it first."""
+        started = await farm(self)  # its --http says port 0
+        settings = (started.folder / "master.yaml").read_text()
+        self.assertIn("workers: 127.0.0.1:0", settings)
+        again = await farm(self)
+        addresses = {
+            one.command.said.split("workers at")[1].split()[0] for one in (started, again)
+        }
+        self.assertEqual(len(addresses), 2)
+
     async def test_no_farm_without_workers(self) -> None:
         said = await headrace("up", "--workers", "0")
         self.assertEqual(said.status, 2)
