@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -111,4 +112,5 @@ def _introduce(context: Context, farm: OwnFarm, client: Client, folder: DataFold
     say(f"  workers at   {farm.addresses.workers}")
     say(f"  data         {folder.path}")
     say("Commands in other terminals find it by")
-    say(f"  export HEADRACE_URL={client.url} HEADRACE_TOKEN_FILE={folder.token_file}")
+    token_file = shlex.quote(str(folder.token_file))
+    say(f"  export HEADRACE_URL={client.url} HEADRACE_TOKEN_FILE={token_file}")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 
 from twisted.trial.unittest import TestCase
 
@@ -74,6 +75,19 @@ class UpTests(TestCase):
             one.command.said.split("workers at")[1].split()[0] for one in (started, again)
         }
         self.assertEqual(len(addresses), 2)
+
+    async def test_the_line_that_it_prints_can_be_pasted(self) -> None:
+        started = await farm(self, folder=folder_for(self) / "a farm")
+        [line] = [
+            line for line in started.command.said.splitlines() if "export HEADRACE" in line
+        ]
+        told = subprocess.run(
+            ["sh", "-c", f'{line}; cat "$HEADRACE_TOKEN_FILE"'],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        self.assertEqual(told.stdout, (started.folder / "token").read_text())
 
     async def test_no_farm_without_workers(self) -> None:
         said = await headrace("up", "--workers", "0")
