@@ -36,14 +36,17 @@ from buildmaster.store import submissions as store
 from buildmaster.store import workers as worker_store
 from buildmaster.store.event_log import Event, write_events
 from buildmaster.store.submissions import Identity, NewBuild, NewRun, Stored
+from buildmaster.submission_notes import about_images, about_merged, some
 from protocol.order import GitSource, TreeSource
 from protocol.pipeline.configuration import parse
 from protocol.pipeline.model import Pipeline
 from protocol.results import Result
 from protocol.stages import Cell, title
 
-#: The name, in identities, of the job that runs a pipeline's builds.
+#: The name, in identities, of the job that runs a pipeline's builds; that of another
+#: file of the same source is another job.
 PIPELINE = "pipeline"
+_USUAL_FILE = ".launchpad.yaml"
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,12 @@ class Submission:
     rules: SubmissionRules
 
     @property
+    def name(self) -> str:
+        """What a job that runs this pipeline is called."""
+        file = self.request.configuration
+        return PIPELINE if file == _USUAL_FILE else f"{PIPELINE} ({file})"
+
+    @property
     def isolation(self) -> str:
         """Where the builds are to run."""
         return self.request.isolation or self.rules.isolation
@@ -128,8 +137,16 @@ class Submission:
         ]
         skipped = tuple(_skipped(planned))
         notes = (
-            *self._imageless(planned, offerings),
-            *_notes(stored, force=self.request.force),
+            *(
+                about_images(build.architecture, hopeless)
+                for build, _ in stored
+                if (hopeless := self._hopeless(build, offerings))
+            ),
+            *(
+                about_merged(build.architecture, job, self.isolation, self.request.force)
+                for build, job in stored
+                if job.merged
+            ),
         )
         run = await self._add_run(cursor, digest, skipped, notes)
         await store.add_to_run(cursor, run, [job for _, job in stored])
@@ -139,7 +156,7 @@ class Submission:
             await queue.make_ready(cursor, [job.id for _, job in stored if not job.merged]),
         )
         if self.request.force:
-            await self._force(cursor, stored)
+            await self._force(cursor, stored, offerings)
         await ending.finish_runs(cursor, [job.id for _, job in stored])
         return await self._answer(cursor, run, stored, skipped, notes)
 
@@ -190,7 +207,7 @@ class Submission:
                 422,
                 "no_worker",
                 f"No worker of this farm can run all of this pipeline on "
-                f"{build.architecture}: {_some(jobs)} would need {_some(missing)}. "
+                f"{build.architecture}: {some(jobs)} would need {some(missing)}. "
                 f"{what_is_offered(offerings, self.isolation)} --wait-for-worker queues it "
                 f"all the same.",
             )
@@ -206,24 +223,17 @@ class Submission:
             self.request.wait_for_worker,
         )
 
-    def _imageless(self, planned: Plan, offerings: Sequence[Offering]) -> list[str]:
-        """A sentence for each build that has jobs of which we know how they will end."""
-        notes = []
-        for build in planned.builds:
-            needed = self._needed(build, offerings)
-            jobs = {
-                cell: series
-                for cell, series in self._series_of(build).items()
-                if series not in needed
-                and lacking([series], build.architecture, offerings, self.isolation)
-            }
-            if jobs:
-                notes.append(
-                    f"{_some([title(*cell) for cell in jobs])} on {build.architecture} "
-                    f"will end with an error: no worker has an image of "
-                    f"{_some(sorted(set(jobs.values())))}"
-                )
-        return notes
+    def _hopeless(
+        self, build: PlannedBuild, offerings: Sequence[Offering]
+    ) -> dict[Cell, str]:
+        """The jobs of a series of which nobody has an image, and that series."""
+        needed = self._needed(build, offerings)
+        return {
+            cell: series
+            for cell, series in self._series_of(build).items()
+            if series not in needed
+            and lacking([series], build.architecture, offerings, self.isolation)
+        }
 
     def _series_of(self, build: PlannedBuild) -> dict[Cell, str]:
         return {
@@ -240,13 +250,7 @@ class Submission:
         offerings: Sequence[Offering],
     ) -> Stored:
         series_of = self._series_of(build)
-        class_id = await queue.class_for(
-            cursor,
-            build.architecture,
-            self.isolation,
-            sorted(self._needed(build, offerings)),
-            [],
-        )
+        class_id = await self._class_of(cursor, build, offerings)
         return await store.add_build(
             cursor,
             NewBuild(
@@ -254,7 +258,7 @@ class Submission:
                     repository=self.material.repository,
                     source_digest=self.material.digest,
                     trust_domain=self.rules.trust_domain,
-                    name=PIPELINE,
+                    name=self.name,
                     cell=f"arch={build.architecture},series={build.series}",
                     part=build.part,
                 ),
@@ -273,6 +277,12 @@ class Submission:
                 idle_limit=self.rules.idle_limit,
             ),
         )
+
+    async def _class_of(
+        self, cursor: Cursor, build: PlannedBuild, offerings: Sequence[Offering]
+    ) -> int:
+        needed = sorted(self._needed(build, offerings))
+        return await queue.class_for(cursor, build.architecture, self.isolation, needed, [])
 
     async def _add_run(
         self,
@@ -323,12 +333,17 @@ class Submission:
                 await ending.tell_end_again(cursor, up_job)
 
     async def _force(
-        self, cursor: Cursor, stored: Sequence[tuple[PlannedBuild, Stored]]
+        self,
+        cursor: Cursor,
+        stored: Sequence[tuple[PlannedBuild, Stored]],
+        offerings: Sequence[Offering],
     ) -> None:
         # What others wait for begins with an earlier stage, and must be tried first.
-        for _, job in sorted(stored, key=lambda one: one[0].stage_numbers[0]):
+        for build, job in sorted(stored, key=lambda one: one[0].stage_numbers[0]):
             again = job.merged and job.state == JobState.DONE.value
             if again and job.result != Result.UNRUN.value:
+                class_id = await self._class_of(cursor, build, offerings)
+                await store.move_to_class(cursor, job.id, class_id)
                 await retry_job(cursor, job.id, self.by, from_start=True)
 
     async def _answer(
@@ -349,7 +364,7 @@ class Submission:
                 SubmittedJob(
                     id=job.id,
                     kind="build",
-                    name=PIPELINE,
+                    name=self.name,
                     architecture=build.architecture,
                     series=build.series,
                     part=build.part,
@@ -363,10 +378,6 @@ class Submission:
             skipped=skipped,
             notes=notes,
         )
-
-
-def _some(words: Sequence[str]) -> str:
-    return ", ".join(words[:5]) + (" ..." if len(words) > 5 else "")
 
 
 def _refuse_repetition(planned: Plan) -> None:
@@ -403,17 +414,3 @@ def _skipped(planned: Plan) -> list[Skipped]:
         )
         for entry in planned.skipped
     ]
-
-
-def _notes(stored: Sequence[tuple[PlannedBuild, Stored]], *, force: bool) -> list[str]:
-    notes = []
-    for build, job in stored:
-        if job.merged:
-            how = job.result or job.state
-            again = "it gets another attempt" if force else "--force runs it again"
-            done = f"; {again}" if job.state == JobState.DONE.value else ""
-            notes.append(
-                f"job {job.id} for {build.architecture} was asked for before "
-                f"and is {how}{done}"
-            )
-    return notes
