@@ -15,6 +15,7 @@ from buildmaster.database import DatabaseAway
 from buildmaster.desk import Desk
 from buildmaster.joining import Joined
 from buildmaster.recording import BadReport, Outcome, ReportsMissing
+from protocol import SEVERAL_SINCE
 from protocol.carrier import Line
 from protocol.conversation import Conversation, OutOfTurn, Role
 from protocol.messages import (
@@ -22,6 +23,7 @@ from protocol.messages import (
     Alive,
     BadMessage,
     Cancel,
+    Ended,
     Forget,
     FromMaster,
     FromWorker,
@@ -35,7 +37,8 @@ from protocol.messages import (
     decode_from_worker,
     encode,
 )
-from protocol.order import Order
+from protocol.order import AnyOrder
+from protocol.outbox import Outbox
 
 #: Seconds without a word after which a worker counts as cut off.
 SILENCE_LIMIT = 15.0
@@ -67,7 +70,8 @@ class Session:
     """A `protocol.carrier.Peer`: hears one worker, in turn, and answers.
 
     Messages are worked off one after the other, neighbouring reports of an attempt as one
-    transaction; whatever arrives meanwhile waits.
+    transaction; whatever arrives meanwhile waits. What is said in one turn of the reactor
+    goes out as one frame.
     """
 
     log = Logger()
@@ -78,9 +82,9 @@ class Session:
         self._clock = clock
         self._inbox: deque[tuple[FromWorker, int]] = deque()  # with their sizes
         self._waiting = 0  # bytes in it
+        self._outbox = Outbox(clock)
         self._working = False
         self._said = Conversation()
-        self._line: Line | None = None
         self._silence: IDelayedCall | None = None
         self.id = token_hex(8)
         self.worker: str | None = None  #: its name, once it has joined
@@ -97,7 +101,7 @@ class Session:
 
     # What the master wants to say.
 
-    def start(self, order: Order) -> None:
+    def start(self, order: AnyOrder) -> None:
         """Send an order whose lease is in ``attempts`` already."""
         self._send(Start(order=order))
 
@@ -113,32 +117,34 @@ class Session:
     def close(self) -> None:
         """End the session; its attempts may be resumed in another."""
         if self._line is not None:
-            self._line.close()
+            self._outbox.close()
             self._over("this side closed it")
 
     # What the carrier tells.
 
     def opened(self, line: Line) -> None:
         """The line is there; the worker speaks first."""
-        self._line = line
+        self._outbox.line = line
         self._wait_for_words()
 
     def received(self, frame: bytes) -> None:
-        """Take one message; it is worked off in its turn."""
+        """Take the messages of a frame; they are worked off in their turn."""
         if self._line is None:
             return
         self._wait_for_words()
         try:
-            message = decode_from_worker(frame)
-            self._said.take(Role.WORKER, message)
+            messages = decode_from_worker(frame)
+            for message in messages:
+                self._said.take(Role.WORKER, message)
         except (BadMessage, OutOfTurn) as error:
             self._expel(str(error))
             return
-        self._waiting += len(frame)
+        share = -(-len(frame) // len(messages))
+        self._waiting += share * len(messages)
         if len(self._inbox) >= INBOX_LIMIT or self._waiting > INBOX_BYTES:
             self._expel(f"{len(self._inbox)} messages of it wait already")
             return
-        self._inbox.append((message, len(frame)))
+        self._inbox.extend((message, share) for message in messages)
         self._work()
 
     def closed(self, reason: str) -> None:
@@ -228,6 +234,7 @@ class Session:
         self.offers, self.tags, self.slots = hello.offers, hello.tags, hello.slots
         self.attempts = set(joined.attempts)
         self.is_open = True
+        self._outbox.several = joined.welcome.version >= SEVERAL_SINCE
         self._send(joined.welcome)
         self.log.info(
             "worker {worker} joined from {peer} with {slots} slots, {count} builds running",
@@ -251,6 +258,9 @@ class Session:
 
     async def _record(self, reports: list[Report]) -> None:
         job, attempt = reports[0].job, reports[0].attempt
+        if reports[0].number == 1 and isinstance(reports[0].body, Ended):
+            # It stands for ``accepted``, too; whether that counts is seen below.
+            await self._desk.accept(self._name, job, attempt)
         try:
             outcome = await self._desk.record(self._name, reports)
         except (DatabaseAway, ReportsMissing):
@@ -291,7 +301,7 @@ class Session:
     def _over(self, reason: str) -> None:
         if self._line is None:
             return
-        self._line = None
+        self._outbox.drop()
         if self._silence is not None:
             self._silence.cancel()
             self._silence = None
@@ -342,7 +352,11 @@ class Session:
     def _send(self, message: FromMaster) -> None:
         if self._line is not None:
             self._said.take(Role.MASTER, message)
-            self._line.send(encode(message))
+            self._outbox.say(encode(message))
+
+    @property
+    def _line(self) -> Line | None:
+        return self._outbox.line
 
     @property
     def _name(self) -> str:

@@ -22,6 +22,7 @@ from buildmaster.store import submissions as store
 from buildmaster.store import workers as worker_store
 from buildmaster.store.queue import Claim
 from buildmaster.store.submissions import Identity, NewBuild, NewRun
+from protocol import PROTOCOL_VERSION
 from protocol.messages import (
     Ended,
     Hello,
@@ -204,7 +205,7 @@ def hello(name: str, isolation: Any = "native", slots: int = 4, **other: Any) ->
     """The first word of a worker."""
     fields: dict[str, Any] = {
         "oldest_version": 1,
-        "newest_version": 1,
+        "newest_version": PROTOCOL_VERSION,
         "worker": name,
         "token": TOKEN,
         "boot": "boot-1",
