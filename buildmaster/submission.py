@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from buildmaster import ending
 from buildmaster.database import Cursor
 from buildmaster.farm_series import Offering, lacking, series_offered, what_is_offered
-from buildmaster.intervention import retry_job, tell_ready
+from buildmaster.intervention import retry_job
 from buildmaster.lifecycle import JobState
+from buildmaster.matching import Needs
 from buildmaster.planner import Plan, PlannedBuild, plan
 from buildmaster.requests import (
     Problem,
@@ -124,13 +124,10 @@ class Submission:
         run = await self._add_run(cursor, digest, skipped, notes)
         await store.add_to_run(cursor, run, [job for _, job in stored])
         await self._connect(cursor, stored)
-        await tell_ready(
-            cursor,
-            await queue.make_ready(cursor, [job.id for _, job in stored if not job.merged]),
-        )
+        await queue.make_ready(cursor, [job.id for _, job in stored if not job.merged])
         if self.request.force:
             await self._force(cursor, stored)
-        await ending.finish_runs(cursor, [job.id for _, job in stored])
+        await job_store.end_run_without_jobs(cursor, run)
         return await self._answer(cursor, run, stored, skipped, notes)
 
     async def _plan(self, cursor: Cursor) -> Plan:
@@ -194,13 +191,13 @@ class Submission:
     ) -> Stored:
         series_of = self._series_of(build)
         known = {series.name for series in self.rules.series}
-        class_id = await queue.class_for(
-            cursor,
+        needs = Needs(
             build.architecture,
             self.isolation,
-            [series for series in series_of.values() if series in known],
-            [],
+            tuple(series for series in series_of.values() if series in known),
         )
+        owner = self.request.owner or self.by
+        turns = await queue.take_turns(cursor, owner, build.architecture, 1)
         return await store.add_build(
             cursor,
             NewBuild(
@@ -214,8 +211,9 @@ class Submission:
                 ),
                 refs=self.request.refs,
                 requester=self.by,
-                owner=self.request.owner or self.by,
-                class_id=class_id,
+                owner=owner,
+                class_id=await queue.class_for(cursor, needs),
+                virtual_start=turns.first,
                 architecture=build.architecture,
                 series=build.series,
                 stages=build.stages,
@@ -272,9 +270,9 @@ class Submission:
         for up_job in await job_store.lock(cursor, list(ups)):
             passed = await store.passed_stages(cursor, up_job.id)
             for stage in sorted(ups[up_job.id] & set(passed)):
-                await ending.pass_stage(cursor, up_job.id, up_job.attempt, stage)
+                await job_store.pass_stage(cursor, up_job.id, stage)
             if up_job.state is JobState.DONE:
-                await ending.tell_end_again(cursor, up_job)
+                await job_store.settle_done(cursor, up_job.id)
 
     async def _force(
         self, cursor: Cursor, stored: Sequence[tuple[PlannedBuild, Stored]]

@@ -18,7 +18,7 @@ from buildmaster.joining import Door
 from buildmaster.leases import LeaseKeeper, LeaseRules
 from buildmaster.orders import OrderMaker
 from buildmaster.roster import Roster
-from buildmaster.session import SILENCE_LIMIT, Session
+from buildmaster.session import SILENCE_LIMIT, Session, Told
 from protocol.messages import (
     Accepted,
     Alive,
@@ -120,10 +120,17 @@ class MasterTestCase(TestCase):
         self.books: Books = await fresh_books(self)
         self.clock = TurningClock()
         self.woken = 0
-        self.roster = Roster(self._wake)
         self.desk = Desk(self.books.database, Door("m", 5.0, NO_DELAY), NO_DELAY)
         orders = OrderMaker("http://m/artifacts", lambda job, attempt: "token", 270.0)
-        self.dispatcher = Dispatcher(self.books.database, self.roster, orders, NO_DELAY)
+        self.dispatcher = Dispatcher(
+            self.books.database,
+            orders,
+            NO_DELAY,
+            self.clock.seconds,
+            self._wake,
+            lambda worker: self.roster.get(worker),
+        )
+        self.roster = Roster(self.dispatcher.room_changed, self._tell)
         self.keeper = LeaseKeeper(
             self.books.database,
             self.desk,
@@ -135,6 +142,11 @@ class MasterTestCase(TestCase):
 
     def _wake(self) -> None:
         self.woken += 1
+
+    def _tell(self, *told: Any) -> Deferred[Told]:
+        answer = self.dispatcher.tell(*told)
+        Deferred.fromCoroutine(self.dispatcher.round())
+        return answer
 
     def connect(self) -> tuple[Session, MadeUpLine]:
         session = Session(self.desk, self.roster, self.clock)
@@ -167,7 +179,9 @@ class MasterTestCase(TestCase):
 
     async def dispatch(self) -> None:
         """A round of the dispatcher, and the turn after it, in which its orders leave."""
+        self.dispatcher.queued("")
         await self.dispatcher.round()
+        await self.dispatcher.orders_made()
         await deferLater(reactor, 0)
 
     async def tick(self, seconds: float) -> None:
@@ -179,7 +193,7 @@ class JoiningTests(MasterTestCase):
     async def test_the_right_token_is_welcomed(self) -> None:
         session, _, welcome = await self.join()
         self.assertEqual((welcome.version, welcome.master), (2, "m"))
-        self.assertEqual((session.free, self.woken), (2, 1))
+        self.assertEqual((session.left.slots, self.woken), (2, 1))
 
     async def test_a_wrong_token_and_an_unknown_name_get_the_same_answer(self) -> None:
         answers = []
@@ -255,7 +269,7 @@ class DispatchTests(MasterTestCase):
         self.assertEqual(start.order.stages, ((("unit", 0), ("lint", 0)), (("ship", 0),)))
         self.assertEqual(sorted(start.order.jobs), ["lint", "ship", "unit"])
         self.assertEqual(start.order.project, "p")
-        self.assertEqual(session.free, 1)
+        self.assertEqual(session.left.slots, 1)
 
     async def test_no_worker_gets_more_than_its_slots(self) -> None:
         await self.books.run(builds=5)
@@ -263,7 +277,7 @@ class DispatchTests(MasterTestCase):
         await self.dispatch()
         await self.dispatch()
         self.assertEqual(sum(isinstance(m, Start) for m in line.sent), 2)
-        self.assertEqual(session.free, 0)
+        self.assertEqual(session.left.slots, 0)
 
     async def test_a_build_runs_to_its_end(self) -> None:
         session, line, job = await self.started()
@@ -273,7 +287,7 @@ class DispatchTests(MasterTestCase):
         while (await line.next(Recorded)).number < 5:
             pass
         self.assertEqual(await self.books.state(job), ("done", "success", 1))
-        self.assertEqual(session.free, 2)
+        self.assertEqual(session.left.slots, 2)
 
     async def test_orders_of_one_round_go_out_as_one_frame(self) -> None:
         await self.books.run(builds=2)
@@ -297,11 +311,13 @@ class DispatchTests(MasterTestCase):
         session.received(frame)
         await line.next(Alive)
         self.assertEqual(await self.books.state(job), ("done", "failure", 1))
-        self.assertEqual(session.free, 2)
+        self.assertEqual(session.left.slots, 2)
         events = await self.books.database.rows(
             "SELECT kind FROM event WHERE job = %s ORDER BY id", (job,)
         )
-        self.assertIn(("job.running",), events)
+        self.assertEqual(
+            [kind for (kind,) in events], ["job.ready", "job.assigned", "job.done"]
+        )
 
     async def test_a_refused_order_goes_back_to_the_queue(self) -> None:
         await self.books.worker("bee")
@@ -312,7 +328,7 @@ class DispatchTests(MasterTestCase):
         session.received(encode(word))
         await self.ask(session, line, Alive(), Alive)
         self.assertEqual(await self.books.state(job), ("ready", None, 1))
-        self.assertEqual(session.free, 2)
+        self.assertEqual(session.left.slots, 2)
 
     async def test_an_impossible_report_closes_the_line_and_changes_nothing(self) -> None:
         session, line, job = await self.started()
@@ -355,7 +371,7 @@ class ResumeTests(MasterTestCase):
         session, _, job = await self.started()
         session.closed("reboot")
         await self.join(hello("ant", boot="boot-2"))
-        self.assertEqual(await self.books.state(job), ("waiting", None, 2))
+        self.assertEqual(await self.books.state(job), ("ready", None, 2))
         (reason,) = await self.books.database.one(
             "SELECT reason FROM attempt WHERE number = 1"
         )
