@@ -71,6 +71,7 @@ class Stored:
     state: str
     result: str | None
     merged: bool
+    isolation: str | None = None  #: of one that it met
 
 
 async def add_configuration(cursor: Cursor, text: str) -> bytes:
@@ -159,7 +160,8 @@ async def _merge(cursor: Cursor, build: NewBuild) -> Stored:
             SELECT DISTINCT ref FROM unnest(refs || %s::text[]) AS given (ref) ORDER BY ref)
         WHERE (repository, source_digest, trust_domain, name, cell, part)
             = (%s, %s, %s, %s, %s, %s)
-        RETURNING id, attempt, state::text, result::text
+        RETURNING id, attempt, state::text, result::text,
+            (SELECT isolation::text FROM job_class WHERE job_class.id = job.class)
         """,
         (
             list(build.refs),
@@ -171,8 +173,15 @@ async def _merge(cursor: Cursor, build: NewBuild) -> Stored:
             identity.part,
         ),
     )
-    job, attempt, state, result = row
-    return Stored(job, attempt, state, result, merged=True)
+    job, attempt, state, result, isolation = row
+    return Stored(job, attempt, state, result, merged=True, isolation=isolation)
+
+
+async def move_to_class(cursor: Cursor, job: int, class_id: int) -> None:
+    """Let the next attempt of a job that is done need what that class says."""
+    await cursor.run(
+        "UPDATE job SET class = %s WHERE id = %s AND state = 'done'", (class_id, job)
+    )
 
 
 async def _insert_build(cursor: Cursor, job: int, build: NewBuild) -> None:
