@@ -11,7 +11,6 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
@@ -42,7 +41,9 @@ from buildmaster.store import workers as worker_store
 from buildmaster.store.queue import READY_CHANNEL
 from buildmaster.submission import SubmissionRules
 from buildmaster.tokens import Tokens, worker_token_hash
-from protocol import pb
+from protocol import pb, websocket
+from protocol.tls import listener_options
+from protocol.trust import BadCertificate
 from schema.migrate import migrate
 
 #: Seconds before the end of the grace at which a supervisor kills what nobody renews.
@@ -92,6 +93,7 @@ class Master(Service):
         pid_file.take()
         self._undo.append(pid_file.give_up)
         tokens = Tokens.load(data)
+        tls = self._tls_options()
         blobs = BlobStore(data / "blobs", config.blob_limit)
 
         dsn = await self._database_dsn()
@@ -103,6 +105,12 @@ class Master(Service):
         await books.transaction(self._register_workers)
 
         policy = RetryPolicy(delays=config.retry_delays)
+        roster = Roster(wake=lambda: dispatching.wake())
+        desk = Desk(books, Door(config.name, config.heartbeat, policy), policy)
+
+        def new_session() -> Session:
+            return Session(desk, roster, clock)
+
         feed = EventFeed(readers, clock)
         feed.start()
         self._undo.append(feed.stop)
@@ -117,7 +125,9 @@ class Master(Service):
                 config.hosts,
                 master=config.name,
                 upload_limit=config.blob_limit,
-            )
+                workers=websocket.Listener(clock, new_session),
+            ),
+            tls,
         )
 
         orders = OrderMaker(
@@ -125,11 +135,9 @@ class Master(Service):
             attempt_token=tokens.attempt_token,
             fence_after=config.resume_grace - FENCE_BEFORE,
         )
-        roster = Roster(wake=lambda: dispatching.wake())
         dispatching = Rounds(
             "dispatcher", Dispatcher(books, roster, orders, policy).round, clock
         )
-        desk = Desk(books, Door(config.name, config.heartbeat, policy), policy)
         rules = LeaseRules(resume_grace=config.resume_grace)
         keeper = LeaseKeeper(books, desk, roster, time.monotonic, rules, policy)
         keeping = Rounds("leases", keeper.round, clock)
@@ -139,18 +147,25 @@ class Master(Service):
         books.listen(READY_CHANNEL, dispatching.woken)
 
         worker_port = await pb.listen(
-            clock, endpoint(config.listen.workers), lambda: Session(desk, roster, clock)
+            clock, endpoint(clock, config.listen.workers, tls), new_session
         )
         self._undo += [roster.close_all, worker_port.stopListening]
-        workers = reached_at("pb", config.listen.workers, worker_port)
+        workers = reached_at("pbs" if tls else "pb", config.listen.workers, worker_port)
         Addresses(http, workers).write(data)
         self.log.info("HTTP at {http}, workers at {workers}", http=http, workers=workers)
 
-    async def _serve_http(self, pages: Any) -> str:
+    def _tls_options(self) -> Any:
+        files, folder = self._config.tls, self._config.data_folder
+        if files is None:
+            return None
+        return listener_options(folder / files.certificate, folder / files.key)
+
+    async def _serve_http(self, pages: Any, tls: Any) -> str:
         address = self._config.listen.http
-        port = await serverFromString(self._reactor, endpoint(address)).listen(pages)
+        port = await endpoint(self._reactor, address, tls).listen(pages)
         self._undo.append(port.stopListening)
-        return self._config.public_url or reached_at("http", address, port)
+        scheme = "https" if tls else "http"
+        return self._config.public_url or reached_at(scheme, address, port)
 
     def _farm(
         self, books: Database, blobs: BlobStore, cancelled: Callable[[], None]
@@ -202,6 +217,9 @@ class Master(Service):
                 f"another program listens at {error.interface}:{error.port}: stop it, or "
                 f"change listen in the settings file"
             )
+            return
+        if failure.check(BadCertificate):
+            self._end_with(failure.getErrorMessage())
             return
         self.log.failure("the buildmaster did not start", failure)
         self._end_with(failure.getErrorMessage())

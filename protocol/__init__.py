@@ -1,8 +1,8 @@
 """What a buildmaster and its workers say to each other.
 
-One conversation, carried as frames of bytes by a carrier (`protocol.pb`) that knows
-nothing of what they mean. A frame holds one message of `protocol.messages`; who may
-say what, and when, is the table in `protocol.conversation`.
+One conversation, carried as frames of bytes by a carrier (`protocol.pb` or
+`protocol.websocket`) that knows nothing of what they mean. A frame holds one message of
+`protocol.messages`; who may say what, and when, is the table in `protocol.conversation`.
 
     worker                                   master
     -> hello        versions, worker, token, boot, offers, slots, holding

@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import protocol
 from buildmaster.cli.main import command_line
-from buildmaster.config import MasterConfig, WorkerEntry
+from buildmaster.config import MasterConfig, TLSFiles, WorkerEntry
 from protocol.conversation import ATTEMPT, SESSION
 from tests.requirements import require
 from worker.config import WorkerConfig
@@ -119,13 +119,14 @@ class SettingsTests(SynchronousTestCase):
     def test_every_variable_is_there(self) -> None:
         """Those that a person sets; what the daemons tell each other so is their own."""
         text = (DOCS / "settings.rst").read_text("utf-8")
-        for name in ("URL", "TOKEN", "TOKEN_FILE", "PG_BIN"):
+        for name in ("URL", "TOKEN", "TOKEN_FILE", "CA_FILE", "FINGERPRINT", "PG_BIN"):
             self.assertIn(f"``HEADRACE_{name}``", text)
 
 
 def _entries() -> dict[str, str]:
-    """The keys below ``workers.NAME``."""
-    return {f"workers.NAME.{key}": what for key, what in _keys(WorkerEntry).items()}
+    """The keys below ``workers.NAME`` and ``tls``."""
+    workers = {f"workers.NAME.{key}": what for key, what in _keys(WorkerEntry).items()}
+    return workers | {f"tls.{key}": what for key, what in _keys(TLSFiles).items()}
 
 
 def _keys(config: type[Any]) -> dict[str, str]:

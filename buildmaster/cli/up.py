@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from buildmaster.cli.context import Context
 from buildmaster.cli.data_folder import (
+    CERTIFICATE,
     DEFAULT_HTTP,
     DataFolder,
     FarmSettings,
@@ -51,6 +52,11 @@ def add(subparsers: Any) -> None:
         help=f"where to show the status (default: {DEFAULT_HTTP}, or as in master.yaml)",
     )
     parser.add_argument(
+        "--tls",
+        action="store_true",
+        help="make a certificate for this farm, and speak nothing but TLS",
+    )
+    parser.add_argument(
         "--series-image",
         metavar="SERIES=IMAGE",
         action="append",
@@ -69,6 +75,7 @@ async def up(arguments: argparse.Namespace, context: Context) -> int:
     settings = FarmSettings(
         workers=arguments.workers,
         http=arguments.http,
+        tls=arguments.tls,
         series_images=read_series_images(arguments.series_image),
     )
     console = context.console
@@ -108,4 +115,7 @@ def _introduce(context: Context, farm: OwnFarm, client: Client, folder: DataFold
     say(f"  workers at   {farm.addresses.workers}")
     say(f"  data         {folder.path}")
     say("Commands in other terminals find it by")
-    say(f"  export HEADRACE_URL={client.url} HEADRACE_TOKEN_FILE={folder.token_file}")
+    words = f"HEADRACE_URL={client.url} HEADRACE_TOKEN_FILE={folder.token_file}"
+    if client.url.startswith("https:") and (folder.path / CERTIFICATE).exists():
+        words += f" HEADRACE_CA_FILE={folder.path / CERTIFICATE}"
+    say(f"  export {words}")

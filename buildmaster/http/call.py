@@ -52,6 +52,12 @@ class Head:
     headers: Headers
     length: int | None  #: of the body; None if it comes in chunks
 
+    @property
+    def is_upgrade(self) -> bool:
+        """Whether the request wants to become a WebSocket."""
+        wanted = (self.header("Upgrade") or "").strip().lower()
+        return self.method == "GET" and wanted == "websocket"
+
     def header(self, name: str) -> str | None:
         """The header's value, the first if there are several."""
         values = self.headers.getRawHeaders(name)

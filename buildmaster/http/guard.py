@@ -40,7 +40,8 @@ class Guard:
     def check(self, method: str, headers: Headers) -> Grant | None:
         """What the request's token grants, None without one; or `Problem`."""
         host = self._host(headers)
-        if method not in _SAFE:
+        # Browsers let any page open a WebSocket to anywhere.
+        if method not in _SAFE or headers.hasHeader("Upgrade"):
             _check_origin(headers, host)
         return self._grant(headers)
 

@@ -17,6 +17,7 @@ from buildmaster.http.events import Events
 from buildmaster.http.front import Front
 from buildmaster.http.guard import Guard
 from buildmaster.http.health import Health
+from buildmaster.http.lines import Lines
 from buildmaster.http.lists import Lists
 from buildmaster.http.logs import Logs
 from buildmaster.http.pages import Pages
@@ -24,6 +25,7 @@ from buildmaster.http.request import FarmRequest
 from buildmaster.http.routing import Route, Routes
 from buildmaster.requests import Farm
 from buildmaster.tokens import Tokens
+from protocol import websocket
 
 #: Bytes of one artifact.
 UPLOAD_LIMIT = 4 * 1024**3
@@ -57,13 +59,15 @@ def site(
     *,
     master: str = "headrace",
     upload_limit: int = UPLOAD_LIMIT,
+    workers: websocket.Listener | None = None,
 ) -> FarmSite:
     """The site, to be listened with.
 
     ``database`` should be a pool of the readers' own, with a statement timeout, so that
     nothing that is read holds up dispatch. ``hosts`` are the names and addresses by
     which the farm is reached, besides those of loopback; ``master`` is shown by
-    /healthz; ``upload_limit`` is the most bytes that an artifact has.
+    /healthz; ``upload_limit`` is the most bytes that an artifact has; ``workers`` takes
+    the connections of workers that come over WebSocket.
     """
     artifacts = Artifacts(database, blobs)
     routes = _routes(
@@ -74,6 +78,7 @@ def site(
         artifacts,
         Health(database, master, clock),
         Pages(),
+        Lines(workers),
     )
     uploads = {_ARTIFACT: artifacts.open}
     front = Front(Guard(hosts, tokens), routes, uploads, upload_limit, clock)
@@ -88,11 +93,13 @@ def _routes(
     artifacts: Artifacts,
     health: Health,
     pages: Pages,
+    lines: Lines,
 ) -> Routes:
     return Routes(
         Route("/", {"GET": pages.index}),
         Route("/page/{file}", {"GET": pages.file}),
         Route("/healthz", {"GET": health.get}),
+        Route(websocket.PATH, {"GET": lines.get}),
         Route("/api/v1/runs", {"GET": lists.runs, "POST": changes.submit}),
         Route("/api/v1/runs/{run}", {"GET": lists.run}),
         Route("/api/v1/runs/{run}/cancel", {"POST": changes.cancel_run}),
