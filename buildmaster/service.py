@@ -18,7 +18,9 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from buildmaster.addresses import Addresses, endpoint, reached_at
+from buildmaster.admission import Admission, settled_worker
 from buildmaster.blobs import BlobStore
+from buildmaster.clients import Clients
 from buildmaster.config import EMBEDDED, ConfigError, MasterConfig, read_config
 from buildmaster.database import Database
 from buildmaster.desk import Desk, tell_workers
@@ -32,6 +34,7 @@ from buildmaster.leases import LeaseKeeper, LeaseRules
 from buildmaster.orders import OrderMaker
 from buildmaster.pidfile import PidFile
 from buildmaster.postgres.embedded import EmbeddedPostgres
+from buildmaster.revocations import Revocations
 from buildmaster.roster import Roster
 from buildmaster.rounds import Rounds
 from buildmaster.series import DEFAULT_SERIES
@@ -39,8 +42,9 @@ from buildmaster.session import Session
 from buildmaster.source.reader import GitReader
 from buildmaster.store import workers as worker_store
 from buildmaster.store.queue import READY_CHANNEL
+from buildmaster.store.tokens import CHANNEL as TOKEN_CHANNEL
 from buildmaster.submission import SubmissionRules
-from buildmaster.tokens import Tokens, worker_token_hash
+from buildmaster.tokens import Tokens, token_hash
 from protocol import pb, websocket
 from protocol.tls import listener_options
 from protocol.trust import BadCertificate
@@ -111,6 +115,8 @@ class Master(Service):
         def new_session() -> Session:
             return Session(desk, roster, clock)
 
+        clients = Clients(books)
+        await clients.round()
         feed = EventFeed(readers, clock)
         feed.start()
         self._undo.append(feed.stop)
@@ -126,6 +132,9 @@ class Master(Service):
                 master=config.name,
                 upload_limit=config.blob_limit,
                 workers=websocket.Listener(clock, new_session),
+                admission=Admission(books),
+                clients=clients,
+                open_reading=config.open_reading,
             ),
             tls,
         )
@@ -141,9 +150,14 @@ class Master(Service):
         rules = LeaseRules(resume_grace=config.resume_grace)
         keeper = LeaseKeeper(books, desk, roster, time.monotonic, rules, policy)
         keeping = Rounds("leases", keeper.round, clock)
-        for rounds in (keeping, dispatching):
+        revocations = Revocations(books, roster, config.name)
+        revoking = Rounds("revocations", revocations.round, clock, interval=5.0)
+        admitting = Rounds("clients", clients.round, clock, interval=5.0)
+        for rounds in (keeping, dispatching, revoking, admitting):
             rounds.startService()
             self._undo.append(rounds.stopService)
+        books.listen(TOKEN_CHANNEL, revoking.woken)
+        books.listen(TOKEN_CHANNEL, admitting.woken)
         books.listen(READY_CHANNEL, dispatching.woken)
 
         worker_port = await pb.listen(
@@ -204,8 +218,8 @@ class Master(Service):
                 digest = bytes.fromhex(entry.token_sha256)
             else:
                 path = self._config.data_folder / str(entry.token_file)
-                digest = worker_token_hash(path.read_text().strip())
-            await worker_store.register(cursor, name, digest)
+                digest = token_hash(path.read_text().strip())
+            await settled_worker(cursor, name, digest)
 
     def _lost_database(self, reason: str) -> None:
         self._end_with(f"PostgreSQL ended by itself: {reason}")

@@ -81,7 +81,7 @@ class PagesTests(SynchronousTestCase):
                 for name, rest in COMMAND.findall(literal):
                     where = f"{page.name}: headrace {name}{rest}"
                     self.assertIn(name, subparsers.choices, where)
-                    known = subparsers.choices[name].format_help()
+                    known = _help(subparsers.choices[name], rest)
                     for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest):
                         self.assertIn(option, known, where)
                     seen.add(name)
@@ -97,6 +97,15 @@ class PagesTests(SynchronousTestCase):
                     self.assertRegex(makefile, rf"(?m)^{target}:", page.name)
                     seen.add(target)
         self.assertLessEqual({"run", "test", "lint", "docs"}, seen)
+
+
+def _help(parser: argparse.ArgumentParser, rest: str) -> str:
+    """The help of a command, or of its own command that ``rest`` begins with."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            own = next(iter(rest.split()), "")
+            return str(action.choices[own].format_help()) if own else parser.format_help()
+    return parser.format_help()
 
 
 class SettingsTests(SynchronousTestCase):

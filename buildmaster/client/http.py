@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BufferedReader
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -171,6 +171,11 @@ class Client:
         body = json.dumps({"only": only, "from_start": from_start}).encode()
         answer = await self._answer("POST", f"/api/v1/jobs/{job}/retry", body)
         return self._read(answer, Retried)
+
+    async def change(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
+        """Ask for something else to be changed; the answer's document."""
+        answer = await self._answer("POST", path, msgspec.json.encode(body))
+        return self._read(answer, dict[str, Any])
 
     async def has_artifact(self, sha256: str) -> bool:
         """Whether the farm keeps the bytes with this hash."""

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import msgspec
 from twisted.web.http_headers import Headers
 
-from buildmaster.http.guard import Grant
+from buildmaster.grants import Grant
 from buildmaster.http.problems import bad_request
 from buildmaster.http.queries import Query
 
