@@ -46,6 +46,7 @@ from buildmaster.store.tokens import CHANNEL as TOKEN_CHANNEL
 from buildmaster.submission import SubmissionRules
 from buildmaster.tokens import Tokens, token_hash
 from protocol import pb, websocket
+from protocol.steady import make_steady
 from protocol.tls import listener_options
 from protocol.trust import BadCertificate
 from schema.migrate import migrate
@@ -64,6 +65,7 @@ def makeService(options: Options) -> Service:
     """A buildmaster with the settings that ``options`` name."""
     from twisted.internet import reactor
 
+    make_steady(reactor)
     try:
         return Master(read_config(Path(options["config"]).absolute()), reactor)
     except ConfigError as error:

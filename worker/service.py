@@ -12,6 +12,7 @@ from twisted.python import usage
 
 from protocol import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION
 from protocol.messages import Hello, Holding, Offer
+from protocol.steady import make_steady
 from worker.config import (
     ConfigError,
     WorkerConfig,
@@ -55,6 +56,7 @@ def makeService(options: Options) -> WorkerDaemon:
     """
     from twisted.internet import reactor
 
+    make_steady(reactor)
     try:
         config = read_config(Path(options["config"]))
         read_token(Path(config.token_file))
