@@ -32,10 +32,13 @@ class Desk:
     door: Door
     policy: RetryPolicy
 
-    async def join(self, hello: Hello, session: str) -> Joined | Goodbye:
-        """Open a session, or say why not."""
+    async def join(self, hello: Hello, session: str, peer: str) -> Joined | Goodbye:
+        """Open a session for the worker at ``peer``, or say why not."""
+        refusal = self.door.turn_away(peer)
+        if refusal is not None:
+            return refusal
         return await self.database.transaction(
-            lambda cursor: self.door.join(cursor, hello, session)
+            lambda cursor: self.door.join(cursor, hello, session, peer)
         )
 
     async def leave(self, worker: str, session: str) -> None:

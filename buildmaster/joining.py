@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from buildmaster import ending
 from buildmaster.database import Cursor
 from buildmaster.ending import RetryPolicy
+from buildmaster.knocks import Knocks
 from buildmaster.matching import Leased
 from buildmaster.store import queue
 from buildmaster.store import reports as report_store
+from buildmaster.store import tokens as token_store
 from buildmaster.store import workers as worker_store
 from buildmaster.store.event_log import Event, write_events
 from buildmaster.store.queue import OwnLease
 from buildmaster.store.step import AttemptEnd
+from buildmaster.tokens import token_hash
 from protocol import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION
 from protocol.messages import Attempt, Goodbye, Hello, Recorded, Welcome
 from protocol.results import Result
@@ -37,9 +39,18 @@ class Door:
     master: str
     heartbeat: float  #: seconds between signs of life
     policy: RetryPolicy
+    knocks: Knocks = field(default_factory=Knocks)
 
-    async def join(self, cursor: Cursor, hello: Hello, session: str) -> Joined | Goodbye:
-        """Open ``session`` for the worker, or say why not."""
+    def turn_away(self, peer: str) -> Goodbye | None:
+        """What whoever is at ``peer`` is told who has failed too often, without a look."""
+        if not self.knocks.are_too_many(peer):
+            return None
+        return Goodbye(reason="too many failed joins from your address: wait", retry=True)
+
+    async def join(
+        self, cursor: Cursor, hello: Hello, session: str, peer: str
+    ) -> Joined | Goodbye:
+        """Open ``session`` for the worker at ``peer``, or say why not."""
         version = min(PROTOCOL_VERSION, hello.newest_version)
         if version < max(OLDEST_PROTOCOL_VERSION, hello.oldest_version):
             return Goodbye(
@@ -48,14 +59,11 @@ class Door:
                 f"{hello.newest_version}: upgrade the older one",
                 retry=False,
             )
-        worker = await worker_store.known(cursor, hello.worker)
-        digest = hashlib.sha256(hello.token.encode()).digest()
-        # Unknown names cost the same time and get the same answer as wrong tokens.
-        expected = worker.token_sha256 if worker and worker.token_sha256 else bytes(32)
-        if not hmac.compare_digest(digest, expected):
+        if not await self._is_known(cursor, hello):
+            self.knocks.note_failure(peer)
             return Goodbye(
                 reason=f"this master knows no worker {hello.worker!r} with that token: "
-                f"compare the worker's name and token_file with the master's settings",
+                f"compare the worker's name and token_file with what it was added as",
                 retry=False,
             )
         await worker_store.connect(cursor, hello, session, self.master)
@@ -72,6 +80,17 @@ class Door:
             ),
             await self._leased(cursor, hello.worker),
         )
+
+    async def _is_known(self, cursor: Cursor, hello: Hello) -> bool:
+        """Whether the token is one of the worker's."""
+        await worker_store.lock(cursor, hello.worker)
+        good = await token_store.worker_tokens(cursor, hello.worker)
+        digest = token_hash(hello.token)
+        # Unknown names cost about the same time and get the same answer as wrong tokens.
+        found = [t for t in good if hmac.compare_digest(digest, t.sha256)]
+        if found and not found[0].is_used:
+            await token_store.note_use(cursor, hello.worker, digest)
+        return bool(found)
 
     async def _settle_leases(self, cursor: Cursor, hello: Hello) -> list[Recorded]:
         held = {(holding.job, holding.attempt) for holding in hello.holding}

@@ -52,7 +52,7 @@ def _key(lease: Lease) -> _Key:
 class LeaseKeeper:
     """One round looks at every lease once.
 
-    ``seconds`` is a clock that never jumps; the reactor's own follows the wall clock.
+    ``seconds`` is a clock that never jumps.
     """
 
     log = Logger()

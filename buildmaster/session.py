@@ -267,18 +267,19 @@ class Session:
 
     async def _join(self, hello: Hello) -> None:
         try:
-            answer = await self._desk.join(hello, self.id)
+            answer = await self._desk.join(hello, self.id, self._peer)
         except DatabaseAway:
             if self._line is None:  # Nobody would ask again, and it may have joined.
                 self._note_leave(hello.worker)
             raise
         if isinstance(answer, Goodbye):
-            self.log.warn(
-                "worker {worker!r} at {peer} was turned away: {reason}",
-                worker=hello.worker,
-                peer=self._peer,
-                reason=answer.reason,
-            )
+            if not answer.retry:  # Who floods us must not flood the log.
+                self.log.warn(
+                    "worker {worker!r} at {peer} was turned away: {reason}",
+                    worker=hello.worker,
+                    peer=self._peer,
+                    reason=answer.reason,
+                )
             self._send(answer)
             self.close()
             return

@@ -1,10 +1,11 @@
 """What a buildmaster and its workers say to each other.
 
-One conversation, carried as frames of bytes by a carrier (`protocol.pb`) that knows
-nothing of what they mean. A frame holds messages of `protocol.messages`: one, or an array
-of those that were said at about the same time; who may say what, and when, is the table
-in `protocol.conversation`, which holds for each in turn. Where one of a frame is no
-message, or out of turn, none of them is acted upon, and the line closes.
+One conversation, carried as frames of bytes by a carrier (`protocol.pb` or
+`protocol.websocket`) that knows nothing of what they mean. A frame holds messages of
+`protocol.messages`: one, or an array of those that were said at about the same time; who
+may say what, and when, is the table in `protocol.conversation`, which holds for each in
+turn. Where one of a frame is no message, or out of turn, none of them is acted upon, and
+the line closes.
 
     worker                                   master
     -> hello        versions, worker, token, boot, offers, performs, slots, holding

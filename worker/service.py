@@ -7,20 +7,19 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.logger import Logger
 from twisted.python import usage
 
-from protocol import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION, pb
-from protocol.carrier import Line, Peer
+from protocol import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION
 from protocol.messages import Hello, Holding, Offer
+from protocol.steady import make_steady
 from worker.config import (
     ConfigError,
-    MasterAddress,
     WorkerConfig,
     read_config,
     read_token,
 )
+from worker.connecting import connect
 from worker.connection import Connection
 from worker.dialogue import Dialogue
 from worker.holdings import Holdings
@@ -33,8 +32,6 @@ from worker.supervisor.settings import Settings
 SOFTWARE = "headrace 0.1.0"
 #: Seconds that builds get to end when the daemon stops and takes them with it.
 STOP_LIMIT = 10.0
-#: Seconds until a master that does not answer counts as not there.
-CONNECT_LIMIT = 5.0
 
 _log = Logger()
 
@@ -59,6 +56,7 @@ def makeService(options: Options) -> WorkerDaemon:
     """
     from twisted.internet import reactor
 
+    make_steady(reactor)
     try:
         config = read_config(Path(options["config"]))
         read_token(Path(config.token_file))
@@ -80,7 +78,7 @@ def makeService(options: Options) -> WorkerDaemon:
     connection = Connection(
         reactor,
         config.addresses,
-        lambda master, peer: _connect(reactor, master, peer),
+        lambda master, peer: connect(reactor, master, config.trust, peer),
         lambda: _new_dialogue(reactor, config, offered, holdings),
     )
     return WorkerDaemon(reactor, config, pid_file, nursery, holdings, connection)
@@ -183,15 +181,12 @@ def _settings(config: WorkerConfig) -> Settings:
         package_repositories=config.package_repositories,
         replace_package_repositories=config.replace_package_repositories,
         secrets_file=config.secrets_file,
+        ca_file=config.ca_file,
+        master_fingerprint=config.master_fingerprint,
         trusted_ppas=config.trusted_ppas,
         launchpad_api=config.launchpad_api,
         plugin_settings={str(key): text for key, text in config.plugin_settings.items()},
     )
-
-
-def _connect(reactor: Any, master: MasterAddress, peer: Peer) -> Deferred[Line]:
-    endpoint = HostnameEndpoint(reactor, master.host, master.port, timeout=CONNECT_LIMIT)
-    return pb.connect(reactor, endpoint, peer)
 
 
 def _new_dialogue(

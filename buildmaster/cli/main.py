@@ -31,6 +31,8 @@ COMMANDS = (
     "show",
     "logs",
     "intervene",
+    "worker",
+    "token",
 )
 
 _EPILOGUE = """\

@@ -288,7 +288,8 @@ async def leases_of(cursor: Cursor, worker: str, *, locked: bool = False) -> lis
                job.kind, job_class.performs <> ''
         FROM running JOIN job ON job.id = running.job
         JOIN job_class ON job_class.id = running.class
-        WHERE running.worker = %s ORDER BY running.job {"FOR UPDATE OF running" if locked else ""}
+        WHERE running.worker = %s ORDER BY running.job
+        {"FOR UPDATE OF running" if locked else ""}
         """,
         (worker,),
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from buildmaster.database import Cursor
@@ -11,40 +9,25 @@ from buildmaster.farm_series import Offering
 from protocol.messages import Hello, Offer
 
 
-@dataclass(frozen=True)
-class KnownWorker:
-    """What is remembered of a worker between its sessions."""
-
-    name: str
-    token_sha256: bytes | None
-    boot: str | None
-
-
-async def register(cursor: Cursor, name: str, token_sha256: bytes) -> None:
-    """Let a worker of this name and token join; a new token replaces the old one."""
+async def remember(cursor: Cursor, name: str) -> None:
+    """Have a row for a worker of this name. Harmless when repeated."""
     await cursor.run(
-        """
-        INSERT INTO worker (name, token_sha256) VALUES (%s, %s)
-        ON CONFLICT (name) DO UPDATE SET token_sha256 = excluded.token_sha256
-        """,
-        (name, token_sha256),
+        "INSERT INTO worker (name) VALUES (%s) ON CONFLICT (name) DO NOTHING", (name,)
     )
 
 
-async def known(cursor: Cursor, name: str) -> KnownWorker | None:
-    """The worker of this name, locked, or None."""
-    # Nothing is claimed for the worker meanwhile: see claim_jobs.
+async def lock(cursor: Cursor, name: str) -> bool:
+    """Let nobody else change this worker's row meanwhile; False if there is none.
+
+    Nothing is claimed for the worker meanwhile, either: see claim_jobs.
+    """
     await cursor.run(
         "SELECT pg_advisory_xact_lock(hashtext('headrace.worker'), hashtext(%s))", (name,)
     )
     row = await cursor.row(
-        "SELECT name, token_sha256, boot FROM worker WHERE name = %s FOR NO KEY UPDATE",
-        (name,),
+        "SELECT 1 FROM worker WHERE name = %s FOR NO KEY UPDATE", (name,)
     )
-    if row is None:
-        return None
-    token = bytes(row[1]) if row[1] is not None else None
-    return KnownWorker(row[0], token, row[2])
+    return row is not None
 
 
 async def connect(cursor: Cursor, hello: Hello, session: str, master: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
@@ -13,6 +12,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
+from buildmaster.admission import settled_worker
 from buildmaster.database import Cursor, Database
 from buildmaster.ending import RetryPolicy
 from buildmaster.matching import Needs
@@ -22,6 +22,7 @@ from buildmaster.store import submissions as store
 from buildmaster.store import workers as worker_store
 from buildmaster.store.step import Claim, HungryWorker, step
 from buildmaster.store.submissions import Identity, NewBuild, NewRun
+from buildmaster.tokens import token_hash
 from protocol import PROTOCOL_VERSION
 from protocol.messages import (
     Ended,
@@ -65,9 +66,7 @@ class Books:
         """A worker that is connected."""
 
         async def work(cursor: Cursor) -> None:
-            await worker_store.register(
-                cursor, name, hashlib.sha256(TOKEN.encode()).digest()
-            )
+            await settled_worker(cursor, name, token_hash(TOKEN))
             await worker_store.connect(
                 cursor, hello(name, isolation, slots), f"s-{name}", "m"
             )

@@ -131,7 +131,7 @@ class RaceTests(TestCase):
         claim = await self.books.begin()
         _, joined = await self.books.meanwhile(
             reporting(claim, over(Result.ERROR, "broken")),
-            lambda cursor: door.join(cursor, hello("ant"), "s-2"),
+            lambda cursor: door.join(cursor, hello("ant"), "s-2", "?"),
         )
         self.assertIsInstance(joined, Joined)
         self.assertEqual(await self.books.state(job), ("ready", None, 2))

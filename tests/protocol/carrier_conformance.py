@@ -93,6 +93,13 @@ class CarrierConformance(_Base):
     """Mix into a ``TestCase`` that says how its carrier listens and connects."""
 
     timeout = 10
+    #: What a stranger may send that is thrown out at once.
+    garbage: tuple[bytes, ...] = (
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 400,
+        os.urandom(20_000),
+        b"\0" * 100_000,
+        b"\xff" * 100_000,
+    )
 
     def listen(self, make_peer: Callable[[], Peer]) -> Deferred[IListeningPort]:
         """A listener on a free port of the loopback interface."""
@@ -265,12 +272,7 @@ class CarrierConformance(_Base):
 
     async def test_garbage_from_a_socket_is_thrown_out_and_harms_nobody(self) -> None:
         client, server = await self.pair()
-        for garbage in (
-            b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 400,
-            os.urandom(20_000),
-            b"\0" * 100_000,
-            b"\xff" * 100_000,
-        ):
+        for garbage in self.garbage:
             stranger = await self.raw(garbage)
             await stranger.gone
         _line(client).send(b"well")

@@ -34,6 +34,7 @@ from protocol.messages import (
     encode,
 )
 from protocol.order import AnyOrder
+from tests.protocol.lines import loopback
 from tests.worker.supervisor.attempts import Told
 
 M = TypeVar("M")
@@ -101,9 +102,7 @@ class FakeMaster:
         test.addCleanup(lambda: Deferred.fromCoroutine(self.close()))
 
     async def listen(self, port: int = 0) -> None:
-        self._port = await pb.listen(
-            reactor, f"tcp:{port}:interface=127.0.0.1", self._new_session
-        )
+        self._port = await pb.listen(reactor, loopback(port), self._new_session)
 
     @property
     def port(self) -> int:

@@ -15,6 +15,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     environment: dict[str, str] = {}  #: variables of every command, whatever jobs say
     package_repositories: tuple[str, ...] = ()  #: lines for apt, before those of jobs
     replace_package_repositories: tuple[str, ...] = ()  #: lines instead of the image's
+    ca_file: str | None = None  #: authorities of masters' certificates, as PEM
+    master_fingerprint: str | None = None  #: or the SHA-256 of their one certificate
     secrets_file: str | None = None  #: for the braces in lines for apt
     trusted_ppas: tuple[str, ...] = ()  #: PPAs whose signatures are not checked
     launchpad_api: str = "https://api.launchpad.net/devel"  #: where PPAs' keys are asked
