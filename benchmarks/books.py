@@ -1,0 +1,211 @@
+"""The farm's database as the measurements use it: many jobs that do nothing.
+
+What is measured goes through the functions that the master itself uses; what only
+prepares a measurement is plain SQL, for a million rows at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from buildmaster.database import Cursor, Database
+
+#: Workers that have no daemon: they are given jobs, and report success at once.
+WORKERS = tuple(f"paper-{number:02}" for number in range(1, 11))
+
+#: What the jobs of the measurements perform: nothing.
+NOTHING = "headrace.nothing"
+
+#: Rows of one statement when a line is filled.
+_PORTION = 100_000
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job that a paper worker was given."""
+
+    job: int
+    attempt: int
+    worker: str
+
+
+@asynccontextmanager
+async def opened(dsn: str, reactor: Any, *, size: int = 4) -> AsyncIterator[Books]:
+    """The books in the database ``dsn``, with every paper worker connected."""
+    database = Database(dsn, reactor, name="headrace-benchmark", size=size)
+    await database.start()
+    try:
+        books = Books(database)
+        await books.connect_workers()
+        yield books
+    finally:
+        await database.stop()
+
+
+class Books:
+    """Adds, claims and finishes."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._marks: dict[int, int] = {}
+
+    async def connect_workers(self) -> None:
+        """Let the paper workers be there, with room for everything."""
+        await self.database.run(
+            """
+            INSERT INTO worker (name, state, session, master, slots, performs)
+            SELECT name, 'connected', name, 'benchmark', 100000, ARRAY[%s]
+            FROM unnest(%s::text[]) AS given (name)
+            ON CONFLICT (name) DO NOTHING
+            """,
+            (NOTHING, list(WORKERS)),
+        )
+
+    async def job_class(self, architecture: str) -> int:
+        """The class of jobs that do nothing on ``architecture``."""
+        row = await self.database.one(
+            """
+            INSERT INTO job_class (architecture, isolation, series, tags, performs)
+            VALUES (%s, 'native', '{}', '{}', %s)
+            ON CONFLICT ON CONSTRAINT class_once
+            DO UPDATE SET performs = excluded.performs RETURNING id
+            """,
+            (architecture, NOTHING),
+        )
+        return int(row[0])
+
+    async def fill(self, job_class: int, count: int, *, first: int = 0) -> None:
+        """Put ``count`` ready jobs into the line, from the place ``first`` of it on.
+
+        Each portion is seen by others as a whole.
+        """
+        for begin in range(0, count, _PORTION):
+            size = min(_PORTION, count - begin)
+            await self.database.run(
+                """
+                WITH added AS (
+                    INSERT INTO job (kind, state, name, requester, owner, class, ready_at,
+                                     virtual_start)
+                    SELECT 'native', 'ready', 'nothing', 'benchmark', 'benchmark', %s,
+                           farm_now(), 1000 * place
+                    FROM generate_series(%s, %s) AS place
+                    RETURNING id, class, score, virtual_start
+                ), tried AS (
+                    INSERT INTO attempt (job, number) SELECT id, 1 FROM added
+                ), natively AS (
+                    INSERT INTO native_job (job) SELECT id FROM added
+                ), queued AS (
+                    INSERT INTO ready (class, position, job, attempt)
+                    SELECT class, queue_position(score, virtual_start), id, 1 FROM added
+                )
+                SELECT tell_ready('{}')
+                """,
+                (job_class, first + begin, first + begin + size - 1),
+            )
+        self._marks.pop(job_class, None)
+
+    async def step(
+        self, ended: Sequence[Claim], classes: Sequence[int], count: int
+    ) -> list[Claim]:
+        """Finish what ``ended``, and claim up to ``count`` jobs of ``classes``.
+
+        As a master does it: one call, with where each line was last seen to begin.
+        """
+        each, more = divmod(count, len(WORKERS))
+        workers = [
+            {"name": name, "session": name, "bunch": 1, "slots": each + (place < more)}
+            for place, name in enumerate(WORKERS)
+        ]
+        wanted = [{"bunch": 1, "class": c, "from": self._marks.get(c, 0)} for c in classes]
+        rows = await self.database.rows(
+            """
+            SELECT what, job, attempt, worker, class, position
+            FROM step(%s::jsonb, '{}', '{}', '{}', %s::jsonb, %s::jsonb, '{2, 10, 60}', 60)
+            """,
+            (
+                json.dumps([_success(claim) for claim in ended]),
+                json.dumps([worker for worker in workers if worker["slots"]]),
+                json.dumps(wanted),
+            ),
+        )
+        claims = []
+        for what, job, attempt, worker, job_class, position in rows:
+            if what == "claim":
+                claims.append(Claim(job, attempt, worker))
+            elif what == "mark":
+                self._marks[job_class] = position
+            elif what == "stale":
+                raise AssertionError(f"job {job} was not leased any more")
+        return claims
+
+    async def add_fan(self, job_class: int, width: int) -> int:
+        """Write 1 job, ``width`` that wait for it, 1 that waits for those; the first."""
+
+        async def work(cursor: Cursor) -> int:
+            row = await cursor.one(
+                """
+                WITH made AS (
+                    INSERT INTO job (kind, state, name, requester, owner, class, blocked_by,
+                                     virtual_start)
+                    SELECT 'native', 'waiting', 'nothing', 'benchmark', 'benchmark',
+                           %(class)s,
+                           CASE place WHEN 0 THEN 0 WHEN %(width)s + 1 THEN %(width)s
+                                ELSE 1 END, 1000 * place
+                    FROM generate_series(0, %(width)s + 1) AS place
+                    RETURNING id, blocked_by
+                ), tried AS (
+                    INSERT INTO attempt (job, number) SELECT id, 1 FROM made
+                ), natively AS (
+                    INSERT INTO native_job (job) SELECT id FROM made
+                ), ends AS (
+                    SELECT min(id) AS first, max(id) AS last FROM made
+                ), joined AS (
+                    INSERT INTO edge (up, down)
+                    SELECT first, id FROM made, ends WHERE id NOT IN (first, last)
+                    UNION ALL
+                    SELECT id, last FROM made, ends WHERE id NOT IN (first, last)
+                )
+                SELECT first FROM ends
+                """,
+                {"class": job_class, "width": width},
+            )
+            await cursor.rows("SELECT make_ready(ARRAY[%s::bigint])", (row[0],))
+            return int(row[0])
+
+        return await self.database.transaction(work)
+
+    async def counted(self, column: str, job_class: int) -> Mapping[str, int]:
+        """How many jobs of a class there are by ``state`` or ``result``."""
+        rows = await self.database.rows(
+            f"SELECT {column}::text, count(*) FROM job WHERE class = %s GROUP BY 1",
+            (job_class,),
+        )
+        return {str(name): int(number) for name, number in rows}
+
+    async def events(self, job_class: int) -> Mapping[str, int]:
+        """How many events there are of jobs of a class, by kind."""
+        rows = await self.database.rows(
+            """
+            SELECT event.kind, count(*) FROM event JOIN job ON job.id = event.job
+            WHERE job.class = %s GROUP BY 1
+            """,
+            (job_class,),
+        )
+        return {str(kind): int(number) for kind, number in rows}
+
+
+def _success(claim: Claim) -> dict[str, object]:
+    return {
+        "job": claim.job,
+        "attempt": claim.attempt,
+        "worker": claim.worker,
+        "result": "success",
+        "reason": "",
+        "final": False,
+        "lost": False,
+        "reports": 1,
+    }

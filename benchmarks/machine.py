@@ -1,0 +1,59 @@
+"""What machine a run was made on, and how busy others kept it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+
+from benchmarks.report import Figures
+
+
+def describe(folder: Path) -> Figures:
+    """The machine, and the file system that ``folder`` lies on."""
+    return {
+        "processor": _first(r"model name\s*: (.*)", "/proc/cpuinfo") or platform.machine(),
+        "processors": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory() / 2**30, 1),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "file_system": _file_system(folder),
+        "load_at_start": os.getloadavg()[0],
+    }
+
+
+def memory() -> int:
+    """Bytes of memory that the machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def busy_seconds() -> float:
+    """Processor seconds that anybody has used since the machine started."""
+    user, nice, system, _idle, _wait, *rest = _cpu_ticks()
+    return (user + nice + system + sum(rest[:3])) / os.sysconf("SC_CLK_TCK")
+
+
+def _cpu_ticks() -> list[int]:
+    first = Path("/proc/stat").read_text().splitlines()[0]
+    return [int(number) for number in first.split()[1:]]
+
+
+def _first(pattern: str, file: str) -> str:
+    try:
+        found = re.search(pattern, Path(file).read_text())
+    except OSError:
+        return ""
+    return found[1].strip() if found else ""
+
+
+def _file_system(folder: Path) -> str:
+    """Its type: on ``tmpfs`` a durable commit costs nothing, and no figure counts."""
+    best, kind = "", "unknown"
+    place = str(folder.resolve())
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _, mounted, its_kind, *_ = line.split()
+        inside = place == mounted or place.startswith(mounted.rstrip("/") + "/")
+        if inside and len(mounted) >= len(best):
+            best, kind = mounted, its_kind
+    return kind
