@@ -5,15 +5,24 @@ from __future__ import annotations
 import shutil
 import tempfile
 from argparse import Namespace
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from time import monotonic
+from typing import Any, TypeVar
+
+from twisted.internet.task import deferLater
 
 from benchmarks.processes import Processes
 from benchmarks.report import Figures
 from benchmarks.server import Server
+
+T = TypeVar("T")
+
+
+class NeverReached(Exception):
+    """Something that should happen by itself did not."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,24 @@ class Bench:
     def count(self, full: int, quick: int) -> int:
         """How many: ``full``, or ``quick`` where nothing is to be measured."""
         return quick if self.quick else full
+
+    async def until(
+        self,
+        reached: Callable[[], Awaitable[T | None]],
+        *,
+        pause: float,
+        patience: float = 600.0,
+    ) -> T:
+        """What ``reached`` gives as soon as that is true; looks every ``pause`` seconds.
+
+        Raises `NeverReached` after ``patience`` seconds.
+        """
+        ends = monotonic() + patience
+        while not (found := await reached()):
+            if monotonic() > ends:
+                raise NeverReached(f"what was waited for did not come in {patience:.0f} s")
+            await deferLater(self.reactor, pause)
+        return found
 
 
 @asynccontextmanager

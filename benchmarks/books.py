@@ -17,8 +17,10 @@ from buildmaster.database import Cursor, Database
 #: Workers that have no daemon: they are given jobs, and report success at once.
 WORKERS = tuple(f"paper-{number:02}" for number in range(1, 11))
 
-#: What the jobs of the measurements perform: nothing.
-NOTHING = "headrace.nothing"
+#: What the jobs of the measurements perform: nothing, which every worker can, or telling
+#: when it was begun, which `benchmarks.farm`'s workers can.
+NOTHING = "noop"
+CLOCK = "benchmark-clock"
 
 #: Rows of one statement when a line is filled.
 _PORTION = 100_000
@@ -34,13 +36,14 @@ class Claim:
 
 
 @asynccontextmanager
-async def opened(dsn: str, reactor: Any, *, size: int = 4) -> AsyncIterator[Books]:
-    """The books in the database ``dsn``, with every paper worker connected."""
-    database = Database(dsn, reactor, name="headrace-benchmark", size=size)
+async def opened(dsn: str, reactor: Any, *, claims: bool = True) -> AsyncIterator[Books]:
+    """The books in the database ``dsn``; with ``claims`` every paper worker is there."""
+    database = Database(dsn, reactor, name="headrace-benchmark")
     await database.start()
     try:
         books = Books(database)
-        await books.connect_workers()
+        if claims:
+            await books.connect_workers()
         yield books
     finally:
         await database.stop()
@@ -58,15 +61,15 @@ class Books:
         await self.database.run(
             """
             INSERT INTO worker (name, state, session, master, slots, performs)
-            SELECT name, 'connected', name, 'benchmark', 100000, ARRAY[%s]
+            SELECT name, 'connected', name, 'books', 100000, ARRAY[%s]
             FROM unnest(%s::text[]) AS given (name)
             ON CONFLICT (name) DO NOTHING
             """,
             (NOTHING, list(WORKERS)),
         )
 
-    async def job_class(self, architecture: str) -> int:
-        """The class of jobs that do nothing on ``architecture``."""
+    async def job_class(self, architecture: str, performs: str = NOTHING) -> int:
+        """The class of jobs on ``architecture`` that perform this."""
         row = await self.database.one(
             """
             INSERT INTO job_class (architecture, isolation, series, tags, performs)
@@ -74,7 +77,7 @@ class Books:
             ON CONFLICT ON CONSTRAINT class_once
             DO UPDATE SET performs = excluded.performs RETURNING id
             """,
-            (architecture, NOTHING),
+            (architecture, performs),
         )
         return int(row[0])
 
@@ -84,29 +87,63 @@ class Books:
         Each portion is seen by others as a whole.
         """
         for begin in range(0, count, _PORTION):
-            size = min(_PORTION, count - begin)
-            await self.database.run(
-                """
-                WITH added AS (
-                    INSERT INTO job (kind, state, name, requester, owner, class, ready_at,
-                                     virtual_start)
-                    SELECT 'native', 'ready', 'nothing', 'benchmark', 'benchmark', %s,
-                           farm_now(), 1000 * place
-                    FROM generate_series(%s, %s) AS place
-                    RETURNING id, class, score, virtual_start
-                ), tried AS (
-                    INSERT INTO attempt (job, number) SELECT id, 1 FROM added
-                ), natively AS (
-                    INSERT INTO native_job (job) SELECT id FROM added
-                ), queued AS (
-                    INSERT INTO ready (class, position, job, attempt)
-                    SELECT class, queue_position(score, virtual_start), id, 1 FROM added
-                )
-                SELECT tell_ready('{}')
-                """,
-                (job_class, first + begin, first + begin + size - 1),
-            )
+            await self._fill(job_class, first + begin, min(_PORTION, count - begin))
         self._marks.pop(job_class, None)
+
+    async def _fill(self, job_class: int, first: int, count: int) -> list[int]:
+        rows = await self.database.rows(
+            """
+            WITH added AS (
+                INSERT INTO job (kind, state, name, requester, owner, class, ready_at,
+                                 virtual_start)
+                SELECT 'native', 'ready', 'nothing', 'benchmark', 'benchmark', %s,
+                       farm_now(), 1000 * place
+                FROM generate_series(%s, %s) AS place
+                RETURNING id, class, score, virtual_start
+            ), tried AS (
+                INSERT INTO attempt (job, number) SELECT id, 1 FROM added
+            ), natively AS (
+                INSERT INTO native_job (job) SELECT id FROM added
+            ), queued AS (
+                INSERT INTO ready (class, position, job, attempt)
+                SELECT class, queue_position(score, virtual_start), id, 1 FROM added
+            ), woken AS MATERIALIZED (
+                SELECT pg_notify('headrace_ready', '')
+            )
+            SELECT array_agg(id) FROM added, woken
+            """,
+            (job_class, first, first + count - 1),
+        )
+        [[ids]] = rows
+        return list(ids)
+
+    async def add(self, job_class: int, count: int) -> list[int]:
+        """Put jobs into the line as a submission does: all of them, or none."""
+        return await self._fill(job_class, 0, count)
+
+    async def output(self, job: int) -> dict[str, Any] | None:
+        """What a job returned; None if it is not over."""
+        row = await self.database.row(
+            "SELECT output FROM attempt WHERE job = %s AND result = 'success'", (job,)
+        )
+        return row[0] if row else None
+
+    async def is_idle(self) -> bool:
+        """Whether nothing waits in a line and nothing is leased."""
+        (busy,) = await self.database.one(
+            "SELECT EXISTS (SELECT FROM ready) OR EXISTS (SELECT FROM running)"
+        )
+        return not busy
+
+    async def span(self) -> tuple[int, float]:
+        """How many attempts succeeded, and seconds from the first claim to the last end."""
+        count, seconds = await self.database.one(
+            """
+            SELECT count(*), extract(epoch FROM max(finished_at) - min(assigned_at))
+            FROM attempt WHERE result = 'success'
+            """
+        )
+        return int(count), float(seconds or 0)
 
     async def step(
         self, ended: Sequence[Claim], classes: Sequence[int], count: int
@@ -143,7 +180,7 @@ class Books:
         return claims
 
     async def add_fan(self, job_class: int, width: int) -> int:
-        """Write 1 job, ``width`` that wait for it, 1 that waits for those; the first."""
+        """Write 1 job, ``width`` that wait for it, 1 that waits for them; the first."""
 
         async def work(cursor: Cursor) -> int:
             row = await cursor.one(

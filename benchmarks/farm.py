@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import signal
 import sys
 from contextlib import closing, suppress
@@ -23,12 +24,15 @@ from buildmaster.postgres.child import Child
 from worker.environments import traces
 from worker.supervisor import attach
 
+_CHECKOUT = Path(__file__).resolve().parent.parent
+_PLUGINS = Path(__file__).parent / "plugins"
 _TWISTD = "from twisted.scripts.twistd import run; run()"
+_PAPER = "import sys; from benchmarks.paper_workers import main; main(sys.argv[1:])"
 _PATIENCE = 60.0
 
 
 class Farm:
-    """One master on the database ``dsn``, and ``workers`` workers of ``slots`` slots."""
+    """A master on the database ``dsn``, and ``workers`` workers of ``slots`` slots each."""
 
     def __init__(self, bench: Bench, dsn: str, *, workers: int, slots: int) -> None:
         self.dsn = dsn
@@ -49,15 +53,30 @@ class Farm:
         """Of the daemons: the master's first."""
         return [daemon.pid for daemon in self._daemons]
 
-    async def start(self) -> None:
-        """Start every daemon, and wait until every worker has joined."""
+    async def start_master(self) -> None:
+        """Start the master, and wait until it listens."""
         self.folder.mkdir()
         self.folder.chmod(0o711)
+        # Twisted puts a cache beside the plug-ins that it finds.
+        shutil.copytree(_PLUGINS, self.folder / "plugins")
         settings = self._write_master()
-        master = self._start("buildmaster", settings)
+        master = self._start(settings.parent, _TWISTD, *_daemon("buildmaster", settings))
         await self._until(lambda: (settings.parent / FILE).exists(), master)
+
+    async def start_workers(self) -> None:
+        """Start every worker's daemon, and wait until all have joined."""
         for name in self.names:
-            self._start("buildworker", self._write_worker(name))
+            settings = self._write_worker(name)
+            self._start(settings.parent, _TWISTD, *_daemon("buildworker", settings))
+        await self._until(self._is_complete, *self._daemons)
+
+    async def start_paper_workers(self, performs: str) -> None:
+        """Start one process that speaks for all workers, and wait until all have joined."""
+        folder = self.folder / "paper"
+        folder.mkdir(mode=0o700)
+        port = self.addresses.workers.rpartition(":")[2]
+        tokens = [f"{name}={self._token(name)}" for name in self.names]
+        self._start(folder, _PAPER, port, str(self._slots), performs, *tokens)
         await self._until(self._is_complete, *self._daemons)
 
     async def stop(self) -> None:
@@ -95,7 +114,7 @@ class Farm:
         data = self.folder / name
         data.mkdir(mode=0o700)
         token = data / "token"
-        token.write_text((self.folder / "master" / f"{name}.token").read_text())
+        token.write_text(self._token(name))
         token.chmod(0o600)
         return _write(
             data / "worker.yaml",
@@ -110,11 +129,14 @@ class Farm:
             },
         )
 
-    def _start(self, daemon: str, settings: Path) -> Child:
-        command = [sys.executable, "-P", "-c", _TWISTD, "-n", "--pidfile=", daemon]
+    def _token(self, name: str) -> str:
+        return (self.folder / "master" / f"{name}.token").read_text()
+
+    def _start(self, folder: Path, code: str, *arguments: str) -> Child:
         environ = {k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")}
+        environ["PYTHONPATH"] = f"{_CHECKOUT}:{self.folder / 'plugins'}"
         child = self._bench.processes.start(
-            [*command, "--config", str(settings)], settings.parent / "log", environ
+            [sys.executable, "-P", "-c", code, *arguments], folder / "log", environ
         )
         self._daemons.append(child)
         return child
@@ -133,16 +155,21 @@ class Farm:
         ends = monotonic() + _PATIENCE
         while not reached():
             if any(child.end is not None for child in alive):
-                raise ProcessFailed(f"a daemon ended by itself: {self._last_words()}")
+                raise ProcessFailed(f"a daemon ended by itself: {self.last_words()}")
             if monotonic() > ends:
-                raise ProcessFailed(f"not there in {_PATIENCE:.0f} s: {self._last_words()}")
+                raise ProcessFailed(f"not there in {_PATIENCE:.0f} s: {self.last_words()}")
             await deferLater(self._bench.reactor, 0.02)
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
+        """The ends of the daemons' logs."""
         logs = sorted(self.folder.glob("*/log"))
         return "\n".join(
             f"{log}: {log.read_text('utf-8', 'replace')[-1000:]}" for log in logs
         )
+
+
+def _daemon(name: str, settings: Path) -> tuple[str, ...]:
+    return ("-n", "--pidfile=", name, "--config", str(settings))
 
 
 def _write(path: Path, settings: dict[str, Any]) -> Path:

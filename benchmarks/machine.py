@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import re
+from contextlib import suppress
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 
 from benchmarks.report import Figures
 
@@ -32,6 +34,40 @@ def busy_seconds() -> float:
     """Processor seconds that anybody has used since the machine started."""
     user, nice, system, _idle, _wait, *rest = _cpu_ticks()
     return (user + nice + system + sum(rest[:3])) / os.sysconf("SC_CLK_TCK")
+
+
+def own_seconds() -> float:
+    """Processor seconds that this process and all that it started have used."""
+    ended = getrusage(RUSAGE_CHILDREN)
+    of_us, living = {os.getpid()}, _living()
+    seconds = ended.ru_utime + ended.ru_stime
+    for pid in sorted(living):  # parents are older, nearly always
+        parent, used, of_children = living[pid]
+        if pid in of_us or parent in of_us:
+            of_us.add(pid)
+            # Of our own ended children the kernel has told above.
+            seconds += used if pid == os.getpid() else used + of_children
+    return seconds
+
+
+def _living() -> dict[int, tuple[int, float, float]]:
+    """Of each process: its parent, what it has used, and its ended children."""
+    found = {}
+    tick = os.sysconf("SC_CLK_TCK")
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                user, system, of_user, of_system = map(int, fields[11:15])
+                used, ended = (user + system) / tick, (of_user + of_system) / tick
+                found[int(entry.name)] = (int(fields[1]), used, ended)
+    return found
+
+
+def processor_seconds(pid: int) -> float:
+    """What one process has used since it started, its threads included."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _cpu_ticks() -> list[int]:

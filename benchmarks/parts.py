@@ -129,7 +129,7 @@ async def _reference(at_hand: Bench) -> Figures:
 
 async def _measure(part: Part, at_hand: Bench) -> Measured:
     say(part.name)
-    start, busy = monotonic(), machine.busy_seconds()
+    start, ours, busy = monotonic(), machine.own_seconds(), machine.busy_seconds()
     try:
         found = await part.measure(at_hand)
     except CancelledError:  # an Exception, too
@@ -139,6 +139,10 @@ async def _measure(part: Part, at_hand: Bench) -> Measured:
         return Measured(why=f"it failed: {type(error).__name__}: {error}")
     took = monotonic() - start
     if found.figures:
-        cores = (machine.busy_seconds() - busy) / took
-        found.figures["took"] = {"seconds": took, "processors_busy": cores}
+        ours, busy = machine.own_seconds() - ours, machine.busy_seconds() - busy
+        found.figures["took"] = {
+            "seconds": took,
+            "processors_used": ours / took,
+            "processors_used_by_others": max(0.0, busy - ours) / took,
+        }
     return found

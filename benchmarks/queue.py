@@ -8,9 +8,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import parts
-from benchmarks.queue_parts import depth, drain, graph, old_snapshot, peers
+from benchmarks.queue_parts import (
+    depth,
+    drain,
+    enqueue,
+    graph,
+    old_snapshot,
+    peers,
+    pickup,
+    whole_path,
+)
 
-PARTS = (drain.PART, depth.PART, graph.PART, old_snapshot.PART, peers.PART)
+PARTS = (
+    enqueue.PART,
+    drain.PART,
+    whole_path.PART,
+    pickup.PART,
+    depth.PART,
+    graph.PART,
+    old_snapshot.PART,
+    peers.PART,
+)
 
 
 def run(arguments: list[str]) -> int:

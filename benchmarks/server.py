@@ -115,6 +115,13 @@ class Server:
         self.execute(f"CREATE DATABASE {name} TEMPLATE {of}{strategy}")
         return self.dsn(name)
 
+    def databases(self) -> set[str]:
+        """The names of those that there are."""
+        with closing(psycopg2.connect(self.dsn())) as connection:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT datname FROM pg_database")
+                return {name for (name,) in cursor.fetchall()}
+
     def drop(self, name: str) -> None:
         """Remove a database, whoever uses it."""
         self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from benchmarks import deep
 from benchmarks.bench import Bench
 from benchmarks.books import Books, opened
 from benchmarks.latency import Latencies
 from benchmarks.parts import Part
-from benchmarks.progress import say
 from benchmarks.report import Bar, Figures, Measured
 
 _DEEP = Bar("p50 of a claim at depth 1,000,000 / at 1,000", "times", "<=", 1.3)
@@ -21,21 +21,22 @@ _CLAIMS = 400
 
 async def measure(bench: Bench) -> Measured:
     """Claims in turn from lines of every depth, so that noise falls on all alike."""
-    shallow = bench.count(1_000, 100)
-    depths = {"1k": shallow, "100k": bench.count(100_000, 200), "1m": deep(bench)}
+    short = bench.count(1_000, 100)
     dsns = {}
-    for name, depth in depths.items():
-        say(f"depth: {depth:,} jobs in the line")
-        dsns[name] = bench.server.database(f"depth_{name}")
-        async with opened(dsns[name], bench.reactor) as books:
-            await books.fill(await books.job_class("amd64"), depth)
-            if name == "1m":  # another architecture's, behind them
-                await books.fill(await books.job_class("riscv64"), shallow, first=depth)
-        bench.server.settle(f"depth_{name}")
     try:
+        for name, depth in (("1k", short), ("100k", bench.count(100_000, 200))):
+            dsns[name] = bench.server.database(f"depth_{name}")
+            async with opened(dsns[name], bench.reactor) as books:
+                await books.fill(await books.job_class(deep.ARCHITECTURE), depth)
+        dsns["1m"] = await deep.copy(bench, "depth_1m")
+        async with opened(dsns["1m"], bench.reactor) as books:  # behind all the others
+            first = deep.length(bench)
+            await books.fill(await books.job_class("amd64"), short, first=first)
+        for name in dsns:
+            bench.server.settle(f"depth_{name}")
         times = await _in_turn(bench, dsns)
     finally:
-        for name in depths:
+        for name in ("1k", "100k", "1m"):
             bench.server.drop(f"depth_{name}")
     base = times["1k"].p50
     figures: Figures = {f"claim_{name}": found.figures for name, found in times.items()}
@@ -45,11 +46,6 @@ async def measure(bench: Bench) -> Measured:
     )
 
 
-def deep(bench: Bench) -> int:
-    """How long the longest line is."""
-    return bench.count(1_000_000, 500)
-
-
 async def _in_turn(bench: Bench, dsns: Mapping[str, str]) -> dict[str, Latencies]:
     times: dict[str, Latencies] = {}
     async with (
@@ -57,11 +53,12 @@ async def _in_turn(bench: Bench, dsns: Mapping[str, str]) -> dict[str, Latencies
         opened(dsns["100k"], bench.reactor) as long,
         opened(dsns["1m"], bench.reactor) as longest,
     ):
+        line = deep.ARCHITECTURE
         lines = {
-            "1k": (short, await short.job_class("amd64")),
-            "100k": (long, await long.job_class("amd64")),
-            "1m": (longest, await longest.job_class("amd64")),
-            "tail_of_1m": (longest, await longest.job_class("riscv64")),
+            "1k": (short, await short.job_class(line)),
+            "100k": (long, await long.job_class(line)),
+            "1m": (longest, await longest.job_class(line)),
+            "tail_of_1m": (longest, await longest.job_class("amd64")),
         }
         for number in range(bench.count(_CLAIMS, 5)):
             for name, (books, job_class) in lines.items():

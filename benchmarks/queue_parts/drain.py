@@ -1,11 +1,17 @@
-"""How many jobs a second are claimed and finished, without any worker's code."""
+"""How many jobs a second are claimed and finished, without any worker's code.
+
+Through the whole master: its daemon, its protocol, its books. And by its one call to the
+database alone, in steps of several sizes.
+"""
 
 from __future__ import annotations
 
 from time import monotonic
 
+from benchmarks import machine
 from benchmarks.bench import Bench
-from benchmarks.books import Books, Claim, opened
+from benchmarks.books import NOTHING, WORKERS, Books, Claim, opened
+from benchmarks.farm import Farm
 from benchmarks.latency import Latencies
 from benchmarks.parts import Part
 from benchmarks.progress import say
@@ -16,24 +22,55 @@ RATE = Bar("claim + finish through the whole master", "jobs/s", ">=", 10_000)
 _SHARE = 0.8
 
 _BATCHES = (1, 10, 100, 500)
-#: Where a larger one gains little and makes everybody wait longer.
-BEST_BATCH = 500
+#: Of each of the workers that answer at once: what a master may claim for them together.
+_SLOTS = 100
 
 
 async def measure(bench: Bench) -> Measured:
     """Drains a line by steps of several sizes."""
     figures: Figures = {}
+    jobs = bench.count(100_000, 200)
+    say(f"drain: {jobs:,} jobs through the whole master")
+    whole = figures["whole_master"] = await through_master(bench, jobs)
     for batch in _BATCHES:
         jobs = bench.count({1: 2_000, 10: 20_000}.get(batch, 100_000), 2 * batch)
         say(f"drain: {jobs:,} jobs by {batch}")
         figures[f"step_{batch}"] = await drain(bench, jobs, batch)
-    return Measured(figures, limits=limits(bench))
+    return Measured(figures, {RATE.name: whole["jobs_per_s"]}, limits(bench))
 
 
 def limits(bench: Bench) -> dict[str, float]:
     """The bar that this machine allows."""
     best = bench.reference.get("pgbench_lifecycle_jobs_per_s", {}).get("best_kept")
     return {} if best is None else {RATE.name: min(RATE.limit, _SHARE * best)}
+
+
+async def through_master(bench: Bench, jobs: int) -> Figures:
+    """A master's daemon, and workers that answer every order at once; wall clock.
+
+    From the first claim to the last end, both by the database's clock.
+    """
+    dsn = bench.server.database("drain")
+    farm = Farm(bench, dsn, workers=len(WORKERS), slots=_SLOTS)
+    try:
+        await farm.start_master()
+        async with opened(dsn, bench.reactor, claims=False) as books:
+            await books.fill(await books.job_class("amd64"), jobs)
+            bench.server.settle("drain")
+            used = machine.processor_seconds(farm.pids[0])
+            await farm.start_paper_workers(NOTHING)
+            await bench.until(books.is_idle, pause=0.1)
+            used = machine.processor_seconds(farm.pids[0]) - used
+            done, seconds = await books.span()
+            assert done == jobs, f"{done} of {jobs} jobs are done"
+    finally:
+        await farm.stop()
+        bench.server.drop("drain")
+    return {
+        "jobs": jobs,
+        "jobs_per_s": jobs / seconds,
+        "master_processor_us_per_job": 1e6 * used / jobs,
+    }
 
 
 async def drain(bench: Bench, jobs: int, batch: int) -> Figures:

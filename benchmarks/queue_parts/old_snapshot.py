@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from time import monotonic
 
+from benchmarks import deep
 from benchmarks.bench import Bench
 from benchmarks.books import Books, Claim, opened
 from benchmarks.old_transaction import old_transaction
@@ -16,23 +17,13 @@ _COST = Bar("rate lost to a transaction left open for 60 s", "%", "<=", 20)
 
 _SECONDS = 60.0
 _BATCH = 100
-#: How much work waits: more than a minute's, so that the line never runs dry.
-_JOBS = 1_000_000
 
 
 async def measure(bench: Bench) -> Measured:
     """A minute without and one with it, each on a fresh copy of the same line."""
-    jobs, seconds = bench.count(_JOBS, 20_000), _SECONDS if not bench.quick else 0.5
-    say(f"old transaction: {jobs:,} jobs in the line")
-    dsn = bench.server.database("old_template")
-    try:
-        async with opened(dsn, bench.reactor) as books:
-            await books.fill(await books.job_class("amd64"), jobs)
-        bench.server.settle("old_template")
-        without = await _minute(bench, seconds, held=False)
-        held = await _minute(bench, seconds, held=True)
-    finally:
-        bench.server.drop("old_template")
+    seconds = 0.2 if bench.quick else _SECONDS
+    without = await _minute(bench, seconds, held=False)
+    held = await _minute(bench, seconds, held=True)
     # The last quarter is the worst: what cannot be removed has grown until then.
     lost = 100 * (1 - held["last_quarter_jobs_per_s"] / without["last_quarter_jobs_per_s"])
     return Measured({"without": without, "with": held}, {_COST.name: lost})
@@ -40,12 +31,13 @@ async def measure(bench: Bench) -> Measured:
 
 async def _minute(bench: Bench, seconds: float, *, held: bool) -> Figures:
     say(f"old transaction: {seconds:.0f} s {'with' if held else 'without'} it")
-    dsn = bench.server.copy("old", "old_template")
-    bench.server.execute("CHECKPOINT")
+    dsn = await deep.copy(bench, "old")
     try:
         async with opened(dsn, bench.reactor) as books:
             with old_transaction(dsn) if held else nullcontext():
-                return await _rates(books, await books.job_class("amd64"), seconds)
+                return await _rates(
+                    books, await books.job_class(deep.ARCHITECTURE), seconds
+                )
     finally:
         bench.server.drop("old")
 

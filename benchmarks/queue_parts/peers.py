@@ -29,7 +29,7 @@ async def measure(bench: Bench) -> Measured:
     ours, theirs = [], []
     for number in range(bench.count(_ROUNDS, 1)):  # in turn, so that noise falls on both
         say(f"peers: round {number + 1}, {jobs:,} jobs")
-        ours.append(await drain.drain(bench, jobs, drain.BEST_BATCH))
+        ours.append(await drain.through_master(bench, jobs))
         theirs.append(await _drained(bench, "pgqueuer", jobs))
     figures: Figures = {
         "headrace": _medians(ours, "jobs_per_s"),
