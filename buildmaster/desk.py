@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from buildmaster import ending
 from buildmaster.database import Cursor, Database
 from buildmaster.ending import RetryPolicy
-from buildmaster.intervention import tell_ready
-from buildmaster.joining import Door, Joined, accepted
+from buildmaster.joining import Door, Joined
 from buildmaster.recording import Outcome, give_up, record
 from buildmaster.store import queue
 from buildmaster.store import workers as worker_store
@@ -57,17 +56,6 @@ class Desk:
 
         await self.database.transaction(work)
 
-    async def accept(self, worker: str, job: int, attempt: int) -> bool:
-        """Note that the worker took an attempt; False if it is not its lease any more."""
-
-        async def work(cursor: Cursor) -> bool:
-            # It may have been noted already, and only the commit's answer was lost.
-            return await accepted(cursor, worker, job, attempt) or await queue.is_accepted(
-                cursor, worker, job, attempt
-            )
-
-        return await self.database.transaction(work)
-
     async def refused(self, worker: str, job: int, attempt: int, reason: str) -> None:
         """Note that a worker would not take an attempt."""
         await self.database.transaction(
@@ -95,7 +83,8 @@ class Desk:
             if living:
                 await queue.renew(cursor, worker, living)
             leased = {
-                (job, attempt) for job, attempt, _ in await queue.leases_of(cursor, worker)
+                (lease.job, lease.attempt)
+                for lease in await queue.leases_of(cursor, worker)
             }
             return [
                 Attempt(held.job, held.attempt)
@@ -109,8 +98,7 @@ class Desk:
         """Queue the jobs whose time to wait is over."""
 
         async def work(cursor: Cursor) -> None:
-            jobs = await queue.due(cursor, 1000)
-            if jobs:
-                await tell_ready(cursor, await queue.make_ready(cursor, jobs))
+            while await queue.make_due_ready(cursor, 1000) == 1000:
+                pass
 
         await self.database.transaction(work)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from buildmaster import ending
 from buildmaster.database import Cursor
 from buildmaster.ending import RetryPolicy
-from buildmaster.intervention import tell_ready
-from buildmaster.store import jobs as job_store
+from buildmaster.matching import Leased
 from buildmaster.store import queue
 from buildmaster.store import reports as report_store
 from buildmaster.store import workers as worker_store
 from buildmaster.store.event_log import Event, write_events
+from buildmaster.store.queue import OwnLease
+from buildmaster.store.step import AttemptEnd
 from protocol import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION
 from protocol.messages import Attempt, Goodbye, Hello, Recorded, Welcome
 from protocol.results import Result
@@ -25,17 +27,7 @@ class Joined:
     """An open session: what to answer, and the attempts that the worker goes on with."""
 
     welcome: Welcome
-    attempts: frozenset[tuple[int, int]]
-
-
-async def accepted(cursor: Cursor, worker: str, job: int, attempt: int) -> bool:
-    """Note that ``worker`` has taken an attempt; False if that changes nothing."""
-    is_new = await queue.accept(cursor, worker, job, attempt)
-    if is_new:
-        payload = {"state": "running", "attempt": attempt, "worker": worker}
-        event = Event("job.running", job=job, worker=worker, payload=payload)
-        await write_events(cursor, [event])
-    return is_new
+    attempts: Mapping[tuple[int, int], Leased]
 
 
 @dataclass(frozen=True)
@@ -78,7 +70,7 @@ class Door:
                 recorded=tuple(recorded),
                 forget=await self._to_forget(cursor, hello, recorded),
             ),
-            frozenset((entry.job, entry.attempt) for entry in recorded),
+            await self._leased(cursor, hello.worker),
         )
 
     async def _settle_leases(self, cursor: Cursor, hello: Hello) -> list[Recorded]:
@@ -86,25 +78,33 @@ class Door:
         recorded = []
         # Locked: another master may be about to break one of them.
         leases = await queue.leases_of(cursor, hello.worker, locked=True)
-        for job, attempt, has_begun in leases:
+        for lease in leases:
+            job, attempt = lease.job, lease.attempt
             if (job, attempt) in held:
                 progress = await report_store.progress(cursor, hello.worker, job, attempt)
                 assert progress is not None
                 # Its acceptance may have been lost on the way.
-                await accepted(cursor, hello.worker, job, attempt)
+                await queue.accept(cursor, hello.worker, job, attempt)
                 recorded.append(Recorded(job=job, attempt=attempt, number=progress.reports))
-            elif has_begun:
-                await self._lost(cursor, hello.worker, job)
-            elif await queue.give_back(cursor, hello.worker, job, attempt):
-                await tell_ready(cursor, [(job, attempt)])
+            elif lease.accepted:
+                await self._lost(cursor, hello.worker, lease)
+            else:
+                await queue.give_back(cursor, hello.worker, job, attempt)
         return recorded
 
-    async def _lost(self, cursor: Cursor, worker: str, job: int) -> None:
-        [locked] = await job_store.lock(cursor, [job])
-        reason = f"worker {worker} lost this build: its machine or its disk was reset"
-        await ending.end_attempt(
-            cursor, locked, Result.ERROR, reason, self.policy, avoid=worker
-        )
+    async def _leased(self, cursor: Cursor, worker: str) -> dict[tuple[int, int], Leased]:
+        leases = await queue.leases_of(cursor, worker)
+        needs = await queue.needs_of(cursor, [lease.class_id for lease in leases])
+        return {
+            (lease.job, lease.attempt): Leased(needs[lease.class_id], lease.is_native)
+            for lease in leases
+        }
+
+    async def _lost(self, cursor: Cursor, worker: str, lease: OwnLease) -> None:
+        what = "build" if lease.kind == "build" else "job"
+        reason = f"worker {worker} lost this {what}: its machine or its disk was reset"
+        end = AttemptEnd(lease.job, lease.attempt, Result.ERROR, reason, worker, lost=True)
+        await ending.end_attempt(cursor, end, self.policy)
 
     async def _to_forget(
         self, cursor: Cursor, hello: Hello, recorded: list[Recorded]

@@ -40,6 +40,7 @@ from buildmaster.session import Session
 from buildmaster.source.reader import GitReader
 from buildmaster.store import workers as worker_store
 from buildmaster.store.queue import READY_CHANNEL
+from buildmaster.store.step import fold
 from buildmaster.submission import SubmissionRules
 from buildmaster.tokens import Tokens, worker_token_hash
 from protocol import pb
@@ -63,6 +64,12 @@ def makeService(options: Options) -> Service:
         return Master(read_config(Path(options["config"]).absolute()), reactor)
     except ConfigError as error:
         raise SystemExit(f"buildmaster: {error}") from error
+
+
+async def _fold(books: Database, dispatcher: Dispatcher) -> None:
+    """Add up what changed since the last time: counts, and the turns of owners."""
+    begun, dispatcher.begun = dispatcher.begun, {}
+    await books.transaction(lambda cursor: fold(cursor, begun))
 
 
 class Master(Service):
@@ -125,18 +132,25 @@ class Master(Service):
             attempt_token=tokens.attempt_token,
             fence_after=config.resume_grace - FENCE_BEFORE,
         )
-        roster = Roster(wake=lambda: dispatching.wake())
-        dispatching = Rounds(
-            "dispatcher", Dispatcher(books, roster, orders, policy).round, clock
+        dispatcher = Dispatcher(
+            books,
+            orders,
+            policy,
+            time.monotonic,
+            wake=lambda: dispatching.wake(),
+            session_of=lambda worker: roster.get(worker),
         )
+        roster = Roster(dispatcher.room_changed, dispatcher.tell)
+        dispatching = Rounds("dispatcher", dispatcher.round, clock)
         desk = Desk(books, Door(config.name, config.heartbeat, policy), policy)
         rules = LeaseRules(resume_grace=config.resume_grace)
         keeper = LeaseKeeper(books, desk, roster, time.monotonic, rules, policy)
         keeping = Rounds("leases", keeper.round, clock)
-        for rounds in (keeping, dispatching):
+        counting = Rounds("counts", lambda: _fold(books, dispatcher), clock)
+        for rounds in (keeping, dispatching, counting):
             rounds.startService()
             self._undo.append(rounds.stopService)
-        books.listen(READY_CHANNEL, dispatching.woken)
+        books.listen(READY_CHANNEL, dispatcher.queued)
 
         worker_port = await pb.listen(
             clock, endpoint(config.listen.workers), lambda: Session(desk, roster, clock)

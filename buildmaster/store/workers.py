@@ -33,6 +33,10 @@ async def register(cursor: Cursor, name: str, token_sha256: bytes) -> None:
 
 async def known(cursor: Cursor, name: str) -> KnownWorker | None:
     """The worker of this name, locked, or None."""
+    # Nothing is claimed for the worker meanwhile: see claim_jobs.
+    await cursor.run(
+        "SELECT pg_advisory_xact_lock(hashtext('headrace.worker'), hashtext(%s))", (name,)
+    )
     row = await cursor.row(
         "SELECT name, token_sha256, boot FROM worker WHERE name = %s FOR NO KEY UPDATE",
         (name,),
@@ -49,8 +53,9 @@ async def connect(cursor: Cursor, hello: Hello, session: str, master: str) -> No
         """
         UPDATE worker
         SET state = 'connected', session = %s, master = %s, boot = %s, software = %s,
-            offers = %s::jsonb, tags = %s::text[], slots = %s, connected_at = farm_now(),
-            last_heard_at = farm_now()
+            offers = %s::jsonb, tags = %s::text[], restricted_tags = %s::text[],
+            performs = %s::text[], slots = %s, cpu = %s, memory = %s, disk = %s,
+            connected_at = farm_now(), last_heard_at = farm_now()
         WHERE name = %s
         """,
         (
@@ -59,8 +64,13 @@ async def connect(cursor: Cursor, hello: Hello, session: str, master: str) -> No
             hello.boot,
             hello.software,
             msgspec.json.encode(hello.offers).decode(),
-            list(hello.tags),
+            sorted({*hello.tags, *hello.restricted_tags}),
+            list(hello.restricted_tags),
+            list(hello.performs),
             hello.slots,
+            None if hello.cpu is None else 100 * hello.cpu,
+            hello.memory,
+            hello.disk,
             hello.worker,
         ),
     )
@@ -94,14 +104,6 @@ async def forget_sessions_of(cursor: Cursor, master: str) -> list[str]:
         (master,),
     )
     return sorted(name for (name,) in rows)
-
-
-async def is_session(cursor: Cursor, name: str, session: str) -> bool:
-    """Whether ``session`` is the worker's, and stays so while the transaction lasts."""
-    row = await cursor.row(
-        "SELECT 1 FROM worker WHERE name = %s AND session = %s FOR SHARE", (name, session)
-    )
-    return row is not None
 
 
 async def heard(cursor: Cursor, name: str) -> None:
