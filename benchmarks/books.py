@@ -6,13 +6,16 @@ prepares a measurement is plain SQL, for a million rows at once.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from buildmaster.database import Cursor, Database
+from buildmaster.ending import RetryPolicy
+from buildmaster.matching import Needs
+from buildmaster.store import queue
+from buildmaster.store.step import AttemptEnd, Claim, HungryWorker, step
+from protocol.results import Result
 
 #: Workers that have no daemon: they are given jobs, and report success at once.
 WORKERS = tuple(f"paper-{number:02}" for number in range(1, 11))
@@ -22,17 +25,14 @@ WORKERS = tuple(f"paper-{number:02}" for number in range(1, 11))
 NOTHING = "noop"
 CLOCK = "benchmark-clock"
 
+#: Whose they are.
+OWNER = "benchmark"
+
 #: Rows of one statement when a line is filled.
 _PORTION = 100_000
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A job that a paper worker was given."""
-
-    job: int
-    attempt: int
-    worker: str
+_POLICY = RetryPolicy()
 
 
 @asynccontextmanager
@@ -70,16 +70,10 @@ class Books:
 
     async def job_class(self, architecture: str, performs: str = NOTHING) -> int:
         """The class of jobs on ``architecture`` that perform this."""
-        row = await self.database.one(
-            """
-            INSERT INTO job_class (architecture, isolation, series, tags, performs)
-            VALUES (%s, 'native', '{}', '{}', %s)
-            ON CONFLICT ON CONSTRAINT class_once
-            DO UPDATE SET performs = excluded.performs RETURNING id
-            """,
-            (architecture, performs),
+        needs = Needs(architecture, "native", performs=performs)
+        return await self.database.transaction(
+            lambda cursor: queue.class_for(cursor, needs)
         )
-        return int(row[0])
 
     async def fill(self, job_class: int, count: int, *, first: int = 0) -> None:
         """Put ``count`` ready jobs into the line, from the place ``first`` of it on.
@@ -90,8 +84,8 @@ class Books:
             await self._fill(job_class, first + begin, min(_PORTION, count - begin))
         self._marks.pop(job_class, None)
 
-    async def _fill(self, job_class: int, first: int, count: int) -> list[int]:
-        rows = await self.database.rows(
+    async def _fill(self, job_class: int, first: int, count: int) -> None:
+        await self.database.run(
             """
             WITH added AS (
                 INSERT INTO job (kind, state, name, requester, owner, class, ready_at,
@@ -104,22 +98,45 @@ class Books:
                 INSERT INTO attempt (job, number) SELECT id, 1 FROM added
             ), natively AS (
                 INSERT INTO native_job (job) SELECT id FROM added
-            ), queued AS (
-                INSERT INTO ready (class, position, job, attempt)
-                SELECT class, queue_position(score, virtual_start), id, 1 FROM added
-            ), woken AS MATERIALIZED (
-                SELECT pg_notify('headrace_ready', '')
             )
-            SELECT array_agg(id) FROM added, woken
+            INSERT INTO ready (class, position, job, attempt)
+            SELECT class, queue_position(score, virtual_start), id, 1 FROM added
             """,
             (job_class, first, first + count - 1),
         )
-        [[ids]] = rows
-        return list(ids)
 
     async def add(self, job_class: int, count: int) -> list[int]:
-        """Put jobs into the line as a submission does: all of them, or none."""
-        return await self._fill(job_class, 0, count)
+        """Submit jobs: all of them, or none; their ids."""
+
+        async def work(cursor: Cursor) -> list[int]:
+            turns = await queue.take_turns(cursor, OWNER, "", count)
+            [[ids]] = await cursor.rows(
+                """
+                WITH added AS (
+                    INSERT INTO job (kind, name, requester, owner, class, virtual_start)
+                    SELECT 'native', 'nothing', %(owner)s, %(owner)s, %(class)s,
+                           %(first)s + place * %(distance)s
+                    FROM generate_series(0, %(count)s - 1) AS place
+                    RETURNING id
+                ), tried AS (
+                    INSERT INTO attempt (job, number) SELECT id, 1 FROM added
+                ), natively AS (
+                    INSERT INTO native_job (job) SELECT id FROM added
+                )
+                SELECT array_agg(id) FROM added
+                """,
+                {
+                    "owner": OWNER,
+                    "class": job_class,
+                    "first": turns.first,
+                    "distance": turns.distance,
+                    "count": count,
+                },
+            )
+            await queue.make_ready(cursor, ids)
+            return list(ids)
+
+        return await self.database.transaction(work)
 
     async def output(self, job: int) -> dict[str, Any] | None:
         """What a job returned; None if it is not over."""
@@ -153,31 +170,19 @@ class Books:
         As a master does it: one call, with where each line was last seen to begin.
         """
         each, more = divmod(count, len(WORKERS))
-        workers = [
-            {"name": name, "session": name, "bunch": 1, "slots": each + (place < more)}
-            for place, name in enumerate(WORKERS)
-        ]
-        wanted = [{"bunch": 1, "class": c, "from": self._marks.get(c, 0)} for c in classes]
-        rows = await self.database.rows(
-            """
-            SELECT what, job, attempt, worker, class, position
-            FROM step(%s::jsonb, '{}', '{}', '{}', %s::jsonb, %s::jsonb, '{2, 10, 60}', 60)
-            """,
-            (
-                json.dumps([_success(claim) for claim in ended]),
-                json.dumps([worker for worker in workers if worker["slots"]]),
-                json.dumps(wanted),
-            ),
+        rooms = [each + (place < more) for place in range(len(WORKERS))]
+        did = await step(
+            self.database,
+            [AttemptEnd(c.job, c.attempt, Result.SUCCESS, worker=c.worker) for c in ended],
+            (),
+            [HungryWorker(w, w, 1, n) for w, n in zip(WORKERS, rooms, strict=True) if n],
+            [(1, one, self._marks.get(one, 0)) for one in classes],
+            delays=_POLICY.delays,
+            refused_for=_POLICY.refusal,
         )
-        claims = []
-        for what, job, attempt, worker, job_class, position in rows:
-            if what == "claim":
-                claims.append(Claim(job, attempt, worker))
-            elif what == "mark":
-                self._marks[job_class] = position
-            elif what == "stale":
-                raise AssertionError(f"job {job} was not leased any more")
-        return claims
+        self._marks |= did.marks
+        assert set(did.ended.values()) <= {"done"}, did.ended
+        return list(did.claims)
 
     async def add_fan(self, job_class: int, width: int) -> int:
         """Write 1 job, ``width`` that wait for it, 1 that waits for them; the first."""
@@ -210,7 +215,7 @@ class Books:
                 """,
                 {"class": job_class, "width": width},
             )
-            await cursor.rows("SELECT make_ready(ARRAY[%s::bigint])", (row[0],))
+            await queue.make_ready(cursor, [row[0]])
             return int(row[0])
 
         return await self.database.transaction(work)
@@ -233,16 +238,3 @@ class Books:
             (job_class,),
         )
         return {str(kind): int(number) for kind, number in rows}
-
-
-def _success(claim: Claim) -> dict[str, object]:
-    return {
-        "job": claim.job,
-        "attempt": claim.attempt,
-        "worker": claim.worker,
-        "result": "success",
-        "reason": "",
-        "final": False,
-        "lost": False,
-        "reports": 1,
-    }

@@ -63,12 +63,17 @@ class Farm:
         master = self._start(settings.parent, _TWISTD, *_daemon("buildmaster", settings))
         await self._until(lambda: (settings.parent / FILE).exists(), master)
 
-    async def start_workers(self) -> None:
-        """Start every worker's daemon, and wait until all have joined."""
+    async def start_workers(self, performs: str) -> None:
+        """Start every worker's daemon, and wait until all have joined.
+
+        Raises `ProcessFailed` if they can't perform what is wanted of them.
+        """
         for name in self.names:
             settings = self._write_worker(name)
             self._start(settings.parent, _TWISTD, *_daemon("buildworker", settings))
         await self._until(self._is_complete, *self._daemons)
+        if self._count("performs @> ARRAY[%s]", performs) != len(self.names):
+            raise ProcessFailed(f"the workers perform no {performs}\n{self.last_words()}")
 
     async def start_paper_workers(self, performs: str) -> None:
         """Start one process that speaks for all workers, and wait until all have joined."""
@@ -142,22 +147,25 @@ class Farm:
         return child
 
     def _is_complete(self) -> bool:
+        return self._count("state = 'connected'") == len(self.names)
+
+    def _count(self, condition: str, *parameters: str) -> int:
         with (
             closing(psycopg2.connect(self.dsn)) as connection,
             connection.cursor() as cursor,
         ):
-            cursor.execute("SELECT count(*) FROM worker WHERE state = 'connected'")
+            cursor.execute(f"SELECT count(*) FROM worker WHERE {condition}", parameters)
             row: Any = cursor.fetchone()
-        return bool(row[0] == len(self.names))
+        return int(row[0])
 
     async def _until(self, reached: Any, *alive: Child) -> None:
         """Wait until ``reached()``; fail if a daemon of ``alive`` ends meanwhile."""
         ends = monotonic() + _PATIENCE
         while not reached():
             if any(child.end is not None for child in alive):
-                raise ProcessFailed(f"a daemon ended by itself: {self.last_words()}")
+                raise ProcessFailed(f"a daemon ended by itself\n{self.last_words()}")
             if monotonic() > ends:
-                raise ProcessFailed(f"not there in {_PATIENCE:.0f} s: {self.last_words()}")
+                raise ProcessFailed(f"not there in {_PATIENCE:.0f} s\n{self.last_words()}")
             await deferLater(self._bench.reactor, 0.02)
 
     def last_words(self) -> str:

@@ -104,7 +104,7 @@ def main(arguments: list[str]) -> None:
         name, _, token = worker.partition("=")
         peer = PaperWorker(reactor, name, token, int(slots), performs, _stop)
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", int(port))
-        lines.append(pb.connect(reactor, endpoint, peer))  # type: ignore[arg-type]
+        lines.append(pb.connect(reactor, endpoint, peer))
     gatherResults(lines).addErrback(_give_up)
     reactor.run()
 

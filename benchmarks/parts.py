@@ -136,7 +136,8 @@ async def _measure(part: Part, at_hand: Bench) -> Measured:
         raise
     except Exception as error:
         traceback.print_exc()
-        return Measured(why=f"it failed: {type(error).__name__}: {error}")
+        told = str(error).split("\n")[0][:200]
+        return Measured(why=f"it failed: {type(error).__name__}: {told}")
     took = monotonic() - start
     if found.figures:
         ours, busy = machine.own_seconds() - ours, machine.busy_seconds() - busy

@@ -10,12 +10,13 @@ from time import monotonic
 
 from benchmarks import machine
 from benchmarks.bench import Bench
-from benchmarks.books import NOTHING, WORKERS, Books, Claim, opened
+from benchmarks.books import NOTHING, WORKERS, Books, opened
 from benchmarks.farm import Farm
 from benchmarks.latency import Latencies
 from benchmarks.parts import Part
 from benchmarks.progress import say
 from benchmarks.report import Bar, Figures, Measured
+from buildmaster.store.step import Claim
 
 RATE = Bar("claim + finish through the whole master", "jobs/s", ">=", 10_000)
 #: The bar is lower where the machine is slower: this share of the best pgbench script.

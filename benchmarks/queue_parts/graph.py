@@ -5,9 +5,10 @@ from __future__ import annotations
 from time import monotonic
 
 from benchmarks.bench import Bench
-from benchmarks.books import Books, Claim, opened
+from benchmarks.books import Books, opened
 from benchmarks.parts import Part
 from benchmarks.report import Bar, Figures, Measured
+from buildmaster.store.step import Claim
 
 _UNBLOCK = Bar("1 -> 10,000 -> 1 unblocks", "s", "<=", 0.5)
 _EVENTS = Bar("events lost by 1 -> 10,000 -> 1", "events", "<=", 0)

@@ -50,7 +50,7 @@ async def _farm(bench: Bench, dsn: str) -> list[Latencies]:
     try:
         async with opened(dsn, bench.reactor, claims=False) as books:
             await farm.start_master()
-            await farm.start_workers()
+            await farm.start_workers(CLOCK)
             job_class = await books.job_class("", CLOCK)
             await _run(bench, books, job_class, bench.count(20, 1))  # warms it up
             return [

@@ -33,7 +33,7 @@ async def _farm(bench: Bench, *, slots: int, jobs: int) -> Figures:
     farm = Farm(bench, dsn, workers=workers, slots=slots)
     try:
         await farm.start_master()
-        await farm.start_workers()
+        await farm.start_workers(NOTHING)
         async with opened(dsn, bench.reactor, claims=False) as books:
             job_class = await books.job_class("", NOTHING)
             await _drain(bench, books, job_class, jobs // 5)  # warms it up

@@ -6,7 +6,10 @@ import time
 from typing import Any
 
 from twisted.plugin import IPlugin
-from worker.native.interface import Context, INativeJob
+from worker.native.interface import (  # type: ignore[import-untyped, unused-ignore]
+    Context,
+    INativeJob,
+)
 from zope.interface import implementer
 
 
