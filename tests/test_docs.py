@@ -37,7 +37,7 @@ OF_MACHINE = {
 LITERAL = re.compile(r"``(.+?)``|^[ ]{3,}(\S.*)$", re.MULTILINE)
 COMMAND = re.compile(r"(?<![=\w])headrace ([a-z]+)(?![=\w])([^;#`]*)")
 FILE = re.compile(
-    r"``((?:buildmaster|worker|protocol|schema|tests|docs|examples|twisted)/(?!_build)[\w./-]*"
+    r"``((?:benchmarks|buildmaster|worker|protocol|schema|tests|docs|examples|twisted)/(?!_build)[\w./-]*"
     r"|\.ci/run)``"
 )
 
