@@ -31,6 +31,7 @@ COMMANDS = (
     "show",
     "logs",
     "intervene",
+    "image",
 )
 
 _EPILOGUE = """\
