@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from worker.environments import syscalls
 from worker.environments.interface import BadPath, EnvironmentFault
+from worker.environments.limits import UNLIMITED, Limits
 
 _FORWARDED = (
     signal.SIGTERM,
@@ -44,6 +45,8 @@ class Command:
     directory: str
     identity: Identity | None = None  #: None stays what this process is
     capabilities: frozenset[int] | None = None  #: None stays what this process has
+    enter: Callable[[], None] | None = None  #: moves the command into control groups
+    limits: Limits = UNLIMITED  #: what must be held to without groups
 
 
 def at_home(
@@ -119,6 +122,8 @@ def _enter(command: Command, join: Callable[[], None], trouble: int) -> None:
         if child:
             _relay(child)
         os.setsid()
+        step = "limiting"
+        _limit(command)
         _become(command)
         syscalls.die_with_parent()
         step = "directory"
@@ -129,6 +134,19 @@ def _enter(command: Command, join: Callable[[], None], trouble: int) -> None:
     except BaseException as error:
         os.write(trouble, f"{step} {error}".encode(errors="replace"))
         raise
+
+
+def _limit(command: Command) -> None:
+    """Put this process under the bounds of ``command``."""
+    if command.enter is not None:
+        command.enter()
+    for kind, limit in (
+        (resource.RLIMIT_AS, command.limits.memory),
+        (resource.RLIMIT_NPROC, command.limits.processes),
+        (resource.RLIMIT_FSIZE, command.limits.disk),
+    ):
+        if limit is not None:
+            resource.setrlimit(kind, (limit, limit))
 
 
 def _become(command: Command) -> None:
