@@ -66,6 +66,12 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     launchpad_api: Text = "https://api.launchpad.net/devel"  #: where PPAs' keys are asked
     plugin_settings: PluginSettings = {}
     on_stop: Literal["leave", "kill"] = "leave"  #: what becomes of running builds
+    memory_limit: Annotated[int, Meta(ge=16 << 20)] | None = None  #: bytes, of a build
+    process_limit: Annotated[int, Meta(ge=8)] | None = None
+    processor_limit: Annotated[float, Meta(gt=0)] | None = None
+    disk_limit: Annotated[int, Meta(ge=16 << 20)] | None = None
+    package_layer_age: Annotated[float, Meta(ge=0)] = 7 * 86400.0
+    cache_limit: Annotated[int, Meta(ge=0)] = 20 * 1024**3
     free_bytes: Annotated[int, Meta(ge=0)] = _FREE_BYTES  #: without them no order is taken
 
     @property

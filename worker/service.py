@@ -184,6 +184,12 @@ def _settings(config: WorkerConfig) -> Settings:
         replace_package_repositories=config.replace_package_repositories,
         secrets_file=config.secrets_file,
         trusted_ppas=config.trusted_ppas,
+        memory_limit=config.memory_limit,
+        process_limit=config.process_limit,
+        processor_limit=config.processor_limit,
+        disk_limit=config.disk_limit,
+        package_layer_age=config.package_layer_age,
+        cache_limit=config.cache_limit,
         launchpad_api=config.launchpad_api,
         plugin_settings={str(key): text for key, text in config.plugin_settings.items()},
     )

@@ -19,6 +19,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trusted_ppas: tuple[str, ...] = ()  #: PPAs whose signatures are not checked
     launchpad_api: str = "https://api.launchpad.net/devel"  #: where PPAs' keys are asked
     plugin_settings: dict[str, str] = {}  #: {"miniconda_conda_channel": ...}
+    memory_limit: int | None = None  #: bytes; None: four fifths of the machine's
+    process_limit: int | None = None  #: None: `making.PROCESSES`
+    processor_limit: float | None = None  #: None: all there are
+    disk_limit: int | None = None  #: bytes; None: `making.DISK`
+    package_layer_age: float = 7 * 86400.0  #: seconds for which layers are fresh; 0: none
+    cache_limit: int = 20 * 1024**3  #: bytes of images with their layers; and of mirrors
     git_protocols: tuple[str, ...] = ("file", "git", "http", "https", "ssh")
     grace: float = 2.0  #: seconds between TERM and KILL when a build is stopped
     log_limit: int = 2 * 1024**3  #: bytes of log of one attempt
