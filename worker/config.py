@@ -15,7 +15,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-Isolation = Literal["native", "chroot"]
+Isolation = Literal["native", "chroot", "vm"]
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 AptLine = Annotated[str, Meta(min_length=1, max_length=4096)]
 PluginSettings = dict[Literal["miniconda_conda_channel", "miniconda_installer"], Text]
@@ -57,6 +57,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     series_images: dict[Text, Text] = {}  #: {"jammy": "bookworm"}: series -> image
     images: Text = "images"  #: folder of the images that chroots start from
     cache: Text = "cache"  #: folder of the git mirrors
+    vm_jobs: tuple[Text, ...] = ()  #: pipeline jobs that get a vm in builds of chroots
     network: bool = True  #: whether builds in a chroot reach the network
     environment: dict[str, str] = {}  #: variables of every command, whatever jobs say
     package_repositories: tuple[AptLine, ...] = ()  #: lines for apt, before those of jobs

@@ -178,6 +178,7 @@ def _settings(config: WorkerConfig) -> Settings:
         cache=config.cache,
         images=config.images,
         series_images=config.series_images,
+        vm_jobs=config.vm_jobs,
         network=config.network,
         environment=config.environment,
         package_repositories=config.package_repositories,

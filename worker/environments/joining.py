@@ -15,7 +15,7 @@ from worker.environments import syscalls
 from worker.environments.interface import BadPath, EnvironmentFault
 from worker.environments.limits import UNLIMITED, Limits
 
-_FORWARDED = (
+FORWARDED = (
     signal.SIGTERM,
     signal.SIGINT,
     signal.SIGHUP,
@@ -23,7 +23,7 @@ _FORWARDED = (
     signal.SIGUSR1,
 )
 #: Asks a relay to kill its command.
-_KILL = signal.SIGUSR2
+KILL = signal.SIGUSR2
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Relayed(Popen[bytes]):
 
     def kill(self) -> None:
         """Kill the command, which ends the relay."""
-        self.send_signal(_KILL)
+        self.send_signal(KILL)
 
 
 def start(command: Command, join: Callable[[], None]) -> Popen[bytes]:
@@ -170,7 +170,7 @@ def _relay(child: int) -> NoReturn:
 
     def forward(number: int, _frame: object) -> None:
         with suppress(ProcessLookupError):
-            if number == _KILL:
+            if number == KILL:
                 os.kill(child, signal.SIGKILL)
                 return
             try:
@@ -181,7 +181,7 @@ def _relay(child: int) -> NoReturn:
     try:
         with suppress(ValueError):
             signal.set_wakeup_fd(-1)
-        for number in (*_FORWARDED, _KILL):
+        for number in (*FORWARDED, KILL):
             signal.signal(number, forward)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         syscalls.close_all_but()

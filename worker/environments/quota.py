@@ -11,6 +11,7 @@ import os
 import shutil
 import struct
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,15 +33,7 @@ def mount_disk(file: Path, size: int, target: Path) -> None:
     """
     with file.open("xb") as disk:
         disk.truncate(max(size, SMALLEST))
-    argv = [
-        *(_program(), "-q", "-F", "-t", "ext4", "-m", "0"),
-        # The file ends with the build: nothing is to be had again after a crash.
-        *("-O", "^has_journal,^resize_inode", "-E", "nodiscard,lazy_itable_init=1"),
-        str(file),
-    ]
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode:
-        raise OSError(f"mke2fs: {done.stderr.strip().rpartition(chr(10))[2]}")
+    mke2fs(file)
     device, held = _attach(file)
     try:
         flags = syscalls.MS_NODEV | syscalls.MS_NOATIME
@@ -48,6 +41,20 @@ def mount_disk(file: Path, size: int, target: Path) -> None:
     finally:
         os.close(held)
     (target / "lost+found").rmdir()
+
+
+def mke2fs(file: Path, options: Sequence[str] = ()) -> None:
+    """Make a file system of the whole of ``file``; OSError if that fails."""
+    argv = [
+        *(_program(), "-q", "-F", "-t", "ext4", "-m", "0"),
+        # Nothing of it is to be had again after a crash.
+        *("-O", "^has_journal,^resize_inode", "-E", "nodiscard,lazy_itable_init=1"),
+        *options,
+        str(file),
+    ]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        raise OSError(f"mke2fs: {done.stderr.strip().rpartition(chr(10))[2]}")
 
 
 def forget_writes(target: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 #: What an environment may take if the operator does not say.
 PROCESSES = 4096
 DISK = 20 * 1024**3
+MACHINE_MEMORY = 1024**3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,7 @@ class Site:
     order: Order
     settings: Settings
     series: str
+    isolation: str
     folder: Path
     say: Callable[[str], None]  #: hears how far it is
     #: Answers the layer that has what the first job needs, upon an image; or none.
@@ -46,7 +49,7 @@ def make(site: Site) -> IEnvironment:
 
     An image that is missing is made now, which takes long.
     """
-    settings, isolation = site.settings, site.order.isolation
+    settings, isolation = site.settings, site.isolation
     if isolation == "native":
         from worker.environments.native import Native
 
@@ -66,11 +69,47 @@ def make(site: Site) -> IEnvironment:
             held=(held,) if layer is None else (held, layer.held),
             limits=limits(settings),
         )
+    if isolation == "vm" and settings.images is not None:
+        from worker.environments.vm import VirtualMachine
+
+        image, held = _image(Path(settings.images), site)
+        layer = site.layer(image)
+        return VirtualMachine(
+            image.path,
+            site.folder,
+            images=Path(settings.images),
+            architecture=site.order.architecture,
+            say=site.say,
+            network=settings.network,
+            layers=() if layer is None else (layer.path,),
+            installed=() if layer is None else layer.packages,
+            held=(held,) if layer is None else (held, layer.held),
+            limits=machine_limits(settings),
+        )
     raise CannotRun(f"this worker cannot make a {isolation} for {site.series}")
 
 
+def isolation_of(order: Order, settings: Settings, name: str) -> str:
+    """How the pipeline job ``name`` is isolated: as its build is, or better."""
+    if order.isolation == "chroot" and any(
+        fnmatchcase(name, pattern) for pattern in settings.vm_jobs
+    ):
+        return "vm"
+    return order.isolation
+
+
+def machine_limits(settings: Settings) -> Limits:
+    """What a virtual machine may take: its memory is taken as soon as it is used."""
+    return Limits(
+        memory=settings.memory_limit or MACHINE_MEMORY,
+        processes=settings.process_limit or PROCESSES,
+        processors=settings.processor_limit,
+        disk=settings.disk_limit or DISK,
+    )
+
+
 def limits(settings: Settings) -> Limits:
-    """What a chroot or a virtual machine may take."""
+    """What a chroot may take."""
     memory = settings.memory_limit
     if memory is None:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 4 // 5

@@ -37,7 +37,7 @@ from worker.supervisor.endings import (
 )
 from worker.supervisor.installing import Installing, Wanted, check_snaps
 from worker.supervisor.log import Log
-from worker.supervisor.making import Make, Site
+from worker.supervisor.making import Make, Site, isolation_of
 from worker.supervisor.running import Patience, run_to_end
 from worker.supervisor.settings import Settings
 from worker.supervisor.stopping import Stopper
@@ -68,12 +68,15 @@ class Surroundings:
 
 
 class PipelineJobs:
-    """Runs the pipeline jobs of an attempt; owns their environments, one per series."""
+    """Runs the pipeline jobs of an attempt; owns their environments.
+
+    There is one for each series, and another where jobs of a series differ in isolation.
+    """
 
     def __init__(self, around: Surroundings, source: Path) -> None:
         self._around = around
         self._source = source
-        self._environments: dict[str, IEnvironment] = {}
+        self._environments: dict[tuple[str, str], IEnvironment] = {}
         self._installing = Installing(around.settings, around.log.say, around.log.redactor)
         self._baking = Baking(around.settings, around.log.say, self._install)
 
@@ -84,7 +87,7 @@ class PipelineJobs:
         log.belongs_to(cell)
         log.say(
             f"== {title(*cell)}: {job.series}, {order.architecture}, "
-            f"{order.isolation}, stage {stage + 1}"
+            f"{isolation_of(order, self._around.settings, cell[0])}, stage {stage + 1}"
         )
         begun = time.monotonic()
         outcome = self._outcome(cell, job)
@@ -166,7 +169,9 @@ class PipelineJobs:
         """
         around = self._around
         series = job.series
-        if series not in self._environments:
+        isolation = isolation_of(around.order, around.settings, cell[0])
+        place = (isolation, series)
+        if place not in self._environments:
             number = len(self._environments)
             folder = around.folder / "environments" / str(number)
             folder.parent.mkdir(exist_ok=True)
@@ -174,6 +179,7 @@ class PipelineJobs:
                 order=around.order,
                 settings=around.settings,
                 series=series,
+                isolation=isolation,
                 folder=folder,
                 say=around.log.say,
                 layer=lambda image: self._layer(image, job, packages, folder),
@@ -182,10 +188,10 @@ class PipelineJobs:
                 environment = around.make(site)
                 check_snaps(environment, cell, job)
                 # Known before it is there: then it is also removed if it is half there.
-                self._environments[series] = environment
+                self._environments[place] = environment
                 environment.prepare()
-        check_snaps(self._environments[series], cell, job)
-        return self._environments[series]
+        check_snaps(self._environments[place], cell, job)
+        return self._environments[place]
 
     def _layer(
         self, image: Image, job: PipelineJob, packages: tuple[str, ...], folder: Path

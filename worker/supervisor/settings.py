@@ -11,6 +11,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cache: str  #: folder of the git mirrors that the attempts of this worker share
     images: str | None = None  #: folder of the images that chroots start from
     series_images: dict[str, str] = {}  #: {"jammy": "bookworm"}: series -> image
+    vm_jobs: tuple[
+        str, ...
+    ] = ()  #: pipeline jobs that get a virtual machine in chroot builds
     network: bool = True  #: whether builds in a chroot reach the network
     environment: dict[str, str] = {}  #: variables of every command, whatever jobs say
     package_repositories: tuple[str, ...] = ()  #: lines for apt, before those of jobs

@@ -173,6 +173,15 @@ class AttackTests(Attacks, SynchronousTestCase):
         say = self.said.append
         return Chroot(image, folder, say=say, network=False, limits=LIMITS)
 
+    def test_devices_of_the_machine_are_out_of_reach(self) -> None:
+        found = os.stat("/").st_dev
+        text = self.output(
+            f"mknod d b {os.major(found)} {os.minor(found)}; head -c 1 d | wc -c;"
+            "mknod m c 1 1; head -c 1 m | wc -c; rm -f d m"
+        )
+        self.assertNotIn("1\n", text.replace("rm", ""))
+        self.all_is_well()
+
     def test_capabilities_can_not_be_raised(self) -> None:
         text = self.output(
             "grep -E 'Cap(Eff|Bnd)' /proc/self/status;"
