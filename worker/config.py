@@ -17,7 +17,7 @@ from msgspec import Meta
 from protocol.address import BadAddress, MasterAddress, is_loopback, parse_address
 from protocol.trust import BadCertificate, Trust, fingerprint_of
 
-Isolation = Literal["native", "chroot"]
+Isolation = Literal["native", "chroot", "vm"]
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 AptLine = Annotated[str, Meta(min_length=1, max_length=4096)]
 PluginSettings = dict[Literal["miniconda_conda_channel", "miniconda_installer"], Text]
@@ -49,6 +49,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     series_images: dict[Text, Text] = {}  #: {"jammy": "bookworm"}: series -> image
     images: Text = "images"  #: folder of the images that chroots start from
     cache: Text = "cache"  #: folder of the git mirrors
+    vm_jobs: tuple[Text, ...] = ()  #: pipeline jobs that get a vm in builds of chroots
     network: bool = True  #: whether builds in a chroot reach the network
     environment: dict[str, str] = {}  #: variables of every command, whatever jobs say
     package_repositories: tuple[AptLine, ...] = ()  #: lines for apt, before those of jobs
@@ -58,6 +59,12 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     launchpad_api: Text = "https://api.launchpad.net/devel"  #: where PPAs' keys are asked
     plugin_settings: PluginSettings = {}
     on_stop: Literal["leave", "kill"] = "leave"  #: what becomes of running builds
+    memory_limit: Annotated[int, Meta(ge=16 << 20)] | None = None  #: bytes, of a build
+    process_limit: Annotated[int, Meta(ge=8)] | None = None
+    processor_limit: Annotated[float, Meta(gt=0)] | None = None
+    disk_limit: Annotated[int, Meta(ge=16 << 20)] | None = None
+    package_layer_age: Annotated[float, Meta(ge=0)] = 7 * 86400.0
+    cache_limit: Annotated[int, Meta(ge=0)] = 20 * 1024**3
     free_bytes: Annotated[int, Meta(ge=0)] = _FREE_BYTES  #: without them no order is taken
 
     @property

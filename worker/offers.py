@@ -14,6 +14,7 @@ from protocol.messages import Offer
 from protocol.order import Order
 from worker.config import WorkerConfig
 from worker.environments.images import Images
+from worker.environments.machine import can_run
 
 #: Debian's names for what the kernel calls its machine, where dpkg is not there to ask.
 _ARCHITECTURES = {
@@ -36,6 +37,7 @@ class Machine:
     can_make_images: bool
     architecture: str
     series: str  #: of its own Debian, "" if it is none
+    can_run_machines: bool = False
 
 
 def this_machine() -> Machine:
@@ -45,6 +47,7 @@ def this_machine() -> Machine:
         can_make_images=shutil.which("mmdebstrap") is not None,
         architecture=_architecture(),
         series=_own_series(),
+        can_run_machines=can_run(_architecture()),
     )
 
 
@@ -52,7 +55,7 @@ def offers(
     config: WorkerConfig, machine: Machine, say: Callable[[str], None]
 ) -> list[Offer]:
     """What the worker offers; ``say`` hears why something that was asked for is missing."""
-    wanted = config.isolations or ("native", "chroot")
+    wanted = config.isolations or ("native", "chroot", "vm")
     found = []
     if "native" in wanted:
         found += [
@@ -68,6 +71,15 @@ def offers(
             found.append(
                 Offer(isolation="chroot", architecture=machine.architecture, series=series)
             )
+    if "vm" in wanted:
+        series = _chroot_series(config, machine)
+        why = _why_no_machine(machine, series)
+        if not why:
+            found.append(
+                Offer(isolation="vm", architecture=machine.architecture, series=series)
+            )
+        elif config.isolations is not None:
+            say(why)
     return found
 
 
@@ -104,6 +116,12 @@ def _why_no_chroot(machine: Machine, series: tuple[str, ...]) -> str:
             "is not installed"
         )
     return ""
+
+
+def _why_no_machine(machine: Machine, series: tuple[str, ...]) -> str:
+    if not machine.can_run_machines:
+        return "no virtual machines are offered: qemu-system and qemu-utils are needed"
+    return _why_no_chroot(machine, series).replace("chroots", "virtual machines")
 
 
 def _architecture() -> str:

@@ -33,6 +33,7 @@ COMMANDS = (
     "intervene",
     "worker",
     "token",
+    "image",
 )
 
 _EPILOGUE = """\

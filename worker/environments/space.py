@@ -37,6 +37,7 @@ class Layout:
     """What a space consists of."""
 
     namespaces: int  #: flags of unshare(2); NEWPID and NEWNS are among them
+    enter: Callable[[], None] = _nothing  #: run by the holder, before anything else
     mounts: int | None = None  #: a mount namespace to start from, else this process's
     furnish: Callable[[], None] = _nothing  #: run by init, before anything else runs
     close: Callable[[], None] = _nothing  #: run by the holder, once init is a program
@@ -120,6 +121,7 @@ def _start(layout: Layout) -> tuple[int, int, int]:
 
 def _hold(layout: Layout, alive_end: int, report: int) -> None:
     syscalls.die_with_parent()
+    layout.enter()
     syscalls.close_all_but(
         0, 1, 2, alive_end, report, *([] if layout.mounts is None else [layout.mounts])
     )
