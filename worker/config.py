@@ -42,6 +42,11 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     name: Text = socket.gethostname()
     slots: Annotated[int, Meta(ge=1, le=10_000)] = os.cpu_count() or 1
     tags: tuple[Text, ...] = ()
+    restricted_tags: tuple[Text, ...] = ()  #: only for jobs that ask for all of them
+    # What its jobs may take together; None: what the machine has.
+    cpu: Annotated[int, Meta(ge=1, le=100_000)] | None = None  #: cores
+    memory: Annotated[int, Meta(ge=1, le=2**40)] | None = None  #: MiB
+    disk: Annotated[int, Meta(ge=1, le=2**40)] | None = None  #: MiB
     #: None: whatever this machine can do.
     isolations: Annotated[tuple[Isolation, ...], Meta(min_length=1)] | None = None
     #: Further architectures whose native commands this machine runs, as in i386 on amd64.
@@ -58,6 +63,9 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     trusted_ppas: tuple[Text, ...] = ()  #: PPAs whose signatures are not checked
     launchpad_api: Text = "https://api.launchpad.net/devel"  #: where PPAs' keys are asked
     plugin_settings: PluginSettings = {}
+    #: Whether it performs native jobs; None: if it offers native builds.
+    native_jobs: bool | None = None
+    native_commands: dict[Text, Annotated[tuple[str, ...], Meta(min_length=1)]] = {}
     on_stop: Literal["leave", "kill"] = "leave"  #: what becomes of running builds
     memory_limit: Annotated[int, Meta(ge=16 << 20)] | None = None  #: bytes, of a build
     process_limit: Annotated[int, Meta(ge=8)] | None = None
