@@ -165,12 +165,17 @@ class Submission:
         )
         planned = plan(self.pipeline, series, self.request.cross_architecture)
         if planned.errors:
+            lines = parse(self.material.configuration).lines
             raise Refusal(
                 422,
                 "unplannable",
                 f"The pipeline cannot be run: {planned.errors[0].message}",
                 tuple(
-                    Problem(where=error.where, line=error.line, message=error.message)
+                    Problem(
+                        where=error.where,
+                        line=lines.get(error.where, error.line),
+                        message=error.message,
+                    )
                     for error in planned.errors
                 ),
             )

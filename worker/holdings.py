@@ -145,9 +145,9 @@ class Holdings:
         self._stopping = True
         for held in self._held.values():
             held.cancel(why)
-        await DeferredList(
-            [Deferred.fromCoroutine(held.until_over()) for held in self._held.values()]
-        )
+        # One by one, not in a list: who gives up the waiting must hear that it ended so.
+        for held in list(self._held.values()):
+            await held.until_over()
         while self._mouth is not None and any(held.counts for held in self._held.values()):
             await _pause(self._reactor)
 

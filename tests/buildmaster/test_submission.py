@@ -307,6 +307,8 @@ class SubmissionTests(TestCase):
         with self.assertRaises(Refusal) as caught:
             await self._submit(TWO_ARCHITECTURES, cross_architecture="refuse")
         self.assertIn("arm64", str(caught.exception))
+        [problem] = caught.exception.problems
+        self.assertEqual((problem.where, problem.line), ("pipeline.1", 1))
         self.assertEqual(await self._count("job"), 0)
 
 

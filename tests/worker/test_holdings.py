@@ -5,10 +5,11 @@ Supervisors are started by the tests, or not at all: one that is not there has d
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import TestCase
 
 from protocol.messages import (
@@ -84,6 +85,20 @@ class HoldingsTests(TestCase):
         )
         self.holdings.resume(mouth, welcome)
         return mouth
+
+    async def test_waiting_for_the_end_of_all_can_be_given_up(self) -> None:
+        """By a daemon that stops, for one that does not end."""
+        go = threading.Event()
+        self.addCleanup(go.set)
+        self.patch(self, "_launch", lambda place: go.wait() and 2**22 + 1)
+        self.holdings = self.new_holdings()
+        self.session()
+        self.holdings.take(Start(order=ORDER))
+        waiting = Deferred.fromCoroutine(self.holdings.cancel_all("stopped"))
+        await _turn()
+        self.assertNoResult(waiting)
+        waiting.cancel()
+        await self.assertFailure(waiting, CancelledError)
 
     async def until_gone(self) -> None:
         """Nothing of the attempt is left."""
