@@ -45,8 +45,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     restricted_tags: tuple[Text, ...] = ()  #: only for jobs that ask for all of them
     # What its jobs may take together; None: what the machine has.
     cpu: Annotated[int, Meta(ge=1, le=100_000)] | None = None  #: cores
-    memory: Annotated[int, Meta(ge=1, le=2**40)] | None = None  #: MiB
-    disk: Annotated[int, Meta(ge=1, le=2**40)] | None = None  #: MiB
+    memory: Annotated[int, Meta(ge=2**20, le=2**60)] | None = None  #: bytes
+    disk: Annotated[int, Meta(ge=2**20, le=2**60)] | None = None  #: bytes
     #: None: whatever this machine can do.
     isolations: Annotated[tuple[Isolation, ...], Meta(min_length=1)] | None = None
     #: Further architectures whose native commands this machine runs, as in i386 on amd64.

@@ -25,14 +25,14 @@ def sizes(config: WorkerConfig) -> Sizes:
     """What the settings say, else what this machine has when the daemon starts."""
     return Sizes(
         cpu=config.cpu or len(os.sched_getaffinity(0)),
-        memory=config.memory or _memory(),
-        disk=config.disk or _disk(Path(config.data), config.free_bytes),
+        memory=(config.memory or _memory()) // _MIB,
+        disk=(config.disk or _disk(Path(config.data), config.free_bytes)) // _MIB,
     )
 
 
 def _memory() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _MIB
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _disk(folder: Path, kept_free: int) -> int:
-    return max(shutil.disk_usage(folder).free - kept_free, 0) // _MIB
+    return max(shutil.disk_usage(folder).free - kept_free, 0)

@@ -134,12 +134,21 @@ class OldMessagesTests(SynchronousTestCase):
             (decode_from_master, FROM_MASTER),
         ):
             for given in maps:
-                message: Any = decode(msgspec.msgpack.encode(given))
+                [message] = decode(msgspec.msgpack.encode(given))
                 told = msgspec.msgpack.decode(encode(message))
-                self.assertEqual({**told, **given}, told, given["type"])
+                self.assertEqual(_of_both(told, given), given, given["type"])
 
     def test_what_is_sent_today_has_all_that_the_first_release_needs(self) -> None:
         known = {each["type"]: set(each) for each in (*FROM_MASTER, *FROM_WORKER)}
         for message in TODAY:
             told = msgspec.msgpack.decode(encode(message))
             self.assertLessEqual(known[told["type"]], set(told), told["type"])
+
+
+def _of_both(told: Any, given: Any) -> Any:
+    """What of ``told`` has a place in ``given``, which knows nothing of later fields."""
+    if isinstance(told, dict) and isinstance(given, dict):
+        return {
+            key: _of_both(value, given[key]) for key, value in told.items() if key in given
+        }
+    return told

@@ -54,7 +54,7 @@ class NativeDaemonTests(TestCase):
             native_commands={"list": ["ls", "/"]},
             tags=["fast"],
             restricted_tags=["gpu"],
-            memory=1234,
+            memory=1234 * 2**20,
         )
         hello = master.session.hello
         assert hello is not None

@@ -6,11 +6,9 @@ import time
 from typing import Any
 
 from twisted.plugin import IPlugin
-from worker.native.interface import (  # type: ignore[import-untyped, unused-ignore]
-    Context,
-    INativeJob,
-)
 from zope.interface import implementer
+
+from worker.native.interface import Context, INativeJob
 
 
 @implementer(IPlugin, INativeJob)
