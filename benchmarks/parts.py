@@ -6,6 +6,7 @@ import argparse
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from os import getpid
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -129,7 +130,7 @@ async def _reference(at_hand: Bench) -> Figures:
 
 async def _measure(part: Part, at_hand: Bench) -> Measured:
     say(part.name)
-    start, ours, busy = monotonic(), machine.own_seconds(), machine.busy_seconds()
+    start, busy, ours = monotonic(), machine.busy_seconds(), machine.tree_seconds(getpid())
     try:
         found = await part.measure(at_hand)
     except CancelledError:  # an Exception, too
@@ -140,7 +141,7 @@ async def _measure(part: Part, at_hand: Bench) -> Measured:
         return Measured(why=f"it failed: {type(error).__name__}: {told}")
     took = monotonic() - start
     if found.figures:
-        ours, busy = machine.own_seconds() - ours, machine.busy_seconds() - busy
+        ours, busy = machine.tree_seconds(getpid()) - ours, machine.busy_seconds() - busy
         found.figures["took"] = {
             "seconds": took,
             "processors_used": ours / took,
