@@ -38,11 +38,13 @@ mount --move /dev /root/dev
 mount -t proc proc /root/proc
 mkdir -p /root/build/project
 tar -x -f /root/dev/vdb -C /root/build/project
-echo booted > /root/dev/vport2p2
-chroot /root sh -c 'cd /build/project && /bin/true' > /root/dev/vport2p1 2>&1
-echo exit $? > /root/dev/vport2p2
+status=$(echo /root/dev/vport*p2)
+log=$(echo /root/dev/vport*p1)
+echo booted > $status
+chroot /root sh -c 'cd /build/project && /bin/true' > $log 2>&1
+echo exit $? > $status
 tar -c -f /root/dev/vdc -C /root/build/project .
-echo done > /root/dev/vport2p2
+echo done > $status
 poweroff -f
 """
 
