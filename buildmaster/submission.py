@@ -38,6 +38,8 @@ from protocol.stages import Cell, title
 
 #: The name, in identities, of the job that runs a pipeline's builds.
 PIPELINE = "pipeline"
+#: The trust domain of those whose code may run without any isolation.
+TRUSTED = "trusted"
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class SubmissionRules:
 
     series: tuple[Series, ...]
     isolation: str = "native"  #: of trusted work that does not ask for another
-    trust_domain: str = "trusted"
+    trust_domain: str = TRUSTED
     run_limit: float | None = 6 * 3600.0
     idle_limit: float | None = 3600.0
 
@@ -111,6 +113,13 @@ class Submission:
 
     async def store(self, cursor: Cursor) -> Submitted:
         """Plan for the farm as it is, and write everything."""
+        if self.isolation == "native" and self.rules.trust_domain != TRUSTED:
+            raise Refusal(
+                422,
+                "not_trusted",
+                f"Code of the trust domain {self.rules.trust_domain} never runs natively: "
+                "ask for a chroot or a vm (--isolation).",
+            )
         planned = await self._plan(cursor)
         digest = await store.add_configuration(
             cursor, self.material.configuration.decode("utf-8", "replace")
