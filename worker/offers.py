@@ -39,9 +39,9 @@ class Machine:
     architecture: str
     series: str  #: of its own Debian, "" if it is none
     can_run_machines: bool = False
-    foreign: tuple[
-        str, ...
-    ] = ()  #: architectures that an emulator runs, as set up in binfmt
+    has_lpci: bool = False
+    #: Architectures that an emulator runs, as the kernel was told.
+    foreign: tuple[str, ...] = ()
 
 
 def this_machine() -> Machine:
@@ -52,6 +52,7 @@ def this_machine() -> Machine:
         architecture=_architecture(),
         series=_own_series(),
         can_run_machines=can_run(_architecture()),
+        has_lpci=shutil.which("lpci") is not None,
         foreign=emulated(),
     )
 
@@ -67,7 +68,16 @@ def offers(
             Offer(isolation="native", architecture=architecture, series=ANY_SERIES)
             for architecture in dict.fromkeys((machine.architecture, *config.architectures))
         ]
-    if "chroot" in wanted:
+    if "chroot" in wanted and config.engine == "lpci":
+        if machine.has_lpci:
+            found.append(
+                Offer(
+                    isolation="chroot", architecture=machine.architecture, series=ANY_SERIES
+                )
+            )
+        else:
+            say("no chroots are offered: engine is lpci, and this machine has no lpci")
+    elif "chroot" in wanted:
         series = _chroot_series(config, machine)
         why = _why_no_chroot(machine, series)
         if why:

@@ -38,6 +38,7 @@ mount --move /dev /root/dev
 mount -t proc proc /root/proc
 mkdir -p /root/build/project
 tar -x -f /root/dev/vdb -C /root/build/project
+while ! [ -c /root/dev/vport*p2 ]; do sleep 0.05; done
 status=$(echo /root/dev/vport*p2)
 log=$(echo /root/dev/vport*p1)
 echo booted > $status

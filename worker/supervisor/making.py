@@ -146,6 +146,7 @@ def _image(folder: Path, site: Site) -> tuple[Image, Held]:
         if image is None:
             image = images.build(site.series, site.say)
             trim_images(folder, site.settings.cache_limit)
+        site.say(f"-- image: {image.name} {image.digest}")
         return image, images.hold(image)
     except NoImage as error:
         raise CannotRun(f"this worker has no image for {site.series}: {error}") from error
