@@ -47,6 +47,8 @@ from protocol.stages import Cell, title
 #: file of the same source is another job.
 PIPELINE = "pipeline"
 _USUAL_FILE = ".launchpad.yaml"
+#: The trust domain of those whose code may run without any isolation.
+TRUSTED = "trusted"
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class SubmissionRules:
 
     series: tuple[Series, ...]
     isolation: str = "native"  #: of trusted work that does not ask for another
-    trust_domain: str = "trusted"
+    trust_domain: str = TRUSTED
     run_limit: float | None = 6 * 3600.0
     idle_limit: float | None = 3600.0
 
@@ -126,6 +128,13 @@ class Submission:
 
     async def store(self, cursor: Cursor) -> Submitted:
         """Plan for the farm as it is, and write everything."""
+        if self.isolation == "native" and self.rules.trust_domain != TRUSTED:
+            raise Refusal(
+                422,
+                "not_trusted",
+                f"Code of the trust domain {self.rules.trust_domain} never runs natively: "
+                "ask for a chroot or a vm (--isolation).",
+            )
         offerings = await worker_store.offerings(cursor)
         planned = self._plan(offerings)
         digest = await store.add_configuration(

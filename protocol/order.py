@@ -70,6 +70,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, tag="build", tag_field="k
 
     job: int
     attempt: int
+    trusted: bool = True  #: whether whoever wrote it may do as the worker itself may
     isolation: Literal["native", "chroot", "vm"]
     architecture: str
     series: str  #: newest of the build's series; each pipeline job names its own

@@ -51,6 +51,10 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     isolations: Annotated[tuple[Isolation, ...], Meta(min_length=1)] | None = None
     #: Further architectures whose native commands this machine runs, as in i386 on amd64.
     architectures: tuple[Text, ...] = ()
+    #: What runs pipeline jobs of chroot builds: "lpci" where the operator has it.
+    engine: Literal["own", "lpci"] = "own"
+    #: Architectures whose chroots this machine makes by emulation.
+    foreign_architectures: tuple[Text, ...] = ()
     series_images: dict[Text, Text] = {}  #: {"jammy": "bookworm"}: series -> image
     images: Text = "images"  #: folder of the images that chroots start from
     cache: Text = "cache"  #: folder of the git mirrors

@@ -13,6 +13,7 @@ from pathlib import Path
 from protocol.messages import Offer
 from protocol.order import Order
 from worker.config import WorkerConfig
+from worker.environments.foreign import emulated, missing
 from worker.environments.images import Images
 from worker.environments.machine import can_run
 
@@ -38,6 +39,9 @@ class Machine:
     architecture: str
     series: str  #: of its own Debian, "" if it is none
     can_run_machines: bool = False
+    has_lpci: bool = False
+    #: Architectures that an emulator runs, as the kernel was told.
+    foreign: tuple[str, ...] = ()
 
 
 def this_machine() -> Machine:
@@ -48,6 +52,8 @@ def this_machine() -> Machine:
         architecture=_architecture(),
         series=_own_series(),
         can_run_machines=can_run(_architecture()),
+        has_lpci=shutil.which("lpci") is not None,
+        foreign=emulated(),
     )
 
 
@@ -62,7 +68,16 @@ def offers(
             Offer(isolation="native", architecture=architecture, series=ANY_SERIES)
             for architecture in dict.fromkeys((machine.architecture, *config.architectures))
         ]
-    if "chroot" in wanted:
+    if "chroot" in wanted and config.engine == "lpci":
+        if machine.has_lpci:
+            found.append(
+                Offer(
+                    isolation="chroot", architecture=machine.architecture, series=ANY_SERIES
+                )
+            )
+        else:
+            say("no chroots are offered: engine is lpci, and this machine has no lpci")
+    elif "chroot" in wanted:
         series = _chroot_series(config, machine)
         why = _why_no_chroot(machine, series)
         if why:
@@ -71,6 +86,14 @@ def offers(
             found.append(
                 Offer(isolation="chroot", architecture=machine.architecture, series=series)
             )
+            for architecture in config.foreign_architectures:
+                if architecture not in machine.foreign:
+                    say(missing(architecture))
+                    continue
+                series = _chroot_series(config, machine, architecture)
+                found.append(
+                    Offer(isolation="chroot", architecture=architecture, series=series)
+                )
     if "vm" in wanted:
         series = _chroot_series(config, machine)
         why = _why_no_machine(machine, series)
@@ -98,9 +121,12 @@ def unfit(found: Sequence[Offer], order: Order) -> str:
     )
 
 
-def _chroot_series(config: WorkerConfig, machine: Machine) -> tuple[str, ...]:
+def _chroot_series(
+    config: WorkerConfig, machine: Machine, architecture: str | None = None
+) -> tuple[str, ...]:
     """Series whose image is there, or can be made when it is first wanted."""
-    series = set(Images(Path(config.images), config.series_images).available())
+    images = Images(Path(config.images), config.series_images, architecture)
+    series = set(images.available())
     if machine.can_make_images:
         series |= set(config.series_images) | set(config.series_images.values())
         series |= {machine.series} - {""}

@@ -219,6 +219,8 @@ def _settings(config: WorkerConfig) -> Settings:
     return Settings(
         cache=config.cache,
         images=config.images,
+        engine=config.engine,
+        architecture=this_machine().architecture,
         series_images=config.series_images,
         vm_jobs=config.vm_jobs,
         network=config.network,

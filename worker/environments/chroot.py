@@ -119,7 +119,9 @@ class Chroot:
         network = self._network
         layout = Layout(
             namespaces=_NAMESPACES | (0 if network else syscalls.NEWNET),
-            enter=nothing if self._bounds is None else self._bounds.enter,
+            # The kernel takes its time for the first that enters: not the command.
+            enter=self._bounds.enter if self._bounds else nothing,
+            needed=self._bounds.doors if self._bounds else (),
             mounts=self._root.namespace,
             furnish=lambda: rootfs.furnish(root, network, self._limits.memory),
             close=lambda: rootfs.enter(root),

@@ -110,6 +110,11 @@ class Groups:
             raise Refused(f"control groups can't be used: {error}") from None
         self._before = self._counts()
 
+    @property
+    def doors(self) -> tuple[int, ...]:
+        """The descriptors that `enter` needs."""
+        return tuple(self._doors)
+
     def enter(self) -> None:
         """Move this process into the groups."""
         for door in self._doors:

@@ -129,7 +129,7 @@ class Kernels:
 
 def _first_files(busybox: Path, modules: list[Path]) -> bytes:
     loaded = in_order(modules, _MODULES)
-    members = [Member(name) for name in ("bin", "dev", "proc", "sys", "root", "modules")]
+    members = [Member(name) for name in ("bin", "dev", "root", "modules")]
     members += [
         Member("bin/busybox", 0o755, busybox.read_bytes()),
         Member("init", 0o755, (_GUEST / "init").read_bytes()),

@@ -16,7 +16,7 @@ from subprocess import Popen
 from zope.interface import implementer
 
 from worker.environments import joining, syscalls, traces
-from worker.environments.bounds import nothing, open_groups, per_process
+from worker.environments.bounds import open_groups, per_process
 from worker.environments.brood import Brood
 from worker.environments.groups import Groups
 from worker.environments.interface import EnvironmentFault, IEnvironment, Unfit
@@ -173,8 +173,7 @@ class Native:
     def _open_space(self, way: int | None) -> Space | Brood:
         if way is None:
             return Brood()
-        enter = nothing if self._bounds is None else self._bounds.enter
-        return Space(Layout(namespaces=way, enter=enter, furnish=_mount_proc))
+        return Space(Layout(namespaces=way, furnish=_mount_proc))
 
     def _files(self) -> Tree:
         if self._tree is None:

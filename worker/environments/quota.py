@@ -1,11 +1,12 @@
 """A disk of a fixed size in a file, for what a build writes: a quota that holds.
 
-Any file system can carry it.  The kernel lets go of the loop device when the mount
-namespace that has it ends, so that a killed owner leaves nothing but the file.
+Any file system can carry it.  The kernel lets go of the loop device, and of the file, when
+the mount namespace that has it ends; so a killed owner leaves nothing.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -26,21 +27,54 @@ _TRIES = 50
 SMALLEST = 16 << 20
 
 
-def mount_disk(file: Path, size: int, target: Path) -> None:
-    """Make ``file`` a disk of ``size`` bytes and mount it; OSError where that can't be.
+def mount_disk(file: Path, size: int, target: Path, templates: Path) -> None:
+    """Make a disk of ``size`` bytes and mount it; OSError where that can't be.
 
-    For a mount namespace of its own; ``file`` appears and stays.
+    For a mount namespace of its own. ``file`` lends its name for a moment. In the folder
+    ``templates`` lies an empty one of each size from then on.
     """
-    with file.open("xb") as disk:
-        disk.truncate(max(size, SMALLEST))
-    mke2fs(file)
+    size = max(size, SMALLEST)
+    template = templates / f".disk-{size}"
+    if not template.exists():
+        _make_template(template, size)
+    _copy_data(template, file)
     device, held = _attach(file)
+    # Nobody needs its name any more, and the kernel frees it by and by.
+    file.unlink()
     try:
         flags = syscalls.MS_NODEV | syscalls.MS_NOATIME
         syscalls.mount(device, str(target), "ext4", flags, "nobarrier,noinit_itable")
     finally:
         os.close(held)
     (target / "lost+found").rmdir()
+
+
+def _make_template(template: Path, size: int) -> None:
+    new = template.with_name(f"{template.name}.{os.getpid()}")
+    try:
+        with new.open("xb") as disk:
+            disk.truncate(size)
+        mke2fs(new)
+        os.replace(new, template)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _copy_data(source: Path, target: Path) -> None:
+    """Copy a file that is nearly all holes, and leave them holes."""
+    with source.open("rb") as old, target.open("xb") as new:
+        size = os.fstat(old.fileno()).st_size
+        new.truncate(size)
+        place = 0
+        while place < size:
+            try:
+                start = os.lseek(old.fileno(), place, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # no data follow
+                    break
+                raise
+            place = os.lseek(old.fileno(), start, os.SEEK_HOLE)
+            os.pwrite(new.fileno(), os.pread(old.fileno(), place - start, start), start)
 
 
 def mke2fs(file: Path, options: Sequence[str] = ()) -> None:

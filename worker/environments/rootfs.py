@@ -150,7 +150,7 @@ def _overlay(stack: Sequence[Path], folder: Path, disk: int | None) -> str:
     layers = f"lowerdir={lower},upperdir={_FILES},workdir={UPPER}/work"
     if disk is not None:
         with suppress(OSError):
-            quota.mount_disk(folder / "disk", disk, Path(UPPER))
+            quota.mount_disk(folder / "disk", disk, Path(UPPER), stack[-1].parent)
             if _stack(layers):
                 return f"{_ON_DISK_OF_ITS_OWN} bounded"
     with suppress(OSError):

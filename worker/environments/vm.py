@@ -35,8 +35,6 @@ _SOURCES = "/etc/apt/sources.list.d/headrace.list"
 #: What a machine gets if nobody says.
 _MEMORY = 1 << 30
 _DISK = 20 << 30
-#: What is left of the memory for the machine's kernel and the agent.
-_KEPT = 48 << 20
 
 
 @implementer(IEnvironment)
@@ -113,8 +111,7 @@ class VirtualMachine:
 
     def begin(self) -> None:
         processes = str(self._limits.processes or "")
-        memory = str(max(self._memory - _KEPT, _KEPT))
-        [self._space] = self._ask(b"b", processes, memory)
+        [self._space] = self._ask(b"b", processes)
 
     def command(
         self,

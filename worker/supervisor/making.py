@@ -53,6 +53,8 @@ def make(site: Site) -> IEnvironment:
     if isolation == "native":
         from worker.environments.native import Native
 
+        if not site.order.trusted:
+            raise CannotRun("code that is not trusted never runs natively", final=True)
         return Native(site.folder, say=site.say, limits=native_limits(settings))
     if isolation == "chroot" and settings.images is not None:
         from worker.environments.chroot import Chroot
@@ -136,7 +138,9 @@ def _image(folder: Path, site: Site) -> tuple[Image, Held]:
     from worker.environments.budget import trim_images
     from worker.environments.images import Images
 
-    images = Images(folder, site.settings.series_images)
+    asked, own = site.order.architecture, site.settings.architecture
+    foreign = asked if own not in ("", asked) else None
+    images = Images(folder, site.settings.series_images, foreign)
     image = images.find(site.series)
     if image is None and not images.may_build(site.series):
         raise CannotRun(
@@ -148,6 +152,7 @@ def _image(folder: Path, site: Site) -> tuple[Image, Held]:
         if image is None:
             image = images.build(site.series, site.say)
             trim_images(folder, site.settings.cache_limit)
+        site.say(f"-- image: {image.name} {image.digest}")
         return image, images.hold(image)
     except NoImage as error:
         raise CannotRun(f"this worker has no image for {site.series}: {error}") from error

@@ -23,7 +23,7 @@ from worker.environments.interface import (
     IEnvironment,
     Unfit,
 )
-from worker.supervisor import commands, inputs, outputs
+from worker.supervisor import commands, inputs, lpci, outputs
 from worker.supervisor.baking import Baking, can_bake
 from worker.supervisor.blobs import Blobs
 from worker.supervisor.endings import (
@@ -127,6 +127,8 @@ class PipelineJobs:
         script = commands.script(
             cell, job, around.order.architecture, self._source, settings.plugin_settings
         )
+        if settings.engine == "lpci" and around.order.isolation == "chroot":
+            return self._run_by_lpci(cell, job)
         environment = self._prepared(cell, job, script.packages)
         user = self._user(cell, job, environment)
         # What the operator says wins: nobody else knows how this worker is connected.
@@ -159,6 +161,42 @@ class PipelineJobs:
         finally:
             environment.end()
         return Outcome(Result.SUCCESS, "", 0, properties, files)
+
+    def _run_by_lpci(self, cell: Cell, job: PipelineJob) -> Outcome:
+        """Have the real lpci run ``job``, in a container of its own making."""
+        from worker.environments.native import Native
+
+        around = self._around
+        lpci.check(self._source, cell)
+        place = ("lpci", "")
+        if place not in self._environments:
+            folder = around.folder / "environments" / str(len(self._environments))
+            folder.parent.mkdir(exist_ok=True)
+            self._environments[place] = Native(folder, say=around.log.say)
+            self._environments[place].prepare()
+        environment = self._environments[place]
+        made = outputs.place_of(around.outputs, cell)
+        shutil.rmtree(made, ignore_errors=True)
+        environment.begin()
+        try:
+            with around.stopper.interruptible():
+                environment.push(self._source, environment.project)
+                self._restore(job)
+            argv = lpci.command(around.settings, cell, around.outputs)
+            around.log.say(f"-- {' '.join(argv[:3])} {title(*cell)}")
+            home = {"HOME": os.path.expanduser("~")}
+            variables = {**environment.variables, **home}
+            self._command(environment, argv, variables, None, "lpci")
+            with around.stopper.interruptible():
+                found = lpci.result(around.outputs, cell)
+                files = () if found is None else outputs.upload(made, around.blobs)
+            self._say_files(files)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+        finally:
+            environment.end()
+        return Outcome(Result.SUCCESS, "", 0, found, files)
 
     def _prepared(
         self, cell: Cell, job: PipelineJob, packages: tuple[str, ...]
@@ -261,10 +299,15 @@ class PipelineJobs:
         around = self._around
         assert job.input is not None
         with around.stopper.interruptible():
-            for kept in (*around.order.kept, *around.order.upstream):
-                if kept.name == job.input.job_name:
-                    inputs.restore(kept, around.outputs, around.blobs)
+            self._restore(job)
             inputs.put_in(environment, job.input, around.outputs, self._source, user)
+
+    def _restore(self, job: PipelineJob) -> None:
+        """Bring back the output of an earlier attempt or build that ``job`` wants."""
+        around = self._around
+        for kept in (*around.order.kept, *around.order.upstream):
+            if job.input is not None and kept.name == job.input.job_name:
+                inputs.restore(kept, around.outputs, around.blobs)
 
     def _collect(
         self, environment: IEnvironment, job: PipelineJob, made: Path

@@ -330,7 +330,8 @@ class EnvironmentConformance(EnvironmentCase):
     def test_a_thousand_folders_within_each_other_can_be_removed(self) -> None:
         self.environment.begin()
         name = "d" * 100
-        self.output(f"for i in {{1..1100}}; do mkdir {name} && cd -P {name} || exit; done")
+        script = f"for (1..1100) {{ mkdir q({name}) and chdir q({name}) or die $! }}"
+        self.output(f"perl -e '{script}'")
         self.environment.destroy()
         self.assertFalse(self.folder.exists())
 

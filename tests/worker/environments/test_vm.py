@@ -147,7 +147,7 @@ class VirtualMachineTests(MachineCase, EnvironmentConformance, SynchronousTestCa
         self.environment.end()
         self.environment.begin()
         self.assertEqual(self.output("ls /dev/shm; grep ' /mnt ' /proc/mounts"), "")
-        self.assertEqual(self.output("ls -d /proc/[0-9]* | wc -l").strip(), "3")
+        self.assertLessEqual(int(self.output("ls -d /proc/[0-9]* | wc -l")), 5)
 
     def test_a_machine_that_is_shut_down_from_within_says_so(self) -> None:
         self.environment.begin()
