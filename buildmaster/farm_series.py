@@ -68,6 +68,28 @@ def lacking(
     return min((sorted(one) for one in [wanted, *missing]), key=len)
 
 
+def required(
+    wanted: Collection[str],
+    architecture: str,
+    offerings: Sequence[Offering],
+    isolation: str,
+    known: Collection[str],
+    wait: bool,
+) -> set[str]:
+    """Those of the ``wanted`` series that a worker must have to be given the build.
+
+    Only series that the operator or a worker has named, or strangers could make as many
+    classes of jobs as they like; and only those that some worker has, unless the build is
+    to ``wait`` for one. The jobs of all others end with an error that names the image.
+    """
+    named = {*known, *(s for one in offerings for o in one.offers for s in o.series)}
+    return {
+        series
+        for series in named.intersection(wanted)
+        if wait or not lacking([series], architecture, offerings, isolation)
+    }
+
+
 def what_is_offered(offerings: Sequence[Offering], isolation: str) -> str:
     """A sentence on what this farm can run, for those whose wish it cannot fulfil."""
     if not any(offering.offers for offering in offerings):

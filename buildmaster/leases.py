@@ -17,6 +17,7 @@ from buildmaster.store import jobs as job_store
 from buildmaster.store import queue
 from buildmaster.store import reports as report_store
 from buildmaster.store.queue import Lease
+from buildmaster.store.step import AttemptEnd
 from protocol.results import Result
 
 
@@ -140,9 +141,15 @@ class LeaseKeeper:
             [job] = await job_store.lock(cursor, [lease.job])
             why = reason or job.cancel_reason
             self.log.warn("job {job}: {why}", job=lease.job, why=why)
-            await ending.end_attempt(
-                cursor, job, result, why, self._policy, avoid=lease.worker
+            end = AttemptEnd(
+                lease.job,
+                lease.attempt,
+                result,
+                why,
+                lease.worker,
+                lost=result is Result.ERROR,
             )
+            await ending.end_attempt(cursor, end, self._policy)
 
         await self._database.transaction(work)
         self._tell_to_forget(lease)
@@ -151,4 +158,3 @@ class LeaseKeeper:
         session = self._roster.get(lease.worker)
         if session is not None:
             session.forget(lease.job, lease.attempt)
-            self._roster.slot_freed()

@@ -119,6 +119,6 @@ class Farm(Protocol):
     ) -> int:
         """Queue another attempt of a job that is done; the number of the new attempt.
 
-        With ``only`` just that pipeline job of the failed stage runs again, with
+        With ``only`` that pipeline job runs again and what has not passed, with
         ``from_start`` all of them; else those from the failed stage on.
         """

@@ -42,6 +42,7 @@ from buildmaster.session import Session
 from buildmaster.source.reader import GitReader
 from buildmaster.store import workers as worker_store
 from buildmaster.store.queue import READY_CHANNEL
+from buildmaster.store.step import fold
 from buildmaster.store.tokens import CHANNEL as TOKEN_CHANNEL
 from buildmaster.submission import SubmissionRules
 from buildmaster.tokens import Tokens, token_hash
@@ -70,6 +71,12 @@ def makeService(options: Options) -> Service:
         return Master(read_config(Path(options["config"]).absolute()), reactor)
     except ConfigError as error:
         raise SystemExit(f"buildmaster: {error}") from error
+
+
+async def _fold(books: Database, dispatcher: Dispatcher) -> None:
+    """Add up what changed since the last time: counts, and the turns of owners."""
+    begun, dispatcher.begun = dispatcher.begun, {}
+    await books.transaction(lambda cursor: fold(cursor, begun))
 
 
 class Master(Service):
@@ -111,8 +118,6 @@ class Master(Service):
         await books.transaction(self._register_workers)
 
         policy = RetryPolicy(delays=config.retry_delays)
-        roster = Roster(wake=lambda: dispatching.wake())
-        desk = Desk(books, Door(config.name, config.heartbeat, policy), policy)
 
         def new_session() -> Session:
             return Session(desk, roster, clock)
@@ -146,21 +151,30 @@ class Master(Service):
             attempt_token=tokens.attempt_token,
             fence_after=config.resume_grace - FENCE_BEFORE,
         )
-        dispatching = Rounds(
-            "dispatcher", Dispatcher(books, roster, orders, policy).round, clock
+        dispatcher = Dispatcher(
+            books,
+            orders,
+            policy,
+            time.monotonic,
+            wake=lambda: dispatching.wake(),
+            session_of=lambda worker: roster.get(worker),
         )
+        roster = Roster(dispatcher.room_changed, dispatcher.tell)
+        dispatching = Rounds("dispatcher", dispatcher.round, clock)
+        desk = Desk(books, Door(config.name, config.heartbeat, policy), policy)
         rules = LeaseRules(resume_grace=config.resume_grace)
         keeper = LeaseKeeper(books, desk, roster, time.monotonic, rules, policy)
         keeping = Rounds("leases", keeper.round, clock)
+        counting = Rounds("counts", lambda: _fold(books, dispatcher), clock)
         revocations = Revocations(books, roster, config.name)
         revoking = Rounds("revocations", revocations.round, clock, interval=5.0)
         admitting = Rounds("clients", clients.round, clock, interval=5.0)
-        for rounds in (keeping, dispatching, revoking, admitting):
+        for rounds in (keeping, dispatching, counting, revoking, admitting):
             rounds.startService()
             self._undo.append(rounds.stopService)
         books.listen(TOKEN_CHANNEL, revoking.woken)
         books.listen(TOKEN_CHANNEL, admitting.woken)
-        books.listen(READY_CHANNEL, dispatching.woken)
+        books.listen(READY_CHANNEL, dispatcher.queued)
 
         worker_port = await pb.listen(
             clock, endpoint(clock, config.listen.workers, tls), new_session

@@ -9,11 +9,17 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from buildmaster import ending
 from buildmaster.database import Cursor
-from buildmaster.farm_series import Offering, lacking, series_offered, what_is_offered
-from buildmaster.intervention import retry_job, tell_ready
+from buildmaster.farm_series import (
+    Offering,
+    lacking,
+    required,
+    series_offered,
+    what_is_offered,
+)
+from buildmaster.intervention import retry_job
 from buildmaster.lifecycle import JobState
+from buildmaster.matching import Needs
 from buildmaster.planner import Plan, PlannedBuild, plan
 from buildmaster.requests import (
     Problem,
@@ -30,14 +36,17 @@ from buildmaster.store import submissions as store
 from buildmaster.store import workers as worker_store
 from buildmaster.store.event_log import Event, write_events
 from buildmaster.store.submissions import Identity, NewBuild, NewRun, Stored
+from buildmaster.submission_notes import about_images, about_merged, some
 from protocol.order import GitSource, TreeSource
 from protocol.pipeline.configuration import parse
 from protocol.pipeline.model import Pipeline
 from protocol.results import Result
 from protocol.stages import Cell, title
 
-#: The name, in identities, of the job that runs a pipeline's builds.
+#: The name, in identities, of the job that runs a pipeline's builds; that of another
+#: file of the same source is another job.
 PIPELINE = "pipeline"
+_USUAL_FILE = ".launchpad.yaml"
 
 
 @dataclass(frozen=True)
@@ -105,36 +114,50 @@ class Submission:
     rules: SubmissionRules
 
     @property
+    def name(self) -> str:
+        """What a job that runs this pipeline is called."""
+        file = self.request.configuration
+        return PIPELINE if file == _USUAL_FILE else f"{PIPELINE} ({file})"
+
+    @property
     def isolation(self) -> str:
         """Where the builds are to run."""
         return self.request.isolation or self.rules.isolation
 
     async def store(self, cursor: Cursor) -> Submitted:
         """Plan for the farm as it is, and write everything."""
-        planned = await self._plan(cursor)
+        offerings = await worker_store.offerings(cursor)
+        planned = self._plan(offerings)
         digest = await store.add_configuration(
             cursor, self.material.configuration.decode("utf-8", "replace")
         )
         stored = [
-            (build, await self._add_build(cursor, build, digest))
+            (build, await self._add_build(cursor, build, digest, offerings))
             for build in sorted(planned.builds, key=lambda b: (b.architecture, b.part))
         ]
         skipped = tuple(_skipped(planned))
-        notes = tuple(_notes(stored, force=self.request.force))
+        notes = (
+            *(
+                about_images(build.architecture, hopeless)
+                for build, _ in stored
+                if (hopeless := self._hopeless(build, offerings))
+            ),
+            *(
+                about_merged(build.architecture, job, self.isolation, self.request.force)
+                for build, job in stored
+                if job.merged
+            ),
+        )
         run = await self._add_run(cursor, digest, skipped, notes)
         await store.add_to_run(cursor, run, [job for _, job in stored])
         await self._connect(cursor, stored)
-        await tell_ready(
-            cursor,
-            await queue.make_ready(cursor, [job.id for _, job in stored if not job.merged]),
-        )
+        await queue.make_ready(cursor, [job.id for _, job in stored if not job.merged])
         if self.request.force:
-            await self._force(cursor, stored)
-        await ending.finish_runs(cursor, [job.id for _, job in stored])
+            await self._force(cursor, stored, offerings)
+        await job_store.end_run_without_jobs(cursor, run)
         return await self._answer(cursor, run, stored, skipped, notes)
 
-    async def _plan(self, cursor: Cursor) -> Plan:
-        offerings = await worker_store.offerings(cursor)
+    def _plan(self, offerings: Sequence[Offering]) -> Plan:
         series = (
             self.rules.series
             if self.request.wait_for_worker
@@ -166,10 +189,14 @@ class Submission:
         return planned
 
     def _check_series(self, build: PlannedBuild, offerings: Sequence[Offering]) -> None:
-        """Refuse what would wait for a worker that the farm does not have."""
+        """Refuse what would wait for a worker that the farm does not have.
+
+        A series of which no worker at all has an image is not waited for: its jobs stay
+        where they are, and end with an error that names it.
+        """
         cells = self._series_of(build)
         missing = lacking(
-            set(cells.values()), build.architecture, offerings, self.isolation
+            self._needed(build, offerings), build.architecture, offerings, self.isolation
         )
         if missing:
             jobs = [title(*cell) for cell, series in cells.items() if series in missing]
@@ -177,10 +204,33 @@ class Submission:
                 422,
                 "no_worker",
                 f"No worker of this farm can run all of this pipeline on "
-                f"{build.architecture}: {_some(jobs)} would need {_some(missing)}. "
+                f"{build.architecture}: {some(jobs)} would need {some(missing)}. "
                 f"{what_is_offered(offerings, self.isolation)} --wait-for-worker queues it "
                 f"all the same.",
             )
+
+    def _needed(self, build: PlannedBuild, offerings: Sequence[Offering]) -> set[str]:
+        """The series that the worker of ``build`` must have."""
+        return required(
+            self._series_of(build).values(),
+            build.architecture,
+            offerings,
+            self.isolation,
+            {series.name for series in self.rules.series},
+            self.request.wait_for_worker,
+        )
+
+    def _hopeless(
+        self, build: PlannedBuild, offerings: Sequence[Offering]
+    ) -> dict[Cell, str]:
+        """The jobs of a series of which nobody has an image, and that series."""
+        needed = self._needed(build, offerings)
+        return {
+            cell: series
+            for cell, series in self._series_of(build).items()
+            if series not in needed
+            and lacking([series], build.architecture, offerings, self.isolation)
+        }
 
     def _series_of(self, build: PlannedBuild) -> dict[Cell, str]:
         return {
@@ -190,17 +240,15 @@ class Submission:
         }
 
     async def _add_build(
-        self, cursor: Cursor, build: PlannedBuild, configuration: bytes
+        self,
+        cursor: Cursor,
+        build: PlannedBuild,
+        configuration: bytes,
+        offerings: Sequence[Offering],
     ) -> Stored:
         series_of = self._series_of(build)
-        known = {series.name for series in self.rules.series}
-        class_id = await queue.class_for(
-            cursor,
-            build.architecture,
-            self.isolation,
-            [series for series in series_of.values() if series in known],
-            [],
-        )
+        owner = self.request.owner or self.by
+        turns = await queue.take_turns(cursor, owner, build.architecture, 1)
         return await store.add_build(
             cursor,
             NewBuild(
@@ -208,14 +256,15 @@ class Submission:
                     repository=self.material.repository,
                     source_digest=self.material.digest,
                     trust_domain=self.rules.trust_domain,
-                    name=PIPELINE,
+                    name=self.name,
                     cell=f"arch={build.architecture},series={build.series}",
                     part=build.part,
                 ),
                 refs=self.request.refs,
                 requester=self.by,
-                owner=self.request.owner or self.by,
-                class_id=class_id,
+                owner=owner,
+                class_id=await self._class_of(cursor, build, offerings),
+                virtual_start=turns.first,
                 architecture=build.architecture,
                 series=build.series,
                 stages=build.stages,
@@ -226,6 +275,14 @@ class Submission:
                 run_limit=self.rules.run_limit,
                 idle_limit=self.rules.idle_limit,
             ),
+        )
+
+    async def _class_of(
+        self, cursor: Cursor, build: PlannedBuild, offerings: Sequence[Offering]
+    ) -> int:
+        needed = tuple(sorted(self._needed(build, offerings)))
+        return await queue.class_for(
+            cursor, Needs(build.architecture, self.isolation, needed)
         )
 
     async def _add_run(
@@ -272,17 +329,22 @@ class Submission:
         for up_job in await job_store.lock(cursor, list(ups)):
             passed = await store.passed_stages(cursor, up_job.id)
             for stage in sorted(ups[up_job.id] & set(passed)):
-                await ending.pass_stage(cursor, up_job.id, up_job.attempt, stage)
+                await job_store.pass_stage(cursor, up_job.id, stage)
             if up_job.state is JobState.DONE:
-                await ending.tell_end_again(cursor, up_job)
+                await job_store.settle_done(cursor, up_job.id)
 
     async def _force(
-        self, cursor: Cursor, stored: Sequence[tuple[PlannedBuild, Stored]]
+        self,
+        cursor: Cursor,
+        stored: Sequence[tuple[PlannedBuild, Stored]],
+        offerings: Sequence[Offering],
     ) -> None:
         # What others wait for begins with an earlier stage, and must be tried first.
-        for _, job in sorted(stored, key=lambda one: one[0].stage_numbers[0]):
+        for build, job in sorted(stored, key=lambda one: one[0].stage_numbers[0]):
             again = job.merged and job.state == JobState.DONE.value
             if again and job.result != Result.UNRUN.value:
+                class_id = await self._class_of(cursor, build, offerings)
+                await store.move_to_class(cursor, job.id, class_id)
                 await retry_job(cursor, job.id, self.by, from_start=True)
 
     async def _answer(
@@ -303,7 +365,7 @@ class Submission:
                 SubmittedJob(
                     id=job.id,
                     kind="build",
-                    name=PIPELINE,
+                    name=self.name,
                     architecture=build.architecture,
                     series=build.series,
                     part=build.part,
@@ -317,10 +379,6 @@ class Submission:
             skipped=skipped,
             notes=notes,
         )
-
-
-def _some(words: Sequence[str]) -> str:
-    return ", ".join(words[:5]) + (" ..." if len(words) > 5 else "")
 
 
 def _refuse_repetition(planned: Plan) -> None:
@@ -357,17 +415,3 @@ def _skipped(planned: Plan) -> list[Skipped]:
         )
         for entry in planned.skipped
     ]
-
-
-def _notes(stored: Sequence[tuple[PlannedBuild, Stored]], *, force: bool) -> list[str]:
-    notes = []
-    for build, job in stored:
-        if job.merged:
-            how = job.result or job.state
-            again = "it gets another attempt" if force else "--force runs it again"
-            done = f"; {again}" if job.state == JobState.DONE.value else ""
-            notes.append(
-                f"job {job.id} for {build.architecture} was asked for before "
-                f"and is {how}{done}"
-            )
-    return notes

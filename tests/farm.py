@@ -103,11 +103,11 @@ class Command(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         """It is gone."""
+        done = reason.check(ProcessDone)
+        self.ended.callback(0 if done else (getattr(reason.value, "exitCode", None) or -1))
         expected, self._expected = self._expected, []
         for text, waiting in expected:
             waiting.errback(AssertionError(f"no {text!r} in: {self.said}"))
-        done = reason.check(ProcessDone)
-        self.ended.callback(0 if done else (getattr(reason.value, "exitCode", None) or -1))
 
     def _look(self) -> None:
         for text, waiting in list(self._expected):

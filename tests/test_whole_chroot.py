@@ -69,10 +69,25 @@ class ChrootTests(TestCase):
         builds = started.folder / "workers" / "worker-1" / "builds"
         self.assertEqual([each.name for each in builds.iterdir()], [])
 
-    async def test_a_series_without_an_image_is_named_at_once(self) -> None:
+    async def test_a_job_of_a_series_without_an_image_names_it_and_the_rest_runs(
+        self,
+    ) -> None:
         started = await self._farm(f"{{jammy: {own_series()}}}")
         tree = work_tree(self, CONFIGURATION.replace("focal", "noble"))
         said = await started.headrace("run", str(tree), "--isolation", "chroot")
         self.assertEqual(said.status, 1, said.all)
-        self.assertIn("noble", said.all)
-        self.assertIn("image", said.all)
+        self.assertIn("no worker has an image of noble", said.all)
+        self.assertIn("made in a chroot", said.all)
+        [job] = (await started.headrace("show", "1", "--json")).document
+        self.assertEqual((job["result"], job["attempt"]), ("error", 1))
+        results = {one["name"]: one["result"] for one in job["pipeline_jobs"]}
+        self.assertEqual(results, {"build": "success", "test": "error"})
+        self.assertIn("no image for noble", job["reason"])
+
+    async def test_a_pipeline_of_which_nobody_has_an_image_is_refused_at_once(self) -> None:
+        started = await self._farm(f"{{jammy: {own_series()}}}")
+        text = CONFIGURATION.replace("focal", "noble").replace("jammy", "noble")
+        tree = work_tree(self, text)
+        said = await started.headrace("run", str(tree), "--isolation", "chroot")
+        self.assertEqual(said.status, 1, said.all)
+        self.assertIn("no image of noble", said.all)

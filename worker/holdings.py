@@ -18,7 +18,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from protocol.messages import Attempt, Cancel, Forget, Holding, Recorded, Start, Welcome
-from protocol.order import Order
+from protocol.order import NativeOrder, Order
 from worker.dialogue import Mouth
 from worker.held import Held
 from worker.supervisor import attach
@@ -99,6 +99,9 @@ class Holdings:
         """Accept an order or refuse it, by and by."""
         order = start.order
         key = Attempt(order.job, order.attempt)
+        if isinstance(order, NativeOrder):
+            self._refuse(key, "this worker runs no native jobs")
+            return
         why = self._why_not(key, order)
         if why:
             self._refuse(key, why)

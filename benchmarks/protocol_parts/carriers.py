@@ -115,7 +115,8 @@ async def bare_pb() -> Ends:
             return twisted_pb.IPerspective, there, lambda: None
 
     there.perspectiveMessageReceived = there.remoteMessageReceived  # type: ignore[attr-defined]
-    factory = twisted_pb.PBServerFactory(Portal(Realm(), [AllowAnonymousAccess()]))  # type: ignore[arg-type]
+    portal: Any = Portal(Realm(), [AllowAnonymousAccess()])  # type: ignore[arg-type]
+    factory: Any = twisted_pb.PBServerFactory(portal)
     port = reactor.listenTCP(0, factory, interface="127.0.0.1")
     number = port.getHost().port  # type: ignore[attr-defined]
     client: Any = twisted_pb.PBClientFactory()

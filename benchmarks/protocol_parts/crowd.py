@@ -17,6 +17,7 @@ from twisted.internet import reactor, stdio
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import LoopingCall, deferLater
+from twisted.python.failure import Failure
 
 from protocol import PROTOCOL_VERSION
 from protocol.address import parse_address
@@ -71,16 +72,16 @@ class PaperWorker:
         )
 
     def received(self, frame: bytes) -> None:
-        message = decode_from_master(frame)
-        match message:
-            case Welcome(heartbeat=heartbeat):
-                self.welcomed.callback(None)
-                self._beat.start(heartbeat, now=False)
-            case Goodbye(reason=reason):
-                raise SystemExit(reason)
-            case Start(order=order):
-                tell({"start": order.job, "at": time.monotonic()})
-                self._build(order)
+        for message in decode_from_master(frame):
+            match message:
+                case Welcome(heartbeat=heartbeat):
+                    self.welcomed.callback(None)
+                    self._beat.start(heartbeat, now=False)
+                case Goodbye(reason=reason):
+                    raise SystemExit(reason)
+                case Start(order=order):
+                    tell({"start": order.job, "at": time.monotonic()})
+                    self._build(order)
 
     def closed(self, reason: str) -> None:
         if self._beat.running:
@@ -121,7 +122,7 @@ class _Input(Protocol):
 
 
 def reactor_is_ending() -> bool:
-    return not reactor.running  # type: ignore[attr-defined]
+    return not reactor.running
 
 
 def tell(document: dict[str, Any]) -> None:
@@ -151,15 +152,17 @@ async def gather(count: int, slots: int, url: str, trust: Trust) -> None:
     tell({"joined": count, "seconds": time.monotonic() - began})
 
 
+def fail(failure: Failure) -> None:
+    failure.printTraceback()
+    reactor.stop()
+
+
 def main() -> None:
     count, slots, url, *ca_file = sys.argv[1:]
     stdio.StandardIO(_Input())
     trust = Trust(ca_file=ca_file[0] if ca_file else None)
-    reactor.callWhenRunning(
-        lambda: Deferred.fromCoroutine(
-            gather(int(count), int(slots), url, trust)
-        ).addErrback(lambda failure: (failure.printTraceback(), reactor.stop()))
-    )
+    joining = gather(int(count), int(slots), url, trust)
+    reactor.callWhenRunning(lambda: Deferred.fromCoroutine(joining).addErrback(fail))
     reactor.run()
 
 

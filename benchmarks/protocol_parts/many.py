@@ -133,13 +133,11 @@ async def _dispatch(bench: Any, master: MasterHome, crowd: Told, orders: int) ->
         started = await crowd.until("start", run.jobs[0].id)
         took.append((started["at"] - answered) * 1000)
         await deferLater(reactor, 0.05)
-    return max(0.1, statistics.median(took))
+    return float(max(0.1, statistics.median(took)))
 
 
 def _commit(tree: Path) -> None:
     import subprocess
 
     who = ("-c", "user.name=b", "-c", "user.email=b@b")
-    subprocess.run(
-        ["git", "-C", str(tree), *who, "commit", "-qam", "another"], check=True
-    )
+    subprocess.run(["git", "-C", str(tree), *who, "commit", "-qam", "another"], check=True)

@@ -33,7 +33,7 @@ def add(subparsers: Any) -> None:
         nargs="?",
         type=pipeline_job,
         metavar="JOB:INDEX",
-        help="only that pipeline job of the failed stage",
+        help="run that pipeline job, and what has not passed, and nothing else",
     )
     parser.add_argument("--from-start", action="store_true", help="run all stages again")
     parser.set_defaults(act=retry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--http",
         metavar="HOST:PORT",
-        help=f"where to show the status (default: {DEFAULT_HTTP}, or as in master.yaml)",
+        help=f"where to show the status (default: {DEFAULT_HTTP}, or as in master.yaml);"
+        " with port 0, any port that is free, and for workers as well",
     )
     parser.add_argument(
         "--tls",
@@ -72,10 +74,12 @@ async def up(arguments: argparse.Namespace, context: Context) -> int:
         raise CommandMisused("--workers: a farm needs one at least.")
     path = (arguments.data or default_data_folder(context.environ)).absolute()
     folder = DataFolder(path, default_cache_folder(context.environ))
+    any_port = (arguments.http or "").endswith(":0")
     settings = FarmSettings(
         workers=arguments.workers,
         http=arguments.http,
         tls=arguments.tls,
+        listen_for_workers="127.0.0.1:0" if any_port else None,
         series_images=read_series_images(arguments.series_image),
     )
     console = context.console
@@ -115,7 +119,8 @@ def _introduce(context: Context, farm: OwnFarm, client: Client, folder: DataFold
     say(f"  workers at   {farm.addresses.workers}")
     say(f"  data         {folder.path}")
     say("Commands in other terminals find it by")
-    words = f"HEADRACE_URL={client.url} HEADRACE_TOKEN_FILE={folder.token_file}"
+    token_file = shlex.quote(str(folder.token_file))
+    words = f"HEADRACE_URL={client.url} HEADRACE_TOKEN_FILE={token_file}"
     if client.url.startswith("https:") and (folder.path / CERTIFICATE).exists():
-        words += f" HEADRACE_CA_FILE={folder.path / CERTIFICATE}"
+        words += f" HEADRACE_CA_FILE={shlex.quote(str(folder.path / CERTIFICATE))}"
     say(f"  export {words}")

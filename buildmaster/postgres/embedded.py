@@ -30,6 +30,7 @@ from buildmaster.postgres.placement import (
     make_socket_folder,
     note_of,
     recorded_home,
+    remove_socket_folder,
     require_reachable,
 )
 from buildmaster.postgres.remnants import forget_stranger, remnants, signal_all
@@ -252,8 +253,7 @@ class EmbeddedPostgres:
 
     def _release(self) -> None:
         if self._sockets is not None:
-            with suppress(OSError):  # not empty after a crash; the next start uses it
-                self._sockets.rmdir()
+            remove_socket_folder(self._sockets)
         if self._home is not None and self._lock is not None:
             self._home.pid_file.unlink(missing_ok=True)
         if self._log is not None:

@@ -13,6 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -146,8 +147,7 @@ def make_socket_folder(
             refused.append(f"{folder}: too long for a socket, or with unusual characters")
             continue
         try:
-            _make_own(base, 0o711 if account.is_other else 0o700)
-            _make_own(folder, 0o700, account)
+            _make_both(base, folder, account)
             return folder
         except (OSError, UnsafeFolder) as error:
             refused.append(str(error))
@@ -155,6 +155,24 @@ def make_socket_folder(
         "There is no safe place for PostgreSQL's socket: set XDG_RUNTIME_DIR to a short "
         "private folder, or make one of these usable: " + "; ".join(refused)
     )
+
+
+def remove_socket_folder(folder: Path) -> None:
+    """Remove what `make_socket_folder` made, unless something is still in it."""
+    with suppress(OSError):  # not empty after a crash; the next start uses it
+        folder.rmdir()
+        folder.parent.rmdir()  # other clusters may have theirs beside it
+
+
+def _make_both(base: Path, folder: Path, account: Account) -> None:
+    for last in (*[False] * 9, True):
+        try:
+            _make_own(base, 0o711 if account.is_other else 0o700)
+            return _make_own(folder, 0o700, account)
+        except FileNotFoundError:
+            # Another farm, which just ended, took the base away with its own folder.
+            if last:
+                raise
 
 
 def _socket_bases(

@@ -50,6 +50,7 @@ class NewBuild:
     requester: str
     owner: str
     class_id: int
+    virtual_start: int  #: its turn among all that wait for the architecture
     architecture: str
     series: str
     stages: Stages
@@ -70,6 +71,7 @@ class Stored:
     state: str
     result: str | None
     merged: bool
+    isolation: str | None = None  #: of one that it met
 
 
 async def add_configuration(cursor: Cursor, text: str) -> bytes:
@@ -126,8 +128,9 @@ async def _insert_job(cursor: Cursor, build: NewBuild) -> int | None:
     row = await cursor.row(
         """
         INSERT INTO job (kind, repository, source_digest, trust_domain, name, cell, part,
-                         refs, requester, owner, class, run_limit, idle_limit)
-        VALUES ('build', %s, %s, %s, %s, %s, %s, %s::text[], %s, %s, %s, %s, %s)
+                         refs, requester, owner, class, virtual_start, run_limit,
+                         idle_limit)
+        VALUES ('build', %s, %s, %s, %s, %s, %s, %s::text[], %s, %s, %s, %s, %s, %s)
         ON CONFLICT ON CONSTRAINT job_identity DO NOTHING RETURNING id
         """,
         (
@@ -141,6 +144,7 @@ async def _insert_job(cursor: Cursor, build: NewBuild) -> int | None:
             build.requester,
             build.owner,
             build.class_id,
+            build.virtual_start,
             build.run_limit,
             build.idle_limit,
         ),
@@ -156,7 +160,8 @@ async def _merge(cursor: Cursor, build: NewBuild) -> Stored:
             SELECT DISTINCT ref FROM unnest(refs || %s::text[]) AS given (ref) ORDER BY ref)
         WHERE (repository, source_digest, trust_domain, name, cell, part)
             = (%s, %s, %s, %s, %s, %s)
-        RETURNING id, attempt, state::text, result::text
+        RETURNING id, attempt, state::text, result::text,
+            (SELECT isolation::text FROM job_class WHERE job_class.id = job.class)
         """,
         (
             list(build.refs),
@@ -168,8 +173,15 @@ async def _merge(cursor: Cursor, build: NewBuild) -> Stored:
             identity.part,
         ),
     )
-    job, attempt, state, result = row
-    return Stored(job, attempt, state, result, merged=True)
+    job, attempt, state, result, isolation = row
+    return Stored(job, attempt, state, result, merged=True, isolation=isolation)
+
+
+async def move_to_class(cursor: Cursor, job: int, class_id: int) -> None:
+    """Let the next attempt of a job that is done need what that class says."""
+    await cursor.run(
+        "UPDATE job SET class = %s WHERE id = %s AND state = 'done'", (class_id, job)
+    )
 
 
 async def _insert_build(cursor: Cursor, job: int, build: NewBuild) -> None:
@@ -223,6 +235,15 @@ async def add_to_run(cursor: Cursor, run: int, jobs: Sequence[Stored]) -> None:
         FROM unnest(%s::bigint[], %s::boolean[]) AS given (job, merged)
         """,
         (run, [job.id for job in jobs], [job.merged for job in jobs]),
+    )
+    await cursor.run(
+        """
+        UPDATE run SET open_jobs = (
+            SELECT count(*) FROM run_job JOIN job ON job.id = run_job.job
+            WHERE run_job.run = run.id AND run_job.required AND job.state <> 'done')
+        WHERE id = %s
+        """,
+        (run,),
     )
 
 

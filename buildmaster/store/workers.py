@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from buildmaster.database import Cursor
@@ -18,32 +20,50 @@ async def remember(cursor: Cursor, name: str) -> None:
 
 async def lock(cursor: Cursor, name: str) -> bool:
     """Let nobody else change this worker's row meanwhile; False if there is none."""
+    # Nothing is claimed for the worker meanwhile: see claim_jobs.
+    await cursor.run(
+        "SELECT pg_advisory_xact_lock(hashtext('headrace.worker'), hashtext(%s))", (name,)
+    )
     row = await cursor.row(
         "SELECT 1 FROM worker WHERE name = %s FOR NO KEY UPDATE", (name,)
     )
     return row is not None
 
 
-async def connect(cursor: Cursor, hello: Hello, session: str, master: str) -> None:
-    """Note that a worker opened a session, and what it offers."""
+async def connect(cursor: Cursor, opened: Sequence[tuple[Hello, str]], master: str) -> None:
+    """Note that workers opened these sessions, and what they offer."""
+    rows = [
+        {
+            "name": hello.worker,
+            "session": session,
+            "boot": hello.boot,
+            "software": hello.software,
+            "offers": msgspec.to_builtins(hello.offers),
+            "tags": sorted({*hello.tags, *hello.restricted_tags}),
+            "restricted_tags": hello.restricted_tags,
+            "performs": hello.performs,
+            "slots": hello.slots,
+            "cpu": None if hello.cpu is None else 100 * hello.cpu,
+            "memory": hello.memory,
+            "disk": hello.disk,
+        }
+        for hello, session in opened
+    ]
     await cursor.run(
         """
         UPDATE worker
-        SET state = 'connected', session = %s, master = %s, boot = %s, software = %s,
-            offers = %s::jsonb, tags = %s::text[], slots = %s, connected_at = farm_now(),
-            last_heard_at = farm_now()
-        WHERE name = %s
+        SET state = 'connected', session = new.session, master = %s, boot = new.boot,
+            software = new.software, offers = new.offers, tags = new.tags,
+            restricted_tags = new.restricted_tags, performs = new.performs,
+            slots = new.slots, cpu = new.cpu, memory = new.memory, disk = new.disk,
+            connected_at = farm_now(), last_heard_at = farm_now()
+        FROM jsonb_to_recordset(%s::jsonb) AS new (
+            name text, session text, boot text, software text, offers jsonb, tags text[],
+            restricted_tags text[], performs text[], slots integer, cpu integer,
+            memory bigint, disk bigint)
+        WHERE worker.name = new.name
         """,
-        (
-            session,
-            master,
-            hello.boot,
-            hello.software,
-            msgspec.json.encode(hello.offers).decode(),
-            list(hello.tags),
-            hello.slots,
-            hello.worker,
-        ),
+        (master, msgspec.json.encode(rows).decode()),
     )
 
 
@@ -75,21 +95,6 @@ async def forget_sessions_of(cursor: Cursor, master: str) -> list[str]:
         (master,),
     )
     return sorted(name for (name,) in rows)
-
-
-async def is_session(cursor: Cursor, name: str, session: str) -> bool:
-    """Whether ``session`` is the worker's, and stays so while the transaction lasts."""
-    row = await cursor.row(
-        "SELECT 1 FROM worker WHERE name = %s AND session = %s FOR SHARE", (name, session)
-    )
-    return row is not None
-
-
-async def heard(cursor: Cursor, name: str) -> None:
-    """Note a sign of life."""
-    await cursor.run(
-        "UPDATE worker SET last_heard_at = farm_now() WHERE name = %s", (name,)
-    )
 
 
 async def settle(cursor: Cursor) -> list[str]:

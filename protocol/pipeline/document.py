@@ -28,6 +28,9 @@ _DIRECTIVE_LIMIT = 100
 _DIRECTIVE = re.compile("(?:^|[\n\r\x85\u2028\u2029])%")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NODE_WEIGHT = 8
+_TOO_DEEP = f"more than {DEPTH_LIMIT} levels deep"
+#: From 0.2.6 on libyaml has a limit of its own, which it may reach before our first event.
+_LIBYAML_TOO_DEEP = "maximum nesting depth"
 
 
 class BadDocument(Exception):
@@ -145,6 +148,8 @@ def _broken(error: yaml.MarkedYAMLError) -> tuple[int | None, str]:
     mark = error.problem_mark or error.context_mark
     parts = [part for part in (error.context, error.problem) if part]
     line = mark.line + 1 if mark is not None else None
+    if _LIBYAML_TOO_DEEP in (error.problem or ""):
+        return line, _TOO_DEEP
     return line, f"this is not YAML: {', '.join(parts) or 'it cannot be read'}"
 
 
@@ -207,7 +212,7 @@ class _Composer:
         self._count(event)
         line = _line(event)
         if len(self._open) >= DEPTH_LIMIT:
-            raise BadDocument(line, f"more than {DEPTH_LIMIT} levels deep")
+            raise BadDocument(line, _TOO_DEEP)
         if event.tag not in (None, "!", _MAP if is_mapping else _LIST):
             raise BadDocument(line, _NO_SUCH_TAG)
         self._open.append(_Open(is_mapping, line, event.anchor))

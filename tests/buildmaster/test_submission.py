@@ -130,6 +130,40 @@ class SubmissionTests(TestCase):
         for run in (first.run, again.run, forced.run):
             self.assertEqual(await self.books.run_result(run), "success")
 
+    async def test_another_file_of_the_same_source_is_another_job(self) -> None:
+        first = await self._submit()
+        other = await self._submit(configuration="ci/other.yaml")
+        self.assertFalse(other.jobs[0].merged)
+        self.assertEqual(other.jobs[0].name, "pipeline (ci/other.yaml)")
+        again = await self._submit(configuration="ci/other.yaml")
+        self.assertEqual(
+            [(job.id, job.merged) for job in again.jobs], [(other.jobs[0].id, True)]
+        )
+        self.assertEqual((await self._submit()).jobs[0].id, first.jobs[0].id)
+
+    async def test_the_same_in_another_isolation_is_told_and_forced_runs_there(
+        self,
+    ) -> None:
+        await self._offer(
+            Offer(isolation="native", architecture="amd64", series=("*",)),
+            Offer(isolation="chroot", architecture="amd64", series=("jammy",)),
+        )
+        await self._submit()
+        await self.books.report(await self.books.begin(), *FAILED)
+        again = await self._submit(isolation="chroot")
+        self.assertEqual(
+            again.notes,
+            (
+                "job 1 for amd64 was asked for before, in native, and is failure; "
+                "--force runs it again in chroot",
+            ),
+        )
+        await self._submit(isolation="chroot", force=True)
+        isolation = await self.books.database.one(
+            "SELECT isolation::text FROM ready JOIN job_class ON job_class.id = class"
+        )
+        self.assertEqual(isolation, ("chroot",))
+
     async def test_a_build_waits_for_a_stage_on_another_architecture(self) -> None:
         await self._offer(
             Offer(isolation="native", architecture="amd64", series=("*",)),
@@ -210,6 +244,30 @@ class SubmissionTests(TestCase):
             self.assertIn("--wait-for-worker", said)
             for table in ("run", "job", "configuration"):
                 self.assertEqual(await self._count(table), 0)
+
+    async def test_a_job_of_a_series_that_nobody_has_stays_and_is_told(self) -> None:
+        """It ends with an error on a worker; nobody waits for one that has the series."""
+        await self._offer(
+            Offer(isolation="chroot", architecture="amd64", series=("jammy",))
+        )
+        for commit, other in (("a" * 40, "noble"), ("b" * 40, "no-such-series")):
+            text = TWO_SERIES.replace("noble", other)
+            submitted = await self._submit(text, isolation="chroot", commit=commit)
+            [job] = submitted.jobs
+            self.assertEqual((job.state, job.series), ("ready", "jammy"))
+            [note] = submitted.notes
+            self.assertIn("lint:0, docs:0 on amd64 will end with an error", note)
+            self.assertTrue(note.endswith(f"no worker has an image of {other}"), note)
+            claim = await self.books.begin()
+            self.assertEqual(claim.job, job.id)
+        classes = await self.books.database.rows("SELECT series FROM job_class")
+        self.assertEqual(classes, [(["jammy"],)])
+
+    async def test_series_of_strangers_make_no_classes(self) -> None:
+        for commit, name in (("a" * 40, "no-such-series"), ("b" * 40, "another-one")):
+            text = TWO_SERIES.replace("noble", name)
+            await self._submit(text, commit=commit)
+        self.assertEqual(await self._count("job_class"), 1)
 
     async def test_a_worker_with_all_series_of_a_pipeline_gets_it(self) -> None:
         await self._offer(

@@ -33,7 +33,7 @@ from protocol.messages import (
     decode_from_worker,
     encode,
 )
-from protocol.order import Order
+from protocol.order import AnyOrder
 from tests.protocol.lines import loopback
 from tests.worker.supervisor.attempts import Told
 
@@ -49,6 +49,7 @@ class FakeSession:
     hello: Hello | None = None
     ended: str = ""
     heard: list[FromWorker] = field(default_factory=list)
+    frames: int = 0
     _conversation: Conversation = field(default_factory=Conversation)
 
     def opened(self, line: Line) -> None:
@@ -56,14 +57,17 @@ class FakeSession:
         self.master.look()
 
     def received(self, frame: bytes) -> None:
-        message = decode_from_worker(frame)
-        try:
-            self._conversation.take(Role.WORKER, message)
-        except Exception as error:
-            self.master.broken.append(error)
-            raise
-        self.heard.append(message)
-        self.master.hear(self, message)
+        self.frames += 1
+        messages = decode_from_worker(frame)
+        for message in messages:
+            try:
+                self._conversation.take(Role.WORKER, message)
+            except Exception as error:
+                self.master.broken.append(error)
+                raise
+        for message in messages:
+            self.heard.append(message)
+            self.master.hear(self, message)
         self.master.look()
 
     def closed(self, reason: str) -> None:
@@ -144,7 +148,7 @@ class FakeMaster:
         )
         return self.session
 
-    def start(self, order: Order) -> Attempt:
+    def start(self, order: AnyOrder) -> Attempt:
         key = Attempt(order.job, order.attempt)
         self.current.add(key)
         self.reports[key] = []

@@ -59,7 +59,7 @@ class ListMouth:
         self._say(f"refused {job}: {reason}")
 
     def report(self, job: int, attempt: int, parcel: Parcel) -> None:
-        report = decode_from_worker(parcel.frame)
+        [report] = decode_from_worker(parcel.frame)
         assert isinstance(report, Report)
         self.reports.append(report)
         self._say(f"report {job}")

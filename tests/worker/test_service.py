@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 from pathlib import Path
 
@@ -50,7 +51,7 @@ class DaemonTests(TestCase):
         """An order whose one job waits for a file."""
         go = folder(self) / "go"
         source = repository(self, {"file": "content"})
-        run = job(WAITS.format(go=go))
+        run = job(WAITS.format(go=shlex.quote(str(go))))
         return order(source, [[("wait", run)]], **changes), go
 
     async def test_runs_an_order_and_leaves_nothing_of_it(self) -> None:

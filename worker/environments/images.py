@@ -61,6 +61,11 @@ class Images:
             names |= {each.name for each in self._folder.iterdir() if each.is_symlink()}
         return sorted(name for name in names if self.find(name) is not None)
 
+    def may_build(self, series: str) -> bool:
+        """Whether ``series`` is this machine's own, or the operator named it."""
+        named = {*self._series_images, *self._series_images.values()}
+        return series in named or series == _own_series()
+
     def build(self, series: str, say: Callable[[str], None]) -> Image:
         """Make the image for ``series`` afresh, some 30 seconds, and answer it.
 

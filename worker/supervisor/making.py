@@ -44,7 +44,14 @@ def _image(
     from worker.environments.images import Images
 
     images = Images(folder, settings.series_images)
+    image = images.find(series)
+    if image is None and not images.may_build(series):
+        raise CannotRun(
+            f"this worker has no image for {series}, and its operator has not named one "
+            "in series_images",
+            final=True,
+        )
     try:
-        return (images.find(series) or images.build(series, say)).path
+        return (image or images.build(series, say)).path
     except NoImage as error:
         raise CannotRun(f"this worker has no image for {series}: {error}") from error

@@ -120,7 +120,7 @@ class Watch:
         if isinstance(message, Renew):
             self._renewed = self._clock()
         elif isinstance(message, CancelAttempt):
-            self._ask(Stop(Result.CANCELLED, f"cancelled: {message.why}"))
+            self._ask(Stop(Result.CANCELLED, message.why))
         elif isinstance(message, Kill):
             self._silent = True
 

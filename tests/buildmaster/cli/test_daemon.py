@@ -72,7 +72,8 @@ class DaemonTests(TestCase):
         self.start(
             "import signal, sys, time\n"
             "signal.signal(signal.SIGTERM, lambda *_: sys.exit('stopped'))\n"
-            "print('ready', flush=True)\n"
+            # In one write: the signal may come right behind the first.
+            "sys.stdout.write('ready\\n'); sys.stdout.flush()\n"
             "time.sleep(60)"
         )
         await self.said("ready")

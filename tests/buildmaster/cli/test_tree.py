@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import tarfile
@@ -147,7 +148,7 @@ class TreeTests(SynchronousTestCase):
         self.git("init", "-q")
         ran = self.top / "ran"
         script = self.top / "monitor"
-        script.write_text(f"#!/bin/sh\ntouch {ran}\n")
+        script.write_text(f"#!/bin/sh\ntouch {shlex.quote(str(ran))}\n")
         script.chmod(0o755)
         self.git("config", "core.fsmonitor", str(script))
         self.git("add", "file")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 
 from twisted.trial.unittest import TestCase
 
@@ -63,6 +64,30 @@ class UpTests(TestCase):
             os.kill(pid, 0)
         self.assertEqual(await started.stop(), 0, started.command.said)
         self.assertEqual(processes_of(started.folder), [])
+
+    async def test_with_any_port_for_the_page_workers_get_any_port_too(self) -> None:
+        """So that nobody who starts at the same time takes it first."""
+        started = await farm(self)  # its --http says port 0
+        settings = (started.folder / "master.yaml").read_text()
+        self.assertIn("workers: 127.0.0.1:0", settings)
+        again = await farm(self)
+        addresses = {
+            one.command.said.split("workers at")[1].split()[0] for one in (started, again)
+        }
+        self.assertEqual(len(addresses), 2)
+
+    async def test_the_line_that_it_prints_can_be_pasted(self) -> None:
+        started = await farm(self, folder=folder_for(self) / "a farm")
+        [line] = [
+            line for line in started.command.said.splitlines() if "export HEADRACE" in line
+        ]
+        told = subprocess.run(
+            ["sh", "-c", f'{line}; cat "$HEADRACE_TOKEN_FILE"'],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        self.assertEqual(told.stdout, (started.folder / "token").read_text())
 
     async def test_no_farm_without_workers(self) -> None:
         said = await headrace("up", "--workers", "0")

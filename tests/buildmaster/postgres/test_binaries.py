@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -69,7 +70,7 @@ class FindBinariesTests(SynchronousTestCase):
         server = self.install("16")
         client = self.folder / "client"
         client.mkdir()
-        (client / "pg_config").write_text(f"#!/bin/sh\necho {client}\n")
+        (client / "pg_config").write_text(f"#!/bin/sh\necho {shlex.quote(str(client))}\n")
         (client / "pg_config").chmod(0o755)
         self.assertEqual(find_binaries({"PATH": str(client)}).folder, server)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -245,7 +246,7 @@ class FailingInitdbTests(EmbeddedCase):
         fifo = self.data / "fifo"
         os.mkfifo(fifo)
         fifo.chmod(0o666)
-        slow = self.pretend(f"echo $$ > {fifo}; exec sleep 1000")
+        slow = self.pretend(f"echo $$ > {shlex.quote(str(fifo))}; exec sleep 1000")
         postgres = self.make(HEADRACE_PG_BIN=slow)
         starting = Deferred.fromCoroutine(postgres.start())
         pid = int(await deferToThread(fifo.read_text))
@@ -257,7 +258,7 @@ class FailingInitdbTests(EmbeddedCase):
         fifo = self.data / "fifo"
         os.mkfifo(fifo)
         fifo.chmod(0o666)
-        slow = self.pretend(f"echo $$ > {fifo}; exec sleep 1000")
+        slow = self.pretend(f"echo $$ > {shlex.quote(str(fifo))}; exec sleep 1000")
         killed = start_daemon(self, self.data, "env", f"HEADRACE_PG_BIN={slow}")
         pid = int(await deferToThread(fifo.read_text))
         await killed.kill()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,6 +17,7 @@ from buildmaster.postgres.placement import (
     make_socket_folder,
     note_of,
     recorded_home,
+    remove_socket_folder,
     require_reachable,
 )
 from tests.buildmaster.postgres.folders import short_folder
@@ -145,6 +147,31 @@ class SocketFolderTests(SynchronousTestCase):
         first = self.make()
         self.home = Home(Path("/other"), Path("/other"))
         self.assertNotEqual(first, self.make())
+
+    def test_the_last_one_removed_leaves_nothing(self) -> None:
+        first = self.make()
+        self.home = Home(Path("/other"), Path("/other"))
+        second = self.make()
+        remove_socket_folder(first)
+        self.assertEqual(list(self.base.iterdir()), [second])
+        (second / SOCKET_NAME).touch()
+        remove_socket_folder(second)
+        self.assertTrue(second.exists())
+        (second / SOCKET_NAME).unlink()
+        remove_socket_folder(second)
+        self.assertEqual(list(self.shared.iterdir()), [])
+
+    def test_farms_that_start_and_end_at_once_do_not_disturb_each_other(self) -> None:
+        def rounds(path: str) -> None:
+            home = Home(Path(path), Path(path))
+            for _ in range(300):
+                remove_socket_folder(
+                    make_socket_folder(home, self.account, {}, self.shared)
+                )
+
+        with ThreadPoolExecutor() as pool:
+            for done in [pool.submit(rounds, path) for path in ("/one", "/other")]:
+                done.result()
 
     def test_the_user_s_runtime_folder_is_preferred(self) -> None:
         runtime = short_folder(self, mode=0o700)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import socket
 from pathlib import Path
@@ -143,10 +144,10 @@ class LocalTests(ReaderTestCase):
         mark = self.home / "mark"
         hooks = self.repository.folder / ".git" / "hooks"
         for name in ("reference-transaction", "post-checkout", "fsmonitor-watchman"):
-            (hooks / name).write_text(f"#!/bin/sh\ntouch {mark}\n")
+            (hooks / name).write_text(f"#!/bin/sh\ntouch {shlex.quote(str(mark))}\n")
             (hooks / name).chmod(0o755)
         for key in ("uploadpack.packObjectsHook", "core.fsmonitor", "core.sshCommand"):
-            self.repository.git("config", key, f"touch {mark};")
+            self.repository.git("config", key, f"touch {shlex.quote(str(mark))};")
         await self.read()
         await self.read(self.first)
         self.assertFalse(mark.exists())

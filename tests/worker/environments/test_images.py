@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -148,8 +149,8 @@ class BootstrapTests(SynchronousTestCase):
 
     def test_the_archive_is_unpacked_and_its_digest_told(self) -> None:
         digest = self.run_with(
-            f"echo I: working >&2; cd {self.folder}; mkdir t; echo x > t/f;"
-            "tar -C t -c . | tee archive"
+            f"echo I: working >&2; cd {shlex.quote(str(self.folder))}; mkdir t;"
+            "echo x > t/f; tar -C t -c . | tee archive"
         )
         self.assertEqual((self.folder / "root" / "f").read_text(), "x\n")
         self.assertEqual(digest, _sha256(self.folder / "archive"))
@@ -157,7 +158,8 @@ class BootstrapTests(SynchronousTestCase):
 
     def test_sources_and_snippets_are_passed_on(self) -> None:
         self.run_with(
-            f"printf '%s\\n' \"$@\" > {self.folder}/argv; tar -c --files-from=/dev/null"
+            f"printf '%s\\n' \"$@\" > {shlex.quote(str(self.folder))}/argv;"
+            "tar -c --files-from=/dev/null"
         )
         argv = (self.folder / "argv").read_text().splitlines()
         self.assertEqual(argv[-3:], ["bookworm", "-", _SOURCE.line])

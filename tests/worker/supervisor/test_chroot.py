@@ -73,6 +73,9 @@ class ChrootTests(SynchronousTestCase):
         self.assertEqual(self.server.blobs, {})
 
     def test_a_series_without_an_image_is_an_error_that_says_so(self) -> None:
-        told = self.run_jobs(("unit", job("true", series="no-such-series")))
-        self.assertEqual(told.results, {"unit:0": "error"})
+        told = self.run_jobs(
+            ("first", job("true")), ("unit", job("true", series="no-such-series"))
+        )
+        self.assertEqual(told.results, {"first:0": "success", "unit:0": "error"})
         self.assertIn("no image for no-such-series", told.jobs["unit:0"].reason)
+        self.assertTrue(told.end.final, told.end)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shlex
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -140,7 +141,7 @@ class FetchTests(SynchronousTestCase):
         for hooks in (templates / "hooks", self.place / ".git/hooks"):
             hooks.mkdir(parents=True, exist_ok=True)
             for name in ("post-checkout", "reference-transaction", "pre-auto-gc"):
-                (hooks / name).write_text(f"#!/bin/sh\ntouch {trap}\n")
+                (hooks / name).write_text(f"#!/bin/sh\ntouch {shlex.quote(str(trap))}\n")
                 (hooks / name).chmod(0o755)
         own = self.top / "gitconfig"
         own.write_text(f"[core]\n\thooksPath = {templates}/hooks\n")
