@@ -7,6 +7,7 @@ import platform
 import re
 from contextlib import suppress
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 
 from benchmarks.report import Figures
 
@@ -38,22 +39,38 @@ def busy_seconds() -> float:
 def tree_seconds(root: int) -> float:
     """Processor seconds of a process and all below it, those that have ended, too."""
     members, seconds = {root}, 0.0
-    for pid, (parent, used) in sorted(_living().items()):  # parents are the older ones
+    for pid, (parent, used, of_ended) in sorted(_living().items()):  # parents are older
         if pid in members or parent in members:
             members.add(pid)
-            seconds += used
+            seconds += used + of_ended
     return seconds
 
 
-def _living() -> dict[int, tuple[int, float]]:
-    """Of each process: its parent, and what it and its ended children have used."""
+def own_seconds() -> float:
+    """Processor seconds that this process and all that it started have used."""
+    ended = getrusage(RUSAGE_CHILDREN)
+    of_us, living = {os.getpid()}, _living()
+    seconds = ended.ru_utime + ended.ru_stime
+    for pid in sorted(living):  # parents are older, nearly always
+        parent, used, of_children = living[pid]
+        if pid in of_us or parent in of_us:
+            of_us.add(pid)
+            # Of our own ended children the kernel has told above.
+            seconds += used if pid == os.getpid() else used + of_children
+    return seconds
+
+
+def _living() -> dict[int, tuple[int, float, float]]:
+    """Of each process: its parent, what it has used, and its ended children."""
     found = {}
+    tick = os.sysconf("SC_CLK_TCK")
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                ticks = sum(map(int, fields[11:15]))
-                found[int(entry.name)] = int(fields[1]), ticks / os.sysconf("SC_CLK_TCK")
+                user, system, of_user, of_system = map(int, fields[11:15])
+                used, ended = (user + system) / tick, (of_user + of_system) / tick
+                found[int(entry.name)] = (int(fields[1]), used, ended)
     return found
 
 

@@ -118,12 +118,6 @@ class Master(Service):
         await books.transaction(self._register_workers)
 
         policy = RetryPolicy(delays=config.retry_delays)
-        # Nobody can be connected before the dispatcher is there, a few lines below.
-        roster = Roster(
-            lambda session: dispatcher.room_changed(session),
-            lambda *told: dispatcher.tell(*told),
-        )
-        desk = Desk(books, Door(config.name, config.heartbeat, policy), policy)
 
         def new_session() -> Session:
             return Session(desk, roster, clock)
@@ -163,9 +157,11 @@ class Master(Service):
             policy,
             time.monotonic,
             wake=lambda: dispatching.wake(),
-            session_of=roster.get,
+            session_of=lambda worker: roster.get(worker),
         )
+        roster = Roster(dispatcher.room_changed, dispatcher.tell)
         dispatching = Rounds("dispatcher", dispatcher.round, clock)
+        desk = Desk(books, Door(config.name, config.heartbeat, policy), policy)
         rules = LeaseRules(resume_grace=config.resume_grace)
         keeper = LeaseKeeper(books, desk, roster, time.monotonic, rules, policy)
         keeping = Rounds("leases", keeper.round, clock)

@@ -222,19 +222,6 @@ async def forget_vain_refusals(cursor: Cursor) -> None:
     )
 
 
-async def renew(cursor: Cursor, worker: str, attempts: Sequence[tuple[int, int]]) -> None:
-    """Count one more sign of life for each lease of ``worker`` among ``attempts``."""
-    await cursor.run(
-        """
-        UPDATE running SET renewals = renewals + 1
-        FROM unnest(%s::bigint[], %s::integer[]) AS held (job, attempt)
-        WHERE running.job = held.job AND running.attempt = held.attempt
-          AND running.worker = %s
-        """,
-        ([job for job, _ in attempts], [number for _, number in attempts], worker),
-    )
-
-
 @dataclass(frozen=True)
 class Lease:
     """A row of ``running``, as the reaper sees it."""

@@ -73,24 +73,6 @@ async def end_other_tokens(
     )
 
 
-async def note_use(cursor: Cursor, worker: str, sha256: bytes) -> None:
-    """The worker has joined with this token for the first time: those before it end."""
-    await cursor.run(
-        """
-        UPDATE worker_token old SET ends_at = farm_now()
-        FROM worker_token used
-        WHERE used.worker = %s AND used.sha256 = %s AND old.worker = used.worker
-          AND old.created_at < used.created_at
-          AND (old.ends_at IS NULL OR old.ends_at > farm_now())
-        """,
-        (worker, sha256),
-    )
-    await cursor.run(
-        "UPDATE worker_token SET used_at = farm_now() WHERE worker = %s AND sha256 = %s",
-        (worker, sha256),
-    )
-
-
 async def end_worker_tokens(cursor: Cursor, worker: str) -> None:
     """Let the worker join no more."""
     await cursor.run(

@@ -5,6 +5,7 @@ Nothing here may be changed, only added to: a worker of version 1 is out there.
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 import msgspec
@@ -127,6 +128,19 @@ TODAY: list[Message] = [
 ]
 
 
+def shown(message: Any, like: Any) -> Any:
+    """What ``message`` has of the keys of ``like``, as maps and lists."""
+    if isinstance(like, dict) and not isinstance(message, dict):
+        tag = message.__struct_config__.tag
+        return {
+            key: tag if key == "type" else shown(getattr(message, key), value)
+            for key, value in like.items()
+        }
+    if isinstance(like, list):
+        return [shown(*pair) for pair in zip(message, like, strict=True)]
+    return message.value if isinstance(message, Enum) else message
+
+
 class OldMessagesTests(SynchronousTestCase):
     def test_what_the_first_release_sends_is_understood_to_the_last_field(self) -> None:
         for decode, maps in (
@@ -135,20 +149,10 @@ class OldMessagesTests(SynchronousTestCase):
         ):
             for given in maps:
                 [message] = decode(msgspec.msgpack.encode(given))
-                told = msgspec.msgpack.decode(encode(message))
-                self.assertEqual(_of_both(told, given), given, given["type"])
+                self.assertEqual(shown(message, given), given, given["type"])
 
     def test_what_is_sent_today_has_all_that_the_first_release_needs(self) -> None:
         known = {each["type"]: set(each) for each in (*FROM_MASTER, *FROM_WORKER)}
         for message in TODAY:
             told = msgspec.msgpack.decode(encode(message))
             self.assertLessEqual(known[told["type"]], set(told), told["type"])
-
-
-def _of_both(told: Any, given: Any) -> Any:
-    """What of ``told`` has a place in ``given``, which knows nothing of later fields."""
-    if isinstance(told, dict) and isinstance(given, dict):
-        return {
-            key: _of_both(value, given[key]) for key, value in told.items() if key in given
-        }
-    return told
