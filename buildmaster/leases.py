@@ -88,6 +88,8 @@ class LeaseKeeper:
                 self.log.failure("job {job}: its lease is not kept", job=lease.job)
         await self._desk.promote_due()
         await self._desk.settle_workers()
+        await self._database.transaction(queue.settle_cancels)
+        await self._database.transaction(queue.fill_semaphores)
         await self._database.transaction(queue.forget_vain_refusals)
 
     async def _look_at(self, lease: Lease) -> None:

@@ -75,8 +75,12 @@ def makeService(options: Options) -> Service:
 
 async def _fold(books: Database, dispatcher: Dispatcher) -> None:
     """Add up what changed since the last time: counts, and the turns of owners."""
-    begun, dispatcher.begun = dispatcher.begun, {}
-    await books.transaction(lambda cursor: fold(cursor, begun))
+    begun = dispatcher.take_begun()
+    try:
+        await books.transaction(lambda cursor: fold(cursor, begun))
+    except Exception:
+        dispatcher.note_begun(begun)
+        raise
 
 
 class Master(Service):

@@ -262,7 +262,10 @@ class Submission:
     ) -> Stored:
         series_of = self._series_of(build)
         owner = self.request.owner or self.by
-        turns = await queue.take_turns(cursor, owner, build.architecture, 1)
+        class_id = await self._class_of(cursor, build, offerings)
+        turns = await queue.take_turns(
+            cursor, owner, build.architecture, 1, class_id=class_id
+        )
         return await store.add_build(
             cursor,
             NewBuild(
@@ -277,7 +280,7 @@ class Submission:
                 refs=self.request.refs,
                 requester=self.by,
                 owner=owner,
-                class_id=await self._class_of(cursor, build, offerings),
+                class_id=class_id,
                 virtual_start=turns.first,
                 architecture=build.architecture,
                 series=build.series,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from buildmaster.database import Cursor
 from buildmaster.store.text import storable
 from protocol.results import Result
+
+#: A position is the score turned over, and in so many bits below it whose turn it is.
+TURN_BITS = 43
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,17 @@ async def step(
 
 
 async def unaccepted_claims(cursor: Cursor, workers: Sequence[str]) -> list[Claim]:
-    """Leases of ``workers`` that they have not accepted, as they were claimed."""
+    """Leases of ``workers`` that they have not accepted, as they were claimed.
+
+    A claim of which nothing was heard may be under way still: it is waited for.
+    """
+    await cursor.run(
+        """
+        SELECT pg_advisory_xact_lock(hashtext('headrace.worker'), hashtext(name))
+        FROM (SELECT name FROM unnest(%s::text[]) AS given (name) ORDER BY name) AS one
+        """,
+        (list(workers),),
+    )
     rows = await cursor.rows(
         """
         SELECT running.job, running.attempt, running.worker, running.class,
@@ -201,13 +214,13 @@ def _stepped(rows: Sequence[tuple[Any, ...]]) -> Stepped:
     return Stepped(ended, frozenset(forget), tuple(claims), marks, aside, frozenset(gone))
 
 
-async def fold(cursor: Cursor, begun: dict[int, int]) -> None:
+async def fold(cursor: Cursor, begun: Collection[tuple[int, int]]) -> None:
     """Add changed counts to the counts, and what was begun and used to the fair shares.
 
-    ``begun``: the furthest position of each class that was claimed.
+    ``begun``: classes, and the furthest positions in them that were claimed.
     """
     await cursor.run("SELECT fold_counts()")
     await cursor.run(
         "SELECT fold_usage(%s::integer[], %s::bigint[])",
-        (list(begun), list(begun.values())),
+        ([each for each, _ in begun], [position for _, position in begun]),
     )
