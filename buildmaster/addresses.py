@@ -6,12 +6,16 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 
 FILE = "addresses.json"
+#: Connections that may wait to be accepted. After a restart of the master all workers
+#: come at once; those that find no room try again a second later, or three.
+BACKLOG = 1024
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,18 @@ class Addresses:
         os.replace(unfinished, folder / FILE)
 
 
-def endpoint(address: str) -> str:
-    """The endpoint description for HOST:PORT, as Twisted wants it."""
+def endpoint(reactor: Any, address: str, tls: Any = None) -> IStreamServerEndpoint:
+    """Where to listen for HOST:PORT, with TLS if there are options for it."""
     host, _, port = address.rpartition(":")
-    quoted = host.strip("[]").replace(":", "\\:")
-    return f"tcp:{port}:interface={quoted}"
+    if tls is None:
+        plain: IStreamServerEndpoint = TCP4ServerEndpoint(
+            reactor, int(port), BACKLOG, host.strip("[]")
+        )
+        return plain
+    secure: IStreamServerEndpoint = SSL4ServerEndpoint(
+        reactor, int(port), tls, BACKLOG, host.strip("[]")
+    )
+    return secure
 
 
 def reached_at(scheme: str, address: str, port: IListeningPort) -> str:

@@ -10,6 +10,8 @@ import msgspec
 import yaml
 from msgspec import Meta
 
+from protocol.address import is_loopback
+
 EMBEDDED = "embedded"
 
 Seconds = Annotated[float, Meta(gt=0)]
@@ -27,6 +29,13 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     http: Port = "127.0.0.1:8010"
 
 
+class TLSFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """PEM files, relative to the data folder, for both ports."""
+
+    certificate: str  #: may go on with those of its authorities
+    key: str
+
+
 class WorkerEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A worker that may join: exactly one of the two says which token is its own."""
 
@@ -41,8 +50,11 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     name: Annotated[str, Meta(min_length=1, max_length=100)] = socket.gethostname()
     database: str = EMBEDDED  #: or the DSN of an existing PostgreSQL
     listen: Listen = Listen()
+    tls: TLSFiles | None = None
+    plain_text_off_loopback: bool = False  #: listen without TLS for other machines, too
     public_url: str | None = None  #: how workers and people reach the HTTP port
     hosts: tuple[str, ...] = ()  #: further names that the Host header may have
+    open_reading: bool = True  #: whether everybody who reaches the HTTP port may read
     workers: dict[str, WorkerEntry] = {}
     isolation: Literal["native", "chroot", "vm"] = "native"
     local_repositories: bool = False  #: allow paths of this machine as repositories
@@ -80,4 +92,18 @@ def read_config(path: Path) -> MasterConfig:
             raise ConfigError(
                 f"{path}: workers.{name} needs either token_file or token_sha256"
             )
+    _check_plain_text(path, config)
     return msgspec.structs.replace(config, data=str(path.parent / config.data))
+
+
+def _check_plain_text(path: Path, config: MasterConfig) -> None:
+    if config.tls is not None or config.plain_text_off_loopback:
+        return
+    for name in ("workers", "http"):
+        address: str = getattr(config.listen, name)
+        if not is_loopback(address.rpartition(":")[0]):
+            raise ConfigError(
+                f"{path}: listen.{name} is {address}, where other machines would send"
+                f" tokens in the clear: set tls, or plain_text_off_loopback: true if the"
+                f" network itself is safe"
+            )

@@ -1,99 +1,377 @@
-"""Gives ready jobs to workers that have room."""
+"""Takes the master's step again and again: what ended, what was accepted, new work."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from buildmaster import ending
-from buildmaster.database import Cursor, Database, DatabaseAway
+from buildmaster.database import Database, DatabaseAway, OutcomeUnknown
 from buildmaster.ending import RetryPolicy
-from buildmaster.matching import JobClass, suits
+from buildmaster.hungry import HungrySessions, Picked
+from buildmaster.matching import Leased, Needs
 from buildmaster.orders import NoOrder, OrderMaker
-from buildmaster.roster import Roster
-from buildmaster.session import Session
-from buildmaster.store import jobs as job_store
+from buildmaster.session import Session, Told
 from buildmaster.store import queue
-from buildmaster.store import workers as worker_store
-from buildmaster.store.event_log import Event, write_events
-from protocol.order import Order
+from buildmaster.store.step import (
+    TURN_BITS,
+    Acceptance,
+    AttemptEnd,
+    Claim,
+    Stepped,
+    step,
+    unaccepted_claims,
+)
+from protocol.order import Limits, NativeOrder, Order
 from protocol.results import Result
+
+#: Seconds after which the lines of all classes are read from their beginnings again.
+LOOK_BACK = 1.0
+#: Seconds for which claims are looked for whose answer was lost: the database may still be
+#: at them.
+LOST_FOR = 10.0
+
+
+@dataclass
+class _Telling:
+    """What a session had to tell, and who waits for the answer."""
+
+    worker: str
+    accepted: Sequence[Acceptance]
+    ends: Sequence[AttemptEnd]
+    told: Deferred[Told] = field(default_factory=Deferred)
 
 
 class Dispatcher:
-    """One round: claim for every session with room, then send the orders."""
+    """One round is a step, and another one as long as there is more to claim.
+
+    While a step is under way what sessions tell is gathered for the next one: an idle farm
+    claims at once, a busy one in batches.
+    """
 
     log = Logger()
 
     def __init__(
-        self, database: Database, roster: Roster, orders: OrderMaker, policy: RetryPolicy
+        self,
+        database: Database,
+        orders: OrderMaker,
+        policy: RetryPolicy,
+        seconds: Callable[[], float],
+        wake: Callable[[], None],
+        session_of: Callable[[str], Session | None],
     ) -> None:
+        """``seconds``: a clock that never jumps. ``wake`` asks for a round."""
         self._database = database
-        self._roster = roster
         self._orders = orders
         self._policy = policy
-        self._classes: list[JobClass] = []
+        self._seconds = seconds
+        self._wake = wake
+        self._session_of = session_of
+        self._hungry = HungrySessions()
+        self._tellings: list[_Telling] = []
+        self._failed_orders: list[AttemptEnd] = []
+        self._marks: dict[int, int] = {}
+        self._looked_back_at = seconds()
+        self._must_learn = True
+        #: What was queued while a step was under way, which may not have seen it.
+        self._queued: dict[int, int] = {}
+        self._queued_anywhere = False
+        self._must_reread = False
+        self._lost_until = 0.0
+        self._making: set[Deferred[None]] = set()
+        #: By class and score, the furthest position that was claimed, for the fair shares.
+        self._begun: dict[tuple[int, int], int] = {}
+
+    # What others tell.
+
+    def tell(
+        self, worker: str, accepted: Sequence[Acceptance], ends: Sequence[AttemptEnd]
+    ) -> Deferred[Told]:
+        """Write what a worker told with the next step; fires with what became of it."""
+        telling = _Telling(worker, accepted, ends)
+        self._tellings.append(telling)
+        self._wake()
+        return telling.told
+
+    def room_changed(self, session: Session) -> None:
+        """A session can take more, or less."""
+        self._hungry.changed(session)
+        if session.is_open and session.left.slots > 0:
+            self._wake()
+
+    def queued(self, payload: str) -> None:
+        """A notification: something stands in the line; where, as CLASS:POSITION."""
+        if not payload:
+            self._marks.clear()
+            self._queued_anywhere = True
+            self._must_learn = True
+        for place in payload.split():
+            class_id, _, position = place.partition(":")
+            number = int(class_id)
+            if self._hungry.needs_of(number) is None:
+                self._must_learn = True
+            place_ = int(position)
+            if number in self._marks:
+                self._marks[number] = min(self._marks[number], place_)
+            self._queued[number] = min(self._queued.get(number, place_), place_)
+        self._wake()
+
+    def take_begun(self) -> list[tuple[int, int]]:
+        """Classes, and the furthest positions claimed in them since the last time."""
+        begun, self._begun = self._begun, {}
+        return [(class_id, position) for (class_id, _), position in begun.items()]
+
+    def note_begun(self, begun: Iterable[tuple[int, int]]) -> None:
+        """Those were claimed."""
+        for class_id, position in begun:
+            key = (class_id, position >> TURN_BITS)
+            self._begun[key] = max(position, self._begun.get(key, 0))
+
+    async def orders_made(self) -> None:
+        """Returns when the orders for the builds that were claimed are sent."""
+        while self._making:
+            await next(iter(self._making))
+
+    # The round.
 
     async def round(self) -> None:
-        """Claim and send until the sessions are full or the queue has nothing for them."""
-        sessions = self._roster.with_room()
-        if not sessions:
-            return
-        known = [each.id for each in self._classes]
-        self._classes += await self._database.transaction(
-            lambda cursor: queue.classes_but(cursor, known)
-        )
-        for session in sessions:
-            try:
-                await self._fill(session)
-            except DatabaseAway:
-                raise
-            except Exception:  # The others must not wait for it.
-                self.log.failure("worker {worker} gets nothing", worker=session.worker)
-                session.close()
+        """Step until the sessions are full or the queue has nothing for them."""
+        if self._must_reread:
+            await self._reread()
+        more = True
+        while more:
+            await self._look_back()
+            more = await self._step()
 
-    async def _fill(self, session: Session) -> None:
-        classes = [c.id for c in self._classes if suits(c, session.offers, session.tags)]
-        worker, slots = session.worker, session.free
-        if not classes or worker is None or slots <= 0:
+    async def _look_back(self) -> None:
+        """See what hints and earlier steps have missed. A busy farm's round has no end."""
+        if self._seconds() - self._looked_back_at >= LOOK_BACK:
+            self._looked_back_at = self._seconds()
+            self._marks.clear()
+            self._must_learn = True
+            if self._seconds() < self._lost_until:
+                await self._reread()
+        if self._must_learn:
+            self._must_learn = False
+            known = self._hungry.known_classes
+            self._hungry.learn(
+                await self._database.transaction(
+                    lambda cursor: queue.classes_but(cursor, known)
+                )
+            )
+
+    async def _step(self) -> bool:
+        """One step; whether another one would find more."""
+        tellings, self._tellings = self._tellings, []
+        failed, self._failed_orders = self._failed_orders, []
+        picked = self._hungry.pick()
+        if not tellings and not failed and not picked.slots:
+            return False
+        marks = {each: self._marks.get(each, 0) for _, each in picked.classes}
+        self._queued, self._queued_anywhere = {}, False
+        try:
+            stepped = await step(
+                self._database,
+                [*failed, *(end for telling in tellings for end in telling.ends)],
+                [one for telling in tellings for one in telling.accepted],
+                picked.workers,
+                [(bunch, each, marks[each]) for bunch, each in picked.classes],
+                delays=self._policy.delays,
+                refused_for=self._policy.refusal,
+            )
+        except DatabaseAway as error:
+            # Ends and acceptances may be written twice; claims may stand unnoticed.
+            self._tellings = tellings + self._tellings
+            self._failed_orders = failed + self._failed_orders
+            if isinstance(error, OutcomeUnknown):
+                self._must_reread = True
+                self._lost_until = self._seconds() + LOST_FOR
+            raise
+        except Exception:
+            await self._write_each(tellings, failed)
+            raise
+        self._note_marks(stepped)
+        for telling in tellings:
+            telling.told.callback(_told(telling, stepped))
+        for worker in stepped.gone:
+            session = self._session_of(worker)
+            if session is not None and session.id in {w.session for w in picked.workers}:
+                # The worker is elsewhere, or counts as gone; if it hears this, it returns.
+                session.close()
+        self._hand_out(stepped.claims)
+        return self._found_less_than_there_may_be(picked, stepped, marks)
+
+    async def _write_each(
+        self, tellings: Sequence[_Telling], failed: Sequence[AttemptEnd]
+    ) -> None:
+        """Write one by one what could not be written together.
+
+        One of them cannot be written at all. Its session ends, and its worker tells it
+        again in the next one; no other worker has to suffer for it.
+        """
+        for end in failed:
+            tellings = [*tellings, _Telling("", (), [end])]
+        for place, telling in enumerate(tellings):
+            try:
+                stepped = await step(
+                    self._database,
+                    telling.ends,
+                    telling.accepted,
+                    delays=self._policy.delays,
+                    refused_for=self._policy.refusal,
+                )
+            except DatabaseAway:
+                self._tellings = [*tellings[place:], *self._tellings]
+                return
+            except Exception:
+                self.log.failure(
+                    "what {worker} told cannot be written", worker=telling.worker
+                )
+                if telling.worker:
+                    telling.told.errback()
+            else:
+                telling.told.callback(_told(telling, stepped))
+
+    def _note_marks(self, stepped: Stepped) -> None:
+        if self._queued_anywhere:
             return
-        claimed = await self._database.transaction(
-            lambda cursor: self._claim(cursor, worker, session.id, classes, slots)
+        for class_id, position in stepped.marks.items():
+            self._marks[class_id] = min(position, self._queued.get(class_id, position))
+
+    def _found_less_than_there_may_be(
+        self, picked: Picked, stepped: Stepped, marks: dict[int, int]
+    ) -> bool:
+        if not picked.slots:
+            return False
+        if stepped.aside:
+            return True
+        taken = sum(self._needs(claim).slots for claim in stepped.claims)
+        if taken >= picked.slots:
+            return any(session.left.slots > 0 for session in self._hungry)
+        # Marks are hints: something may stand before one.
+        if any(marks.values()):
+            for class_id in marks:
+                self._marks.pop(class_id, None)
+            return True
+        return False
+
+    async def _reread(self) -> None:
+        """Find claims whose answer was lost on the way here."""
+        workers = [s.capability.worker for s in self._hungry]
+        claims = await unaccepted_claims(self._database, workers)
+        self._must_reread = False
+        self._hand_out(
+            [
+                claim
+                for claim in claims
+                if (session := self._session_of(claim.worker)) is not None
+                and (claim.job, claim.attempt) not in session.attempts
+            ]
         )
-        if claimed is None:
-            # The worker is elsewhere, or counted as gone; if it hears this, it comes back.
-            session.close()
-            return
-        orders, claims = claimed
-        session.attempts |= claims
-        for order in orders:
+
+    # What was claimed.
+
+    def _hand_out(self, claims: Sequence[Claim]) -> None:
+        builds: dict[str, list[Claim]] = {}
+        self.note_begun((claim.class_id, claim.position) for claim in claims)
+        for claim in claims:
+            session = self._session_of(claim.worker)
+            if session is None:
+                continue  # Its next session finds the lease, which it has not accepted.
+            leased = Leased(self._needs(claim), is_native=claim.payload is not None)
+            session.lease(claim.job, claim.attempt, leased)
+            if claim.payload is None:
+                builds.setdefault(claim.worker, []).append(claim)
+            else:
+                session.start(_native_order(claim))
+        for worker, of_worker in builds.items():
+            making = Deferred.fromCoroutine(self._order_builds(worker, of_worker))
+            making.addErrback(self._no_orders, worker)
+            self._making.add(making)
+            making.addBoth(self._made, making)
+
+    def _made(self, _: object, making: Deferred[None]) -> None:
+        self._making.discard(making)
+
+    def _needs(self, claim: Claim) -> Needs:
+        known = self._hungry.needs_of(claim.class_id)
+        assert known is not None, "only learnt classes are asked for"
+        return known.needs
+
+    async def _order_builds(self, worker: str, claims: Sequence[Claim]) -> None:
+        made = await self._database.transaction(
+            lambda cursor: self._make_orders(cursor, claims)
+        )
+        session = self._session_of(worker)
+        for claim, order in zip(claims, made, strict=True):
+            key = (claim.job, claim.attempt)
+            if session is None or key not in session.attempts:
+                continue
+            if isinstance(order, str):
+                session.drop(*key)
+                self._failed_orders.append(
+                    AttemptEnd(*key, Result.ERROR, order, worker, final=True)
+                )
+                self._wake()
+                continue
             session.start(order)
             self.log.info(
                 "job {job} attempt {attempt} goes to worker {worker}",
-                job=order.job,
-                attempt=order.attempt,
+                job=claim.job,
+                attempt=claim.attempt,
                 worker=worker,
             )
 
-    async def _claim(
-        self, cursor: Cursor, worker: str, session: str, classes: list[int], slots: int
-    ) -> tuple[list[Order], set[tuple[int, int]]] | None:
-        """Orders and leases for a session; None if it is not the worker's any more."""
-        if not await worker_store.is_session(cursor, worker, session):
-            return None
-        orders: list[Order] = []
-        for claim in await queue.claim(cursor, worker, classes, slots):
+    async def _make_orders(self, cursor: Any, claims: Sequence[Claim]) -> list[Order | str]:
+        """The order of each, or why there is none."""
+        made: list[Order | str] = []
+        for claim in claims:
             try:
-                orders.append(await self._orders.make(cursor, claim))
+                made.append(await self._orders.make(cursor, claim.job, claim.attempt))
             except NoOrder as error:
-                await self._fail(cursor, claim.job, str(error))
-            else:
-                payload = {"state": "assigned", "attempt": claim.attempt, "worker": worker}
-                event = Event("job.assigned", job=claim.job, worker=worker, payload=payload)
-                await write_events(cursor, [event])
-        return orders, {(order.job, order.attempt) for order in orders}
+                made.append(str(error))
+        return made
 
-    async def _fail(self, cursor: Cursor, job: int, reason: str) -> None:
-        [locked] = await job_store.lock(cursor, [job])
-        await ending.end_attempt(
-            cursor, locked, Result.ERROR, reason, self._policy, final=True
-        )
+    def _no_orders(self, failure: Any, worker: str) -> None:
+        """What was not sent is given back when the worker joins anew."""
+        if failure.check(DatabaseAway) is None:
+            self.log.failure("worker {worker} gets no orders", failure, worker=worker)
+        session = self._session_of(worker)
+        if session is not None:
+            session.close()
+
+
+class _Payload(msgspec.Struct):
+    """What a claim tells of a job that runs natively."""
+
+    performs: str
+    arguments: dict[str, Any]
+    run: float | None
+
+
+_payload = msgspec.json.Decoder(_Payload)
+
+
+def _native_order(claim: Claim) -> NativeOrder:
+    payload = _payload.decode(claim.payload or "")
+    return NativeOrder(
+        job=claim.job,
+        attempt=claim.attempt,
+        performs=payload.performs,
+        arguments=payload.arguments,
+        limits=Limits(run=payload.run),
+    )
+
+
+def _told(telling: _Telling, stepped: Stepped) -> Told:
+    ends = [(end.job, end.attempt) for end in telling.ends]
+    taken = [(one.job, one.attempt) for one in telling.accepted]
+    ended = frozenset(key for key in ends if stepped.ended.get(key) != "stale")
+    stale = [key for key in ends if stepped.ended.get(key) == "stale"]
+    # What is told at once with its end has no lease any more, and nothing to forget.
+    not_theirs = [key for key in taken if key in stepped.forget and key not in ended]
+    return Told(ended, frozenset([*stale, *not_theirs]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from buildmaster import ending
 from buildmaster.database import Cursor
 from buildmaster.dependencies import Verdict, judge
 from buildmaster.lifecycle import JobState
@@ -47,7 +46,9 @@ async def _cancel(cursor: Cursor, locked: Sequence[LockedJob], by: str, why: str
             payload = {"state": job.state.value, "reason": reason, "by": by}
             event = Event("job.cancelling", job=job.id, payload=payload)
             await write_events(cursor, [event])
-    await ending.cancel_unstarted(cursor, unstarted, reason)
+    await job_store.end_unstarted(
+        cursor, [job.id for job in unstarted], Result.CANCELLED, reason
+    )
 
 
 async def _is_unstarted(cursor: Cursor, job: LockedJob) -> bool:
@@ -113,8 +114,8 @@ async def retry_job(
                 f"that one first.",
             )
     for up in {up.id: up for _, up in decided}.values():
-        await ending.tell_end_again(cursor, up)
-    await tell_ready(cursor, await queue.make_ready(cursor, [job]))
+        await job_store.settle_done(cursor, up.id)
+    await queue.make_ready(cursor, [job])
     return number
 
 
@@ -125,7 +126,7 @@ def _kept(
     from_start: bool,
 ) -> list[Cell]:
     if only is None:
-        passed = [] if from_start else ending.kept_after(rows)
+        passed = [] if from_start else kept_after(rows)
         # Everything passed: the wish can only be to run it again.
         return passed if len(passed) < len(rows) else []
     if only not in [(row.name, row.index) for row in rows]:
@@ -142,11 +143,22 @@ def _kept(
     ]
 
 
+def kept_after(rows: Sequence[job_store.PipelineJobRow]) -> list[Cell]:
+    """The pipeline jobs of passed stages: a passed stage is durable."""
+    kept: list[Cell] = []
+    for stage in sorted({row.stage for row in rows}):
+        members = [row for row in rows if row.stage == stage]
+        if any(row.result is not Result.SUCCESS for row in members):
+            break
+        kept += [(row.name, row.index) for row in members]
+    return kept
+
+
 async def _revive(cursor: Cursor, job: LockedJob) -> None:
     """Let a job wait again that was unrun; what passed before it was retried is kept."""
     rows = await job_store.pipeline_jobs(cursor, job.id, job.attempt)
     number = await job_store.next_attempt(cursor, job.id, errors=0, delay=None)
-    kept = ending.kept_after(rows)
+    kept = kept_after(rows)
     await job_store.copy_pipeline_jobs(cursor, job.id, job.attempt, number, kept)
     payload = {"state": "waiting", "attempt": number}
     await write_events(cursor, [Event("job.waiting", job=job.id, payload=payload)])
@@ -163,17 +175,6 @@ async def _reopen_runs(cursor: Cursor, jobs: Sequence[int]) -> None:
 def _result(job: LockedJob) -> Result:
     assert job.result is not None
     return job.result
-
-
-async def tell_ready(cursor: Cursor, queued: list[tuple[int, int]]) -> None:
-    """Write the event that jobs stand in the queue."""
-    await write_events(
-        cursor,
-        [
-            Event("job.ready", job=job, payload={"state": "ready", "attempt": attempt})
-            for job, attempt in queued
-        ],
-    )
 
 
 async def _existing(cursor: Cursor, job: int) -> LockedJob:

@@ -17,6 +17,7 @@ from buildmaster.store import jobs as job_store
 from buildmaster.store import queue
 from buildmaster.store import reports as report_store
 from buildmaster.store.queue import Lease
+from buildmaster.store.step import AttemptEnd
 from protocol.results import Result
 
 
@@ -51,7 +52,7 @@ def _key(lease: Lease) -> _Key:
 class LeaseKeeper:
     """One round looks at every lease once.
 
-    ``seconds`` is a clock that never jumps; the reactor's own follows the wall clock.
+    ``seconds`` is a clock that never jumps.
     """
 
     log = Logger()
@@ -87,6 +88,8 @@ class LeaseKeeper:
                 self.log.failure("job {job}: its lease is not kept", job=lease.job)
         await self._desk.promote_due()
         await self._desk.settle_workers()
+        await self._database.transaction(queue.settle_cancels)
+        await self._database.transaction(queue.fill_semaphores)
         await self._database.transaction(queue.forget_vain_refusals)
 
     async def _look_at(self, lease: Lease) -> None:
@@ -140,9 +143,15 @@ class LeaseKeeper:
             [job] = await job_store.lock(cursor, [lease.job])
             why = reason or job.cancel_reason
             self.log.warn("job {job}: {why}", job=lease.job, why=why)
-            await ending.end_attempt(
-                cursor, job, result, why, self._policy, avoid=lease.worker
+            end = AttemptEnd(
+                lease.job,
+                lease.attempt,
+                result,
+                why,
+                lease.worker,
+                lost=result is Result.ERROR,
             )
+            await ending.end_attempt(cursor, end, self._policy)
 
         await self._database.transaction(work)
         self._tell_to_forget(lease)
@@ -151,4 +160,3 @@ class LeaseKeeper:
         session = self._roster.get(lease.worker)
         if session is not None:
             session.forget(lease.job, lease.attempt)
-            self._roster.slot_freed()

@@ -1,7 +1,8 @@
 """Which worker can run which class of jobs.
 
 Pure. A class is a distinct requirement set (row of ``job_class``); a worker offers kinds
-of environments, each with its architecture and series.
+of environments, each with its architecture and series, and amounts of what jobs take. The
+function ``suits`` of the database is the same rule.
 """
 
 from __future__ import annotations
@@ -15,24 +16,93 @@ ANY_SERIES = "*"
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What a job needs of its worker, and how much of it it takes."""
+
+    architecture: str = ""  #: "" suits any
+    isolation: str = "native"
+    series: tuple[str, ...] = ()  #: all of them
+    tags: tuple[str, ...] = ()  #: all of them
+    performs: str = ""  #: the registered callable or command; "" is a build
+    worker: str = ""  #: the only one that may run it; "" is any
+    slots: int = 1
+    cpu: int = 0  #: hundredths of a core
+    memory: int = 0  #: MiB
+    disk: int = 0  #: MiB
+
+
+@dataclass(frozen=True)
 class JobClass:
-    """What every job of a class needs."""
+    """A requirement set, and its number in the database."""
 
     id: int
-    architecture: str  #: "" suits any
-    isolation: str
-    series: tuple[str, ...]  #: all of them
-    tags: tuple[str, ...]  #: all of them
+    needs: Needs
 
 
-def suits(needed: JobClass, offers: Iterable[Offer], tags: Iterable[str]) -> bool:
-    """Whether a worker with ``offers`` and ``tags`` can run jobs of the class."""
-    return set(needed.tags) <= set(tags) and any(_fits(needed, offer) for offer in offers)
+@dataclass(frozen=True)
+class Amounts:
+    """How much there is of what jobs take; None: it is not counted."""
+
+    slots: int
+    cpu: int | None = None  #: hundredths of a core
+    memory: int | None = None  #: MiB
+    disk: int | None = None  #: MiB
+
+    def less(self, taken: Iterable[Needs]) -> Amounts:
+        """What is left when jobs with these needs have taken their part."""
+        slots, cpu, memory, disk = self.slots, self.cpu, self.memory, self.disk
+        for needs in taken:
+            slots -= needs.slots
+            cpu = None if cpu is None else cpu - needs.cpu
+            memory = None if memory is None else memory - needs.memory
+            disk = None if disk is None else disk - needs.disk
+        return Amounts(slots, cpu, memory, disk)
+
+    def hold(self, needs: Needs) -> bool:
+        """Whether there is as much as ``needs`` takes."""
+        return (
+            needs.slots <= self.slots
+            and (self.cpu is None or needs.cpu <= self.cpu)
+            and (self.memory is None or needs.memory <= self.memory)
+            and (self.disk is None or needs.disk <= self.disk)
+        )
 
 
-def _fits(needed: JobClass, offer: Offer) -> bool:
+@dataclass(frozen=True)
+class Leased:
+    """A job that a worker has, as far as room is concerned."""
+
+    needs: Needs
+    is_native: bool  #: runs a callable or a command, and may end with one report
+
+
+@dataclass(frozen=True)
+class Capability:
+    """What a worker can run, and how much at a time."""
+
+    worker: str
+    offers: tuple[Offer, ...]
+    tags: tuple[str, ...]
+    restricted_tags: tuple[str, ...]  #: of the tags: only for jobs that ask for all of them
+    performs: tuple[str, ...]
+    amounts: Amounts
+
+
+def suits(needs: Needs, worker: Capability) -> bool:
+    """Whether ``worker``, were it empty, could run a job with these ``needs``."""
     return (
-        offer.isolation == needed.isolation
-        and needed.architecture in ("", offer.architecture)
-        and (ANY_SERIES in offer.series or set(needed.series) <= set(offer.series))
+        needs.worker in ("", worker.worker)
+        and set(needs.tags) <= set(worker.tags)
+        and set(worker.restricted_tags) <= set(needs.tags)
+        and worker.amounts.hold(needs)
+        and (needs.performs == "" or needs.performs in worker.performs)
+        and any(_fits(needs, offer) for offer in worker.offers)
+    )
+
+
+def _fits(needs: Needs, offer: Offer) -> bool:
+    return (
+        offer.isolation == needs.isolation
+        and needs.architecture in ("", offer.architecture)
+        and (ANY_SERIES in offer.series or set(needs.series) <= set(offer.series))
     )

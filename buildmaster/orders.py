@@ -11,7 +11,7 @@ import msgspec
 
 from buildmaster.database import Cursor
 from buildmaster.store import orders as store
-from buildmaster.store.queue import Claim
+from buildmaster.submission import TRUSTED
 from protocol.messages import FRAME_LIMIT, Start, encode
 from protocol.order import (
     Artifacts,
@@ -38,11 +38,11 @@ class OrderMaker:
     attempt_token: Callable[[int, int], str]  #: lets an attempt store its files
     fence_after: float  #: seconds
 
-    async def make(self, cursor: Cursor, claim: Claim) -> Order:
-        """The order for ``claim``; raises `NoOrder`."""
-        row = await store.build_row(cursor, claim.job, claim.attempt)
+    async def make(self, cursor: Cursor, job: int, attempt: int) -> Order:
+        """The order for an attempt of a build; raises `NoOrder`."""
+        row = await store.build_row(cursor, job, attempt)
         if row is None:
-            raise NoOrder(f"job {claim.job} is not a build that could be dispatched")
+            raise NoOrder(f"job {job} is not a build that could be dispatched")
         pipeline = _pipeline(row.configuration)
         names = sorted({name for stage in row.stages for name, _ in stage})
         source = msgspec.json.decode(row.source, type=GitSource | TreeSource)
@@ -50,10 +50,11 @@ class OrderMaker:
             source = msgspec.structs.replace(
                 source, url=f"{self.artifacts_url}/{source.sha256}"
             )
-        kept = await store.kept_rows(cursor, claim.job, claim.attempt)
+        kept = await store.kept_rows(cursor, job, attempt)
         order = Order(
             job=row.job,
             attempt=row.attempt,
+            trusted=row.trust_domain == TRUSTED,
             isolation=row.isolation,  # type: ignore[arg-type]
             architecture=row.architecture,
             series=row.series,

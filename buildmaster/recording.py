@@ -11,6 +11,7 @@ from buildmaster.ending import RetryPolicy
 from buildmaster.store import jobs as job_store
 from buildmaster.store import reports as report_store
 from buildmaster.store.event_log import Event, tell_of_logs, write_events
+from buildmaster.store.step import AttemptEnd
 from buildmaster.store.text import storable
 from protocol.messages import (
     Ended,
@@ -40,6 +41,23 @@ ATTEMPT_RESULTS = BAD | {Result.SUCCESS, Result.CANCELLED}
 PIPELINE_JOB_RESULTS = ATTEMPT_RESULTS | {Result.UNRUN}
 
 
+def attempt_end(
+    worker: str, job: int, attempt: int, body: Ended, number: int | None = None
+) -> AttemptEnd:
+    """The last report of an attempt as the books take it; ``number`` if it is alone."""
+    return AttemptEnd(
+        job,
+        attempt,
+        body.result,
+        body.reason,
+        worker,
+        final=body.final,
+        reports=number,
+        exit_status=body.exit_status,
+        output=body.output,
+    )
+
+
 class BadReport(Exception):
     """A worker reported what cannot be; its fault. Nothing was recorded."""
 
@@ -57,8 +75,8 @@ async def give_up(
     """
     held = await report_store.progress(cursor, worker, job, attempt)
     if held is not None and held.leased:
-        [locked] = await job_store.lock(cursor, [job])
-        await ending.end_attempt(cursor, locked, Result.ERROR, reason, policy, avoid=worker)
+        end = AttemptEnd(job, attempt, Result.ERROR, reason, worker)
+        await ending.end_attempt(cursor, end, policy)
 
 
 async def record(
@@ -186,29 +204,18 @@ class _Recorder:
                 self.cursor, self.job, self.attempt, stage
             )
             if number is not None:
-                await ending.pass_stage(self.cursor, self.job, self.attempt, number)
+                await job_store.pass_stage(self.cursor, self.job, number)
 
     async def _ended(self, body: Ended) -> None:
         self._check(body.result, ATTEMPT_RESULTS)
         [job] = await job_store.lock(self.cursor, [self.job])
         told = await report_store.results(self.cursor, self.job, self.attempt)
-        if body.result is Result.SUCCESS and set(told) != {Result.SUCCESS}:
+        if job.kind == "build" and (
+            body.result is Result.SUCCESS and set(told) != {Result.SUCCESS}
+        ):
             raise BadReport(f"job {self.job} calls itself passed, not its pipeline jobs")
-        result, reason = body.result, storable(body.reason)
-        if result is Result.CANCELLED and not job.cancelling:
-            result = Result.ERROR
-            reason = (
-                f"worker {self.worker} stopped it, which nobody had asked for: {reason}"
-            )
-        await ending.end_attempt(
-            self.cursor,
-            job,
-            result,
-            reason[:4000],
-            self.policy,
-            final=body.final,
-            avoid=self.worker,
-        )
+        end = attempt_end(self.worker, self.job, self.attempt, body)
+        await ending.end_attempt(self.cursor, end, self.policy)
         self.ended = True
 
     def _check(self, result: Result, possible: Collection[Result]) -> None:

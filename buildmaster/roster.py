@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from buildmaster.session import Session
+from twisted.internet.defer import Deferred
+
+from buildmaster.session import Session, Told
+from buildmaster.store.step import Acceptance, AttemptEnd
+
+Tell = Callable[[str, Sequence[Acceptance], Sequence[AttemptEnd]], Deferred[Told]]
 
 
 class Roster:
-    """Open sessions by the name of their worker; tells ``wake`` when one has room."""
+    """Open sessions by the name of their worker; tells when one has more or less room."""
 
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self._wake = wake
+    def __init__(self, room_changed: Callable[[Session], None], tell: Tell) -> None:
+        self._room_changed = room_changed
+        self.tell = tell  #: writes what a worker told with the master's next step
         self._sessions: dict[str, Session] = {}
 
     def session_opened(self, session: Session) -> None:
         """A worker came, or came back on another line: the old one is closed."""
-        assert session.worker is not None
-        old = self._sessions.get(session.worker)
-        self._sessions[session.worker] = session
+        worker = session.capability.worker
+        old = self._sessions.get(worker)
+        self._sessions[worker] = session
         if old is not None:
             old.close()
-        self._wake()
+        self._room_changed(session)
 
     def session_closed(self, session: Session) -> None:
         """A worker left."""
-        assert session.worker is not None
-        if self._sessions.get(session.worker) is session:
-            del self._sessions[session.worker]
+        worker = session.capability.worker
+        if self._sessions.get(worker) is session:
+            del self._sessions[worker]
+        self._room_changed(session)
 
-    def slot_freed(self) -> None:
-        """Somebody has room again."""
-        self._wake()
+    def room_changed(self, session: Session) -> None:
+        """A session can take more, or less."""
+        self._room_changed(session)
 
     def get(self, worker: str) -> Session | None:
         """The open session of ``worker`` with this master."""
         return self._sessions.get(worker)
-
-    def with_room(self) -> list[Session]:
-        """Sessions that can take an order, the emptiest first."""
-        free = [session for session in self._sessions.values() if session.free > 0]
-        return sorted(free, key=lambda session: (-session.free, session.worker or ""))
 
     def close_all(self) -> None:
         """End every session; the workers look for another master."""

@@ -11,7 +11,6 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
@@ -19,7 +18,9 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from buildmaster.addresses import Addresses, endpoint, reached_at
+from buildmaster.admission import Admission, settled_worker
 from buildmaster.blobs import BlobStore
+from buildmaster.clients import Clients
 from buildmaster.config import EMBEDDED, ConfigError, MasterConfig, read_config
 from buildmaster.database import Database
 from buildmaster.desk import Desk, tell_workers
@@ -33,6 +34,7 @@ from buildmaster.leases import LeaseKeeper, LeaseRules
 from buildmaster.orders import OrderMaker
 from buildmaster.pidfile import PidFile
 from buildmaster.postgres.embedded import EmbeddedPostgres
+from buildmaster.revocations import Revocations
 from buildmaster.roster import Roster
 from buildmaster.rounds import Rounds
 from buildmaster.series import DEFAULT_SERIES
@@ -40,9 +42,14 @@ from buildmaster.session import Session
 from buildmaster.source.reader import GitReader
 from buildmaster.store import workers as worker_store
 from buildmaster.store.queue import READY_CHANNEL
+from buildmaster.store.step import fold
+from buildmaster.store.tokens import CHANNEL as TOKEN_CHANNEL
 from buildmaster.submission import SubmissionRules
-from buildmaster.tokens import Tokens, worker_token_hash
-from protocol import pb
+from buildmaster.tokens import Tokens, token_hash
+from protocol import pb, websocket
+from protocol.steady import make_steady
+from protocol.tls import listener_options
+from protocol.trust import BadCertificate
 from schema.migrate import migrate
 
 #: Seconds before the end of the grace at which a supervisor kills what nobody renews.
@@ -59,10 +66,21 @@ def makeService(options: Options) -> Service:
     """A buildmaster with the settings that ``options`` name."""
     from twisted.internet import reactor
 
+    make_steady(reactor)
     try:
         return Master(read_config(Path(options["config"]).absolute()), reactor)
     except ConfigError as error:
         raise SystemExit(f"buildmaster: {error}") from error
+
+
+async def _fold(books: Database, dispatcher: Dispatcher) -> None:
+    """Add up what changed since the last time: counts, and the turns of owners."""
+    begun = dispatcher.take_begun()
+    try:
+        await books.transaction(lambda cursor: fold(cursor, begun))
+    except Exception:
+        dispatcher.note_begun(begun)
+        raise
 
 
 class Master(Service):
@@ -92,6 +110,7 @@ class Master(Service):
         pid_file.take()
         self._undo.append(pid_file.give_up)
         tokens = Tokens.load(data)
+        tls = self._tls_options()
         blobs = BlobStore(data / "blobs", config.blob_limit)
 
         dsn = await self._database_dsn()
@@ -103,6 +122,12 @@ class Master(Service):
         await books.transaction(self._register_workers)
 
         policy = RetryPolicy(delays=config.retry_delays)
+
+        def new_session() -> Session:
+            return Session(desk, roster, clock)
+
+        clients = Clients(books)
+        await clients.round()
         feed = EventFeed(readers, clock)
         feed.start()
         self._undo.append(feed.stop)
@@ -117,7 +142,12 @@ class Master(Service):
                 config.hosts,
                 master=config.name,
                 upload_limit=config.blob_limit,
-            )
+                workers=websocket.Listener(clock, new_session),
+                admission=Admission(books),
+                clients=clients,
+                open_reading=config.open_reading,
+            ),
+            tls,
         )
 
         orders = OrderMaker(
@@ -125,32 +155,51 @@ class Master(Service):
             attempt_token=tokens.attempt_token,
             fence_after=config.resume_grace - FENCE_BEFORE,
         )
-        roster = Roster(wake=lambda: dispatching.wake())
-        dispatching = Rounds(
-            "dispatcher", Dispatcher(books, roster, orders, policy).round, clock
+        dispatcher = Dispatcher(
+            books,
+            orders,
+            policy,
+            time.monotonic,
+            wake=lambda: dispatching.wake(),
+            session_of=lambda worker: roster.get(worker),
         )
+        roster = Roster(dispatcher.room_changed, dispatcher.tell)
+        dispatching = Rounds("dispatcher", dispatcher.round, clock)
         desk = Desk(books, Door(config.name, config.heartbeat, policy), policy)
         rules = LeaseRules(resume_grace=config.resume_grace)
         keeper = LeaseKeeper(books, desk, roster, time.monotonic, rules, policy)
         keeping = Rounds("leases", keeper.round, clock)
-        for rounds in (keeping, dispatching):
+        counting = Rounds("counts", lambda: _fold(books, dispatcher), clock)
+        revocations = Revocations(books, roster, config.name)
+        revoking = Rounds("revocations", revocations.round, clock, interval=5.0)
+        admitting = Rounds("clients", clients.round, clock, interval=5.0)
+        for rounds in (keeping, dispatching, counting, revoking, admitting):
             rounds.startService()
             self._undo.append(rounds.stopService)
-        books.listen(READY_CHANNEL, dispatching.woken)
+        books.listen(TOKEN_CHANNEL, revoking.woken)
+        books.listen(TOKEN_CHANNEL, admitting.woken)
+        books.listen(READY_CHANNEL, dispatcher.queued)
 
         worker_port = await pb.listen(
-            clock, endpoint(config.listen.workers), lambda: Session(desk, roster, clock)
+            clock, endpoint(clock, config.listen.workers, tls), new_session
         )
         self._undo += [roster.close_all, worker_port.stopListening]
-        workers = reached_at("pb", config.listen.workers, worker_port)
+        workers = reached_at("pbs" if tls else "pb", config.listen.workers, worker_port)
         Addresses(http, workers).write(data)
         self.log.info("HTTP at {http}, workers at {workers}", http=http, workers=workers)
 
-    async def _serve_http(self, pages: Any) -> str:
+    def _tls_options(self) -> Any:
+        files, folder = self._config.tls, self._config.data_folder
+        if files is None:
+            return None
+        return listener_options(folder / files.certificate, folder / files.key)
+
+    async def _serve_http(self, pages: Any, tls: Any) -> str:
         address = self._config.listen.http
-        port = await serverFromString(self._reactor, endpoint(address)).listen(pages)
+        port = await endpoint(self._reactor, address, tls).listen(pages)
         self._undo.append(port.stopListening)
-        return self._config.public_url or reached_at("http", address, port)
+        scheme = "https" if tls else "http"
+        return self._config.public_url or reached_at(scheme, address, port)
 
     def _farm(
         self, books: Database, blobs: BlobStore, cancelled: Callable[[], None]
@@ -189,8 +238,8 @@ class Master(Service):
                 digest = bytes.fromhex(entry.token_sha256)
             else:
                 path = self._config.data_folder / str(entry.token_file)
-                digest = worker_token_hash(path.read_text().strip())
-            await worker_store.register(cursor, name, digest)
+                digest = token_hash(path.read_text().strip())
+            await settled_worker(cursor, name, digest)
 
     def _lost_database(self, reason: str) -> None:
         self._end_with(f"PostgreSQL ended by itself: {reason}")
@@ -202,6 +251,9 @@ class Master(Service):
                 f"another program listens at {error.interface}:{error.port}: stop it, or "
                 f"change listen in the settings file"
             )
+            return
+        if failure.check(BadCertificate):
+            self._end_with(failure.getErrorMessage())
             return
         self.log.failure("the buildmaster did not start", failure)
         self._end_with(failure.getErrorMessage())

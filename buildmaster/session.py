@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 from secrets import token_hex
 from typing import Protocol
@@ -14,7 +16,16 @@ from twisted.logger import Logger
 from buildmaster.database import DatabaseAway
 from buildmaster.desk import Desk
 from buildmaster.joining import Joined
-from buildmaster.recording import BadReport, Outcome, ReportsMissing
+from buildmaster.matching import Amounts, Capability, Leased
+from buildmaster.recording import (
+    ATTEMPT_RESULTS,
+    BadReport,
+    Outcome,
+    ReportsMissing,
+    attempt_end,
+)
+from buildmaster.store.step import Acceptance, AttemptEnd
+from protocol import SEVERAL_SINCE
 from protocol.carrier import Line
 from protocol.conversation import Conversation, OutOfTurn, Role
 from protocol.messages import (
@@ -22,12 +33,12 @@ from protocol.messages import (
     Alive,
     BadMessage,
     Cancel,
+    Ended,
     Forget,
     FromMaster,
     FromWorker,
     Goodbye,
     Hello,
-    Offer,
     Recorded,
     Refused,
     Report,
@@ -35,7 +46,8 @@ from protocol.messages import (
     decode_from_worker,
     encode,
 )
-from protocol.order import Order
+from protocol.order import AnyOrder
+from protocol.outbox import Outbox
 
 #: Seconds without a word after which a worker counts as cut off.
 SILENCE_LIMIT = 15.0
@@ -59,15 +71,50 @@ class SessionOwner(Protocol):
     def session_closed(self, session: Session) -> None:
         """``session`` is over; it had been opened."""
 
-    def slot_freed(self) -> None:
-        """Some session can take one more order."""
+    def room_changed(self, session: Session) -> None:
+        """``session`` can take more, or less."""
+
+    def tell(
+        self, worker: str, accepted: Sequence[Acceptance], ends: Sequence[AttemptEnd]
+    ) -> Deferred[Told]:
+        """Write what a worker told with the master's next step."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What became of what a worker told."""
+
+    ended: frozenset[tuple[int, int]]  #: recorded
+    forget: frozenset[tuple[int, int]]  #: not its leases any more
+
+
+#: Who has not joined can run nothing.
+NOTHING = Capability("", (), (), (), (), Amounts(0))
+
+
+def capability_of(hello: Hello) -> Capability:
+    """What a worker offers."""
+    return Capability(
+        hello.worker,
+        hello.offers,
+        tuple({*hello.tags, *hello.restricted_tags}),
+        hello.restricted_tags,
+        hello.performs,
+        Amounts(
+            hello.slots,
+            None if hello.cpu is None else 100 * hello.cpu,
+            hello.memory,
+            hello.disk,
+        ),
+    )
 
 
 class Session:
     """A `protocol.carrier.Peer`: hears one worker, in turn, and answers.
 
     Messages are worked off one after the other, neighbouring reports of an attempt as one
-    transaction; whatever arrives meanwhile waits.
+    transaction; whatever arrives meanwhile waits. What is said in one turn of the reactor
+    goes out as one frame.
     """
 
     log = Logger()
@@ -78,26 +125,33 @@ class Session:
         self._clock = clock
         self._inbox: deque[tuple[FromWorker, int]] = deque()  # with their sizes
         self._waiting = 0  # bytes in it
+        self._outbox = Outbox(clock)
         self._working = False
         self._said = Conversation()
-        self._line: Line | None = None
         self._silence: IDelayedCall | None = None
         self.id = token_hex(8)
         self.worker: str | None = None  #: its name, once it has joined
         self.is_open = False
-        self.offers: tuple[Offer, ...] = ()
-        self.tags: tuple[str, ...] = ()
-        self.slots = 0
-        self.attempts: set[tuple[int, int]] = set()  #: leased through this session
-
-    @property
-    def free(self) -> int:
-        """How many more orders the worker can take."""
-        return self.slots - len(self.attempts) if self.is_open else 0
+        self.capability = NOTHING  #: what the worker can run
+        self.left = NOTHING.amounts  #: how much of it is free
+        self.attempts: dict[tuple[int, int], Leased] = {}  #: leased through this session
 
     # What the master wants to say.
 
-    def start(self, order: Order) -> None:
+    def lease(self, job: int, attempt: int, leased: Leased) -> None:
+        """Note that the worker was leased an attempt."""
+        self.attempts[job, attempt] = leased
+        self.left = self.left.less([leased.needs])
+        self._owner.room_changed(self)
+
+    def drop(self, job: int, attempt: int) -> None:
+        """Note that an attempt is no longer leased to the worker."""
+        if self.attempts.pop((job, attempt), None) is not None:
+            taken = [leased.needs for leased in self.attempts.values()]
+            self.left = self.capability.amounts.less(taken)
+            self._owner.room_changed(self)
+
+    def start(self, order: AnyOrder) -> None:
         """Send an order whose lease is in ``attempts`` already."""
         self._send(Start(order=order))
 
@@ -107,38 +161,40 @@ class Session:
 
     def forget(self, job: int, attempt: int) -> None:
         """Tell the worker that an attempt no longer counts."""
-        self.attempts.discard((job, attempt))
+        self.drop(job, attempt)
         self._send(Forget(job=job, attempt=attempt))
 
     def close(self) -> None:
         """End the session; its attempts may be resumed in another."""
         if self._line is not None:
-            self._line.close()
+            self._outbox.close()
             self._over("this side closed it")
 
     # What the carrier tells.
 
     def opened(self, line: Line) -> None:
         """The line is there; the worker speaks first."""
-        self._line = line
+        self._outbox.line = line
         self._wait_for_words()
 
     def received(self, frame: bytes) -> None:
-        """Take one message; it is worked off in its turn."""
+        """Take the messages of a frame; they are worked off in their turn."""
         if self._line is None:
             return
         self._wait_for_words()
         try:
-            message = decode_from_worker(frame)
-            self._said.take(Role.WORKER, message)
+            messages = decode_from_worker(frame)
+            for message in messages:
+                self._said.take(Role.WORKER, message)
         except (BadMessage, OutOfTurn) as error:
             self._expel(str(error))
             return
-        self._waiting += len(frame)
+        share = -(-len(frame) // len(messages))
+        self._waiting += share * len(messages)
         if len(self._inbox) >= INBOX_LIMIT or self._waiting > INBOX_BYTES:
             self._expel(f"{len(self._inbox)} messages of it wait already")
             return
-        self._inbox.append((message, len(frame)))
+        self._inbox.extend((message, share) for message in messages)
         self._work()
 
     def closed(self, reason: str) -> None:
@@ -169,10 +225,19 @@ class Session:
             self._working = False
 
     def _next_batch(self) -> list[FromWorker]:
-        """The first message, with the reports of the same attempt that follow it."""
+        """The first message, with those that follow and can be written with it.
+
+        Those are the reports of the same attempt, or acceptances and the ends of native
+        jobs of whichever attempts.
+        """
         first, size = self._inbox[0]
         batch = [first]
-        if isinstance(first, Report):
+        if self._is_told(first):
+            for message, _ in islice(self._inbox, 1, BATCH_LIMIT):
+                if not self._is_told(message):
+                    break
+                batch.append(message)
+        elif isinstance(first, Report):
             attempt = (first.job, first.attempt)
             for message, more in islice(self._inbox, 1, BATCH_LIMIT):
                 size += more
@@ -189,9 +254,8 @@ class Session:
         match batch[0]:
             case Hello() as hello:
                 await self._join(hello)
-            case Accepted(job=job, attempt=attempt):
-                if not await self._desk.accept(self._name, job, attempt):
-                    self.forget(job, attempt)
+            case first if self._is_told(first):
+                await self._tell(batch)
             case Refused(job=job, attempt=attempt, reason=reason):
                 await self._refused(job, attempt, reason)
             case Report():
@@ -203,18 +267,19 @@ class Session:
 
     async def _join(self, hello: Hello) -> None:
         try:
-            answer = await self._desk.join(hello, self.id)
+            answer = await self._desk.join(hello, self.id, self._peer)
         except DatabaseAway:
             if self._line is None:  # Nobody would ask again, and it may have joined.
                 self._note_leave(hello.worker)
             raise
         if isinstance(answer, Goodbye):
-            self.log.warn(
-                "worker {worker!r} at {peer} was turned away: {reason}",
-                worker=hello.worker,
-                peer=self._peer,
-                reason=answer.reason,
-            )
+            if not answer.retry:  # Who floods us must not flood the log.
+                self.log.warn(
+                    "worker {worker!r} at {peer} was turned away: {reason}",
+                    worker=hello.worker,
+                    peer=self._peer,
+                    reason=answer.reason,
+                )
             self._send(answer)
             self.close()
             return
@@ -225,15 +290,19 @@ class Session:
         if self._line is None:  # It left while the database was asked.
             self._note_leave(hello.worker)
             return
-        self.offers, self.tags, self.slots = hello.offers, hello.tags, hello.slots
-        self.attempts = set(joined.attempts)
+        self.capability = capability_of(hello)
+        self.attempts = dict(joined.attempts)
+        self.left = self.capability.amounts.less(
+            leased.needs for leased in self.attempts.values()
+        )
         self.is_open = True
+        self._outbox.several = joined.welcome.version >= SEVERAL_SINCE
         self._send(joined.welcome)
         self.log.info(
-            "worker {worker} joined from {peer} with {slots} slots, {count} builds running",
+            "worker {worker} joined from {peer} with {slots} slots, {count} jobs running",
             worker=self.worker,
             peer=self._peer,
-            slots=self.slots,
+            slots=hello.slots,
             count=len(self.attempts),
         )
         self._owner.session_opened(self)
@@ -246,8 +315,40 @@ class Session:
             reason=reason,
         )
         await self._desk.refused(self._name, job, attempt, reason)
-        self.attempts.discard((job, attempt))
-        self._owner.slot_freed()
+        self.drop(job, attempt)
+
+    def _is_told(self, message: FromWorker) -> bool:
+        """Whether the message goes into the master's next step."""
+        if isinstance(message, Accepted):
+            return True
+        if not isinstance(message, Report) or message.number != 1:
+            return False
+        leased = self.attempts.get((message.job, message.attempt))
+        return (
+            leased is not None
+            and leased.is_native
+            and isinstance(message.body, Ended)
+            and message.body.result in ATTEMPT_RESULTS
+        )
+
+    async def _tell(self, batch: list[FromWorker]) -> None:
+        """Tell acceptances, and ends of native jobs that have nothing else to report."""
+        accepted = [
+            Acceptance(message.job, message.attempt, self._name)
+            for message in batch
+            if isinstance(message, Accepted)
+        ]
+        ends = [
+            attempt_end(self._name, message.job, message.attempt, message.body, 1)
+            for message in batch
+            if isinstance(message, Report) and isinstance(message.body, Ended)
+        ]
+        told = await self._owner.tell(self._name, accepted, ends)
+        for job, attempt in told.ended:
+            self._send(Recorded(job=job, attempt=attempt, number=1))
+            self.drop(job, attempt)
+        for job, attempt in told.forget:
+            self.forget(job, attempt)
 
     async def _record(self, reports: list[Report]) -> None:
         job, attempt = reports[0].job, reports[0].attempt
@@ -262,8 +363,7 @@ class Session:
         else:
             self._send(Recorded(job=job, attempt=attempt, number=outcome.recorded))
         if outcome.ended:
-            self.attempts.discard((job, attempt))
-            self._owner.slot_freed()
+            self.drop(job, attempt)
 
     async def _give_up(self, job: int, attempt: int, error: Exception) -> Outcome:
         """End an attempt that would otherwise report the same again, for ever."""
@@ -291,7 +391,7 @@ class Session:
     def _over(self, reason: str) -> None:
         if self._line is None:
             return
-        self._line = None
+        self._outbox.drop()
         if self._silence is not None:
             self._silence.cancel()
             self._silence = None
@@ -342,7 +442,11 @@ class Session:
     def _send(self, message: FromMaster) -> None:
         if self._line is not None:
             self._said.take(Role.MASTER, message)
-            self._line.send(encode(message))
+            self._outbox.say(encode(message))
+
+    @property
+    def _line(self) -> Line | None:
+        return self._outbox.line
 
     @property
     def _name(self) -> str:

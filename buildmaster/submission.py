@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from buildmaster import ending
 from buildmaster.database import Cursor
 from buildmaster.farm_series import (
     Offering,
@@ -18,8 +17,9 @@ from buildmaster.farm_series import (
     series_offered,
     what_is_offered,
 )
-from buildmaster.intervention import retry_job, tell_ready
+from buildmaster.intervention import retry_job
 from buildmaster.lifecycle import JobState
+from buildmaster.matching import Needs
 from buildmaster.planner import Plan, PlannedBuild, plan
 from buildmaster.requests import (
     Problem,
@@ -47,6 +47,8 @@ from protocol.stages import Cell, title
 #: file of the same source is another job.
 PIPELINE = "pipeline"
 _USUAL_FILE = ".launchpad.yaml"
+#: The trust domain of those whose code may run without any isolation.
+TRUSTED = "trusted"
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class SubmissionRules:
 
     series: tuple[Series, ...]
     isolation: str = "native"  #: of trusted work that does not ask for another
-    trust_domain: str = "trusted"
+    trust_domain: str = TRUSTED
     run_limit: float | None = 6 * 3600.0
     idle_limit: float | None = 3600.0
 
@@ -126,6 +128,13 @@ class Submission:
 
     async def store(self, cursor: Cursor) -> Submitted:
         """Plan for the farm as it is, and write everything."""
+        if self.isolation == "native" and self.rules.trust_domain != TRUSTED:
+            raise Refusal(
+                422,
+                "not_trusted",
+                f"Code of the trust domain {self.rules.trust_domain} never runs natively: "
+                "ask for a chroot or a vm (--isolation).",
+            )
         offerings = await worker_store.offerings(cursor)
         planned = self._plan(offerings)
         digest = await store.add_configuration(
@@ -151,13 +160,10 @@ class Submission:
         run = await self._add_run(cursor, digest, skipped, notes)
         await store.add_to_run(cursor, run, [job for _, job in stored])
         await self._connect(cursor, stored)
-        await tell_ready(
-            cursor,
-            await queue.make_ready(cursor, [job.id for _, job in stored if not job.merged]),
-        )
+        await queue.make_ready(cursor, [job.id for _, job in stored if not job.merged])
         if self.request.force:
             await self._force(cursor, stored, offerings)
-        await ending.finish_runs(cursor, [job.id for _, job in stored])
+        await job_store.end_run_without_jobs(cursor, run)
         return await self._answer(cursor, run, stored, skipped, notes)
 
     def _plan(self, offerings: Sequence[Offering]) -> Plan:
@@ -255,7 +261,11 @@ class Submission:
         offerings: Sequence[Offering],
     ) -> Stored:
         series_of = self._series_of(build)
+        owner = self.request.owner or self.by
         class_id = await self._class_of(cursor, build, offerings)
+        turns = await queue.take_turns(
+            cursor, owner, build.architecture, 1, class_id=class_id
+        )
         return await store.add_build(
             cursor,
             NewBuild(
@@ -269,8 +279,9 @@ class Submission:
                 ),
                 refs=self.request.refs,
                 requester=self.by,
-                owner=self.request.owner or self.by,
+                owner=owner,
                 class_id=class_id,
+                virtual_start=turns.first,
                 architecture=build.architecture,
                 series=build.series,
                 stages=build.stages,
@@ -286,8 +297,10 @@ class Submission:
     async def _class_of(
         self, cursor: Cursor, build: PlannedBuild, offerings: Sequence[Offering]
     ) -> int:
-        needed = sorted(self._needed(build, offerings))
-        return await queue.class_for(cursor, build.architecture, self.isolation, needed, [])
+        needed = tuple(sorted(self._needed(build, offerings)))
+        return await queue.class_for(
+            cursor, Needs(build.architecture, self.isolation, needed)
+        )
 
     async def _add_run(
         self,
@@ -333,9 +346,9 @@ class Submission:
         for up_job in await job_store.lock(cursor, list(ups)):
             passed = await store.passed_stages(cursor, up_job.id)
             for stage in sorted(ups[up_job.id] & set(passed)):
-                await ending.pass_stage(cursor, up_job.id, up_job.attempt, stage)
+                await job_store.pass_stage(cursor, up_job.id, stage)
             if up_job.state is JobState.DONE:
-                await ending.tell_end_again(cursor, up_job)
+                await job_store.settle_done(cursor, up_job.id)
 
     async def _force(
         self,

@@ -74,9 +74,9 @@ class Tokens:
         return hmac.new(self._secret, text, hashlib.sha256).hexdigest()
 
 
-def worker_token_hash(token: str) -> bytes:
-    """The sha256 that the farm keeps of a worker's token; it keeps no token."""
-    return hashlib.sha256(token.encode()).digest()
+def token_hash(token: str) -> bytes:
+    """The sha256 that the farm keeps of a worker's or a client's token."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def _kept(path: Path) -> str:

@@ -89,11 +89,13 @@ SESSION: Mapping[tuple[SessionState, Role, type], SessionState] = {
 }
 
 #: (state, what) -> the attempt's next state, in an open session. A report that is the
-#: last one, and a ``recorded`` that names the last one, are told apart in `Conversation`.
+#: last one, and a ``recorded`` that names the last one, are told apart below.
 ATTEMPT: Mapping[tuple[AttemptState, type], AttemptState] = {
     (AttemptState.UNKNOWN, Start): AttemptState.OFFERED,
     (AttemptState.OFFERED, Accepted): AttemptState.HELD,
     (AttemptState.OFFERED, Refused): AttemptState.UNKNOWN,
+    # The last one only: what ends at once needs no ``accepted``.
+    (AttemptState.OFFERED, Report): AttemptState.ENDED,
     (AttemptState.OFFERED, Cancel): AttemptState.OFFERED,
     (AttemptState.OFFERED, Forget): AttemptState.UNKNOWN,
     (AttemptState.HELD, Report): AttemptState.HELD,
@@ -235,6 +237,8 @@ def _report(
         raise OutOfTurn(
             f"{_of(attempt, Report)}: number {number} after {standing.reported}"
         )
+    if standing.state is AttemptState.OFFERED and not is_last:
+        raise OutOfTurn(f"{_of(attempt, Report)}, which was not accepted")
     standing.reported = number
     return AttemptState.ENDED if is_last else AttemptState.HELD
 

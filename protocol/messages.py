@@ -1,22 +1,27 @@
 """The messages, and the one way to write each as bytes.
 
-Every message is frozen. `decode` accepts only what its type allows, with bounds on every
-string, list and number, and raises `BadMessage` for anything else: the peer's fault.
+Every message is frozen. A frame holds one, or an array of several: `bundle` and
+`encode_all` put them in, `decode_from_worker` and `decode_from_master` take them out. They
+accept only what a message's type allows, with bounds on every string, list and number,
+and raise `BadMessage` for anything else: the peer's fault.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
-from protocol.order import Order
+from protocol.order import AnyOrder, Order, check_object
 from protocol.results import Result
 
-#: Bytes of an encoded message. PB refuses strings of more than 640 KiB; an order with a
-#: whole expanded pipeline is the largest message there is.
+#: Bytes of a frame. PB refuses strings of more than 640 KiB; an order with a whole
+#: expanded pipeline is the largest message there is.
 FRAME_LIMIT = 600 * 1024
+#: Messages in a frame.
+FRAME_MESSAGES = 1000
 
 Identifier = Annotated[int, Meta(ge=1, le=2**62)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -63,6 +68,14 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello", tag_field="t
     tags: Annotated[tuple[Name, ...], Meta(max_length=100)] = ()
     slots: Annotated[int, Meta(ge=0, le=10_000)]
     holding: Annotated[tuple[Holding, ...], Meta(max_length=10_000)] = ()
+    # Since version 2.
+    performs: Annotated[tuple[Name, ...], Meta(max_length=1000)] = ()  #: native jobs
+    #: Further tags, for which it takes only jobs that ask for all of them.
+    restricted_tags: Annotated[tuple[Name, ...], Meta(max_length=100)] = ()
+    # What its jobs may take together; None: it does not say.
+    cpu: Count | None = None  #: cores
+    memory: Count | None = None  #: MiB
+    disk: Count | None = None  #: MiB
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True, tag="recorded", tag_field="type"):
@@ -92,13 +105,13 @@ class Goodbye(msgspec.Struct, frozen=True, kw_only=True, tag="goodbye", tag_fiel
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start", tag_field="type"):
-    """Master to worker: run this."""
+    """Master to worker: run this. Only a worker that ``performs`` gets a native order."""
 
-    order: Order
+    order: AnyOrder
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, tag="accepted", tag_field="type"):
-    """Worker to master: the order is on disk and its supervisor starts."""
+    """Worker to master: it has the order, a build's on its disk, and begins."""
 
     job: Identifier
     attempt: Identifier
@@ -173,12 +186,22 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended", tag_field="t
     """The attempt is over; the last of its reports.
 
     ``final`` with the result ``error``: another try, also elsewhere, would end the same.
+    The rest is of native jobs. As the first report of all it stands for ``accepted``, too.
     """
 
     at: float
     result: Result
     reason: Sentence = ""
     final: bool = False
+    output: dict[str, Any] | None = None  #: the JSON object that it returned
+    #: Of a command or of the process that ran it; minus the signal that ended it.
+    exit_status: Annotated[int, Meta(ge=-255, le=255)] | None = None
+    seconds: Annotated[float, Meta(ge=0, le=1e9)] | None = None  #: how long it ran
+
+    def __post_init__(self) -> None:
+        """A decoder makes a `BadMessage` of the ValueError."""
+        if self.output:
+            check_object(self.output)
 
 
 ReportBody = LogChunk | PipelineJobStarted | PipelineJobEnded | Ended
@@ -235,26 +258,84 @@ class BadMessage(Exception):
     """The peer sent bytes that are no message; its fault, and the line is closed."""
 
 
+class _StartOfBuild(
+    msgspec.Struct, frozen=True, kw_only=True, tag="start", tag_field="type"
+):
+    """As masters of version 1 say it: the order does not tell its kind."""
+
+    order: Order
+
+
 M = TypeVar("M")
 
+#: Bytes before the elements of a msgpack array of up to 65,535.
+_ARRAY_HEAD = 3
+_Several = Meta(min_length=1, max_length=FRAME_MESSAGES)
 _encoder = msgspec.msgpack.Encoder()
-_from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
-_from_master: msgspec.msgpack.Decoder[FromMaster] = msgspec.msgpack.Decoder(FromMaster)
+_from_worker: msgspec.msgpack.Decoder[FromWorker | tuple[FromWorker, ...]] = (
+    msgspec.msgpack.Decoder(FromWorker | Annotated[tuple[FromWorker, ...], _Several])
+)
+_from_master: msgspec.msgpack.Decoder[FromMaster | tuple[FromMaster, ...]] = (
+    msgspec.msgpack.Decoder(FromMaster | Annotated[tuple[FromMaster, ...], _Several])
+)
+_start_of_build = msgspec.msgpack.Decoder(_StartOfBuild)
 
 
 def encode(message: Message) -> bytes:
-    """The frame for ``message``."""
+    """``message`` as bytes: a frame of its own, or one piece for `bundle`."""
     return _encoder.encode(message)
 
 
-def decode_from_worker(frame: bytes) -> FromWorker:
-    """The message that a worker put into ``frame``, or `BadMessage`."""
-    return _decode(_from_worker, frame)
+def encode_all(messages: Iterable[Message]) -> list[bytes]:
+    """Frames for ``messages``, in their order, as few as the limits allow."""
+    return bundle(map(_encoder.encode, messages))
 
 
-def decode_from_master(frame: bytes) -> FromMaster:
-    """The message that a master put into ``frame``, or `BadMessage`."""
-    return _decode(_from_master, frame)
+def bundle(encoded: Iterable[bytes]) -> list[bytes]:
+    """Frames for messages that are bytes already; as `encode_all`."""
+    frames: list[bytes] = []
+    pieces: list[bytes] = []
+    size = _ARRAY_HEAD
+    for piece in encoded:
+        if pieces and (size + len(piece) > FRAME_LIMIT or len(pieces) == FRAME_MESSAGES):
+            frames.append(_frame(pieces))
+            pieces, size = [], _ARRAY_HEAD
+        pieces.append(piece)
+        size += len(piece)
+    if pieces:
+        frames.append(_frame(pieces))
+    return frames
+
+
+def _frame(pieces: list[bytes]) -> bytes:
+    if len(pieces) == 1:
+        return pieces[0]
+    return b"".join((b"\xdc", len(pieces).to_bytes(2, "big"), *pieces))
+
+
+def decode_from_worker(frame: bytes) -> tuple[FromWorker, ...]:
+    """The messages that a worker put into ``frame``, or `BadMessage`."""
+    messages = _decode(_from_worker, frame)
+    return messages if isinstance(messages, tuple) else (messages,)
+
+
+def decode_from_master(frame: bytes) -> tuple[FromMaster, ...]:
+    """The messages that a master put into ``frame``, or `BadMessage`."""
+    try:
+        messages = _decode(_from_master, frame)
+    except BadMessage:
+        start = _started_by_version_1(frame)
+        if start is None:
+            raise
+        return (start,)
+    return messages if isinstance(messages, tuple) else (messages,)
+
+
+def _started_by_version_1(frame: bytes) -> Start | None:
+    try:
+        return Start(order=_decode(_start_of_build, frame).order)
+    except BadMessage:
+        return None
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[M], frame: bytes) -> M:

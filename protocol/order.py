@@ -1,17 +1,22 @@
-"""An order: all that a worker must know to run one attempt of a build.
+"""An order: all that a worker must know to run one attempt of a job.
 
-The master writes it into a ``start`` message; the worker puts it on its disk as JSON,
-and the supervisor process of the attempt works from that file alone.
+The master writes it into a ``start`` message. That of a build the worker puts on its
+disk as JSON, and the supervisor process of the attempt works from that file alone; that
+of a native job it keeps in memory.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from protocol.pipeline.model import License, PipelineJob
 from protocol.stages import Stages
+
+#: Bytes that a JSON object from or for a native job may take, written as JSON.
+OBJECT_LIMIT = 64 * 1024
 
 
 class GitSource(msgspec.Struct, frozen=True, kw_only=True, tag="git", tag_field="kind"):
@@ -60,11 +65,12 @@ class KeptJob(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[KeptFile, ...] = ()
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class Order(msgspec.Struct, frozen=True, kw_only=True, tag="build", tag_field="kind"):
     """One attempt of a build."""
 
     job: int
     attempt: int
+    trusted: bool = True  #: whether whoever wrote it may do as the worker itself may
     isolation: Literal["native", "chroot", "vm"]
     architecture: str
     series: str  #: newest of the build's series; each pipeline job names its own
@@ -79,3 +85,43 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     artifacts: Artifacts
     limits: Limits = Limits()
     fence_after: float  #: seconds without renewal after which the supervisor must kill
+
+
+class NativeOrder(
+    msgspec.Struct, frozen=True, kw_only=True, tag="native", tag_field="kind"
+):
+    """One attempt of a native job: a callable or a command that the worker has."""
+
+    job: Annotated[int, Meta(ge=1, le=2**62)]
+    attempt: Annotated[int, Meta(ge=1, le=2**62)]
+    performs: Annotated[str, Meta(min_length=1, max_length=200)]  #: its registered name
+    arguments: dict[str, Any] = {}  #: a JSON object
+    limits: Limits = Limits()
+    #: Seconds without renewal of its lease after which the worker must stop it.
+    fence_after: float | None = None
+
+    def __post_init__(self) -> None:
+        """A decoder makes a `BadMessage` of the ValueError."""
+        if self.arguments:
+            check_object(self.arguments)
+
+
+AnyOrder = Order | NativeOrder
+
+
+def check_object(value: dict[str, Any]) -> None:
+    """Raise ValueError, with half a sentence, unless ``value`` is JSON and not too large.
+
+    What only looks like JSON (NaN, bytes, keys that are numbers) would come out of the
+    database as something else than what went in.
+    """
+    try:
+        written = msgspec.json.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"it is not JSON: {error}") from error
+    if len(written) > OBJECT_LIMIT:
+        raise ValueError(
+            f"it takes {len(written)} bytes written as JSON; {OBJECT_LIMIT} are allowed"
+        )
+    if msgspec.json.decode(written) != value:
+        raise ValueError("it holds what JSON cannot express")

@@ -16,12 +16,12 @@ from twisted.cred.checkers import AllowAnonymousAccess
 from twisted.cred.credentials import Anonymous
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import (
     IDelayedCall,
     IListeningPort,
     IReactorTime,
     IStreamClientEndpoint,
+    IStreamServerEndpoint,
 )
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -44,17 +44,14 @@ from protocol.pb_broker import CALL_FRAMES, Broker, Inbox
 #: be: a long way to the other side must not make a long log slow.
 FULL_CALL = 64 * 1024
 CALLS_UNDER_WAY = 4
-#: Connections that may wait to be accepted. After a restart of the master all workers
-#: come at once; those that find no room try again a second later, or three.
-BACKLOG = 1024
 
 _log = Logger()
 
 
 def listen(
-    reactor: Any, description: str, make_peer: Callable[[], Peer]
+    reactor: Any, endpoint: IStreamServerEndpoint, make_peer: Callable[[], Peer]
 ) -> Deferred[IListeningPort]:
-    """Listen at ``description``, an endpoint such as ``tcp:8010:interface=127.0.0.1``.
+    """Listen at ``endpoint`` for lines.
 
     ``make_peer`` is called for each line that a client opens. Fires with the port when
     it listens; fails with Twisted's ``CannotListenError``.
@@ -62,11 +59,7 @@ def listen(
     portal = Portal(_Realm(reactor, make_peer), [AllowAnonymousAccess()])
     factory = pb.PBServerFactory(portal, security=_security())
     _prepare(factory, reactor)
-    if description.startswith("tcp:") and ":backlog=" not in description:
-        description += f":backlog={BACKLOG}"
-    listening: Deferred[IListeningPort] = serverFromString(reactor, description).listen(
-        factory
-    )
+    listening: Deferred[IListeningPort] = endpoint.listen(factory)
     return listening
 
 

@@ -131,8 +131,13 @@ class Farm:
     @property
     def environment(self) -> dict[str, str]:
         """Variables with which the command line uses this farm."""
-        token_file = str(self.folder / "token")
-        return environment(HEADRACE_URL=self.url, HEADRACE_TOKEN_FILE=token_file)
+        found = environment(
+            HEADRACE_URL=self.url, HEADRACE_TOKEN_FILE=str(self.folder / "token")
+        )
+        certificate = self.folder / "certificate.pem"
+        if certificate.exists():
+            found["HEADRACE_CA_FILE"] = str(certificate)
+        return found
 
     async def headrace(self, *arguments: str) -> Said:
         """Run a command against this farm."""

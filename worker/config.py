@@ -6,7 +6,6 @@ import os
 import re
 import socket
 import stat
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,14 +14,14 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-Isolation = Literal["native", "chroot"]
+from protocol.address import BadAddress, MasterAddress, is_loopback, parse_address
+from protocol.trust import BadCertificate, Trust, fingerprint_of
+
+Isolation = Literal["native", "chroot", "vm"]
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 AptLine = Annotated[str, Meta(min_length=1, max_length=4096)]
 PluginSettings = dict[Literal["miniconda_conda_channel", "miniconda_installer"], Text]
 
-_URL = re.compile(
-    r"(?P<scheme>[a-z]+)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})/?"
-)
 #: Bytes that must be free for an order to be taken, if the file does not say.
 _FREE_BYTES = 256 * 1024 * 1024
 
@@ -31,32 +30,35 @@ class ConfigError(Exception):
     """The settings are wrong: the operator's to mend; the text names file and key."""
 
 
-@dataclass(frozen=True)
-class MasterAddress:
-    """Where a master listens for workers."""
-
-    scheme: str  #: "pb"
-    host: str
-    port: int
-    url: str  #: as it was written, for logs
-
-
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything an operator decides; `read_config` makes paths absolute."""
 
     data: Text  #: folder for all that the worker keeps
     masters: Annotated[tuple[str, ...], Meta(min_length=1)]  #: tried in turn
     token_file: Text  #: holds the token that lets this worker join; mode 0600
+    ca_file: Text | None = None  #: authorities that masters' certificates come from
+    master_fingerprint: Text | None = None  #: SHA-256 of the masters' one certificate
+    plain_text_off_loopback: bool = False  #: speak without TLS to other machines, too
     name: Text = socket.gethostname()
     slots: Annotated[int, Meta(ge=1, le=10_000)] = os.cpu_count() or 1
     tags: tuple[Text, ...] = ()
+    restricted_tags: tuple[Text, ...] = ()  #: only for jobs that ask for all of them
+    # What its jobs may take together; None: what the machine has.
+    cpu: Annotated[int, Meta(ge=1, le=100_000)] | None = None  #: cores
+    memory: Annotated[int, Meta(ge=2**20, le=2**60)] | None = None  #: bytes
+    disk: Annotated[int, Meta(ge=2**20, le=2**60)] | None = None  #: bytes
     #: None: whatever this machine can do.
     isolations: Annotated[tuple[Isolation, ...], Meta(min_length=1)] | None = None
     #: Further architectures whose native commands this machine runs, as in i386 on amd64.
     architectures: tuple[Text, ...] = ()
+    #: What runs pipeline jobs of chroot builds: "lpci" where the operator has it.
+    engine: Literal["own", "lpci"] = "own"
+    #: Architectures whose chroots this machine makes by emulation.
+    foreign_architectures: tuple[Text, ...] = ()
     series_images: dict[Text, Text] = {}  #: {"jammy": "bookworm"}: series -> image
     images: Text = "images"  #: folder of the images that chroots start from
     cache: Text = "cache"  #: folder of the git mirrors
+    vm_jobs: tuple[Text, ...] = ()  #: pipeline jobs that get a vm in builds of chroots
     network: bool = True  #: whether builds in a chroot reach the network
     environment: dict[str, str] = {}  #: variables of every command, whatever jobs say
     package_repositories: tuple[AptLine, ...] = ()  #: lines for apt, before those of jobs
@@ -65,13 +67,27 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     trusted_ppas: tuple[Text, ...] = ()  #: PPAs whose signatures are not checked
     launchpad_api: Text = "https://api.launchpad.net/devel"  #: where PPAs' keys are asked
     plugin_settings: PluginSettings = {}
+    #: Whether it performs native jobs; None: if it offers native builds.
+    native_jobs: bool | None = None
+    native_commands: dict[Text, Annotated[tuple[str, ...], Meta(min_length=1)]] = {}
     on_stop: Literal["leave", "kill"] = "leave"  #: what becomes of running builds
+    memory_limit: Annotated[int, Meta(ge=16 << 20)] | None = None  #: bytes, of a build
+    process_limit: Annotated[int, Meta(ge=8)] | None = None
+    processor_limit: Annotated[float, Meta(gt=0)] | None = None
+    disk_limit: Annotated[int, Meta(ge=16 << 20)] | None = None
+    package_layer_age: Annotated[float, Meta(ge=0)] = 7 * 86400.0
+    cache_limit: Annotated[int, Meta(ge=0)] = 20 * 1024**3
     free_bytes: Annotated[int, Meta(ge=0)] = _FREE_BYTES  #: without them no order is taken
 
     @property
     def addresses(self) -> tuple[MasterAddress, ...]:
         """``masters``, taken apart."""
-        return tuple(_address(url) for url in self.masters)
+        return tuple(parse_address(url) for url in self.masters)
+
+    @property
+    def trust(self) -> Trust:
+        """Which masters are believed to be who they say."""
+        return Trust(self.ca_file, self.master_fingerprint)
 
 
 def read_config(path: Path) -> WorkerConfig:
@@ -93,7 +109,7 @@ def read_config(path: Path) -> WorkerConfig:
     lines = _check_keys(path, node)
     try:
         config = msgspec.convert(settings, WorkerConfig)
-        config.addresses  # noqa: B018 - checks them
+        _check_masters(config)
     except (msgspec.ValidationError, ConfigError) as error:
         raise ConfigError(_located(path, str(error), lines)) from error
     return _absolute(config, path.parent)
@@ -143,21 +159,28 @@ def _located(path: Path, problem: str, lines: dict[str, int]) -> str:
     return f"{path}: {problem}"
 
 
-def _address(url: str) -> MasterAddress:
-    parts = _URL.fullmatch(url)
-    if parts is None or not 0 < int(parts["port"]) < 65536:
+def _check_masters(config: WorkerConfig) -> None:
+    try:
+        addresses = config.addresses
+    except BadAddress as error:
+        raise ConfigError(f"{error} - at `$.masters`") from error
+    for address in addresses:
+        plain = not address.is_secure and not is_loopback(address.host)
+        if plain and not config.plain_text_off_loopback:
+            raise ConfigError(
+                f"{address.url} would send this worker's token and all it builds in the "
+                f"clear to another machine - at `$.masters`; write pbs:// or wss://, or "
+                f"set plain_text_off_loopback: true if the network itself is safe"
+            )
+    if config.ca_file is not None and config.master_fingerprint is not None:
         raise ConfigError(
-            f"masters: {url!r} is no address of a master - at `$.masters`; "
-            "write pb://HOST:PORT"
+            "set ca_file or master_fingerprint, not both - at `$.master_fingerprint`"
         )
-    if parts["scheme"] != "pb":
-        raise ConfigError(
-            f"masters: this worker cannot speak {parts['scheme']!r} - at `$.masters`; "
-            "write pb://HOST:PORT"
-        )
-    return MasterAddress(
-        parts["scheme"], parts["host"].strip("[]"), int(parts["port"]), url
-    )
+    if config.master_fingerprint is not None:
+        try:
+            fingerprint_of(config.master_fingerprint)
+        except BadCertificate as error:
+            raise ConfigError(f"{error} - at `$.master_fingerprint`") from error
 
 
 def _absolute(config: WorkerConfig, base: Path) -> WorkerConfig:
@@ -166,6 +189,7 @@ def _absolute(config: WorkerConfig, base: Path) -> WorkerConfig:
         config,
         data=str(data),
         token_file=str((base / config.token_file).resolve()),
+        ca_file=config.ca_file and str((base / config.ca_file).resolve()),
         images=str(data / config.images),
         cache=str(data / config.cache),
         secrets_file=config.secrets_file and str((base / config.secrets_file).resolve()),

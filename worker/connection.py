@@ -11,8 +11,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from protocol.address import MasterAddress
 from protocol.carrier import CannotConnect, Line, Peer
-from worker.config import ConfigError, MasterAddress
+from worker.config import ConfigError
 from worker.dialogue import Dialogue
 from worker.session import Ending
 

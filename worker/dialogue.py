@@ -1,7 +1,8 @@
 """One line to a master, from the first word to the last.
 
 Decodes what arrives, holds it against the table of the conversation, feeds the session's
-machine, and keeps the time between signs of life.
+machine, and keeps the time between signs of life. What is said in one turn of the reactor
+goes out as one frame.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from protocol import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION
+from protocol import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION, SEVERAL_SINCE
 from protocol.carrier import Line
 from protocol.conversation import Conversation, OutOfTurn, Role, SessionState
 from protocol.messages import (
@@ -36,6 +37,7 @@ from protocol.messages import (
     decode_from_master,
     encode,
 )
+from protocol.outbox import Outbox
 from worker.delivery import Parcel
 from worker.session import Ending, Outputs, Session, new_session
 
@@ -108,7 +110,7 @@ class Dialogue:
         self._clock = clock
         self._attempts = attempts
         self._hello = hello
-        self._line: Line | None = None
+        self._outbox = Outbox(clock)
         self._conversation = Conversation()
         self._heard_at = 0.0
         self._silence_limit = SILENCE_LIMIT
@@ -145,21 +147,23 @@ class Dialogue:
 
     def opened(self, line: Line) -> None:
         """The line is there: greet."""
-        self._line = line
+        self._outbox.line = line
         self._heard_at = self._clock.seconds()
         self._session.opened()
         self._keep_time(SILENCE_LIMIT / 3)
 
     def received(self, frame: bytes) -> None:
-        """Act on one message, or leave a master that talks nonsense."""
+        """Act on the messages in a frame, or leave a master that talks nonsense."""
         self._heard_at = self._clock.seconds()
         try:
-            message = decode_from_master(frame)
-            self._conversation.take(Role.MASTER, message)
+            messages = decode_from_master(frame)
+            for message in messages:
+                self._conversation.take(Role.MASTER, message)
         except (BadMessage, OutOfTurn) as error:
             self._session.leave(f"the master broke the rules of the protocol: {error}")
             return
-        self._inputs[type(message)](message)
+        for message in messages:
+            self._inputs[type(message)](message)
 
     def closed(self, reason: str) -> None:
         """The line is gone."""
@@ -170,7 +174,7 @@ class Dialogue:
     @property
     def has_room(self) -> bool:
         """Whether the master takes what it is sent."""
-        return self._line is not None and self._line.waiting < LINE_WINDOW
+        return self._outbox.line is not None and self._outbox.waiting < LINE_WINDOW
 
     def accepted(self, job: int, attempt: int) -> None:
         """Say so."""
@@ -183,7 +187,7 @@ class Dialogue:
     def report(self, job: int, attempt: int, parcel: Parcel) -> None:
         """Send it as it lies on the disk."""
         self._conversation.reported(job, attempt, parcel.number, parcel.is_last)
-        self._send(parcel.frame)
+        self._outbox.say(parcel.frame)
 
     def give_up(self, reason: str) -> None:
         """Leave the master; `worker.connection` soon comes back."""
@@ -200,12 +204,14 @@ class Dialogue:
                 f"the master chose version {welcome.version}, which was not offered"
             )
             return
+        line = self._outbox.line
         self.log.info(
             "joined master {master} at {peer}, session {session}",
             master=welcome.master,
-            peer=self._line.peer if self._line is not None else "?",
+            peer=line.peer if line is not None else "?",
             session=welcome.session,
         )
+        self._outbox.several = welcome.version >= SEVERAL_SINCE
         self._silence_limit = max(SILENCE_LIMIT, 3 * welcome.heartbeat)
         self._keep_time(welcome.heartbeat)
         self._attempts.resume(self, welcome)
@@ -215,11 +221,10 @@ class Dialogue:
 
     def _hang_up(self) -> None:
         self._attempts.suspend()
-        if self._line is not None:
-            self._line.close()
+        self._outbox.close()
 
     def _over(self, ending: Ending) -> None:
-        self._line = None
+        self._outbox.drop()
         if self._beats.running:
             self._beats.stop()
         self._attempts.suspend()
@@ -253,8 +258,4 @@ class Dialogue:
 
     def _say(self, message: FromWorker) -> None:
         self._conversation.take(Role.WORKER, message)
-        self._send(encode(message))
-
-    def _send(self, frame: bytes) -> None:
-        if self._line is not None:
-            self._line.send(frame)
+        self._outbox.say(encode(message))

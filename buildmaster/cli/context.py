@@ -12,9 +12,10 @@ from typing import Any
 
 from buildmaster.addresses import FILE as ADDRESSES
 from buildmaster.cli.console import Console
-from buildmaster.cli.data_folder import DEFAULT_HTTP, default_data_folder
+from buildmaster.cli.data_folder import CERTIFICATE, DEFAULT_HTTP, default_data_folder
 from buildmaster.cli.problems import CommandFailed
 from buildmaster.client.http import Client
+from protocol.trust import Trust
 
 
 class Interrupts:
@@ -50,7 +51,7 @@ class Context:
     def client(self) -> Client:
         """A client of the farm that `find_farm` finds."""
         url, token = find_farm(self.environ)
-        return Client(self.reactor, url, token)
+        return Client(self.reactor, url, token, find_trust(self.environ, url))
 
 
 def find_farm(environ: Mapping[str, str]) -> tuple[str, str | None]:
@@ -61,6 +62,18 @@ def find_farm(environ: Mapping[str, str]) -> tuple[str, str | None]:
     if token is None and own_url is not None and url.rstrip("/") == own_url:
         token = own_token
     return url, token
+
+
+def find_trust(environ: Mapping[str, str], url: str) -> Trust:
+    """By what the farm at ``url`` is known to be the one that it says."""
+    ca_file = environ.get("HEADRACE_CA_FILE") or None
+    fingerprint = environ.get("HEADRACE_FINGERPRINT") or None
+    folder = default_data_folder(environ)
+    own_url, _ = _farm_of(folder)
+    if not ca_file and not fingerprint and own_url and url.rstrip("/") == own_url:
+        own = folder / CERTIFICATE
+        ca_file = str(own) if own.exists() else None
+    return Trust(ca_file, fingerprint)
 
 
 def _named_token(environ: Mapping[str, str]) -> str | None:

@@ -17,10 +17,14 @@ import yaml
 
 from buildmaster.cli.problems import CommandFailed
 from buildmaster.config import ConfigError, MasterConfig, read_config
+from protocol.trust import Trust
 
 #: Where `headrace up` listens, unless told otherwise.
 DEFAULT_HTTP = "127.0.0.1:8010"
 DEFAULT_WORKERS = "127.0.0.1:8011"
+#: The files of TLS that `headrace up --tls` makes.
+CERTIFICATE = "certificate.pem"
+KEY = "certificate-key.pem"
 
 
 def default_data_folder(environ: Mapping[str, str]) -> Path:
@@ -52,6 +56,7 @@ class FarmSettings:
     http: str | None = None  #: asked for; None: what the folder's settings say
     default_http: str = DEFAULT_HTTP
     listen_for_workers: str | None = None  #: None: the default, or a port that is free
+    tls: bool = False  #: make a certificate, and speak nothing but TLS
     series_images: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -102,7 +107,7 @@ class DataFolder:
             for name in names:
                 self.worker_folder(name).mkdir(parents=True, exist_ok=True, mode=0o700)
                 self._write_token(self.worker_folder(name) / "token")
-            document = {
+            document: dict[str, object] = {
                 "data": ".",
                 "listen": {
                     "http": settings.http or settings.default_http,
@@ -114,11 +119,18 @@ class DataFolder:
                     name: {"token_file": f"workers/{name}/token"} for name in names
                 },
             }
+            if settings.tls:
+                self._make_certificate(document)
             _write(self.master_settings, "the buildmaster", document)
         try:
             config = read_config(self.master_settings)
         except ConfigError as error:
             raise CommandFailed(f"{error}. Mend or remove that file.") from error
+        if settings.tls and config.tls is None:
+            raise CommandFailed(
+                f"{self.master_settings} says that this farm speaks without TLS: set tls"
+                " there, or leave out --tls."
+            )
         if settings.http not in (None, config.listen.http):
             raise CommandFailed(
                 f"{self.master_settings} says that this farm listens at"
@@ -126,13 +138,27 @@ class DataFolder:
             )
         return config
 
+    def trust(self, config: MasterConfig) -> Trust:
+        """By what this farm's own clients know it."""
+        if config.tls is None:
+            return Trust()
+        return Trust(ca_file=str(config.data_folder / config.tls.certificate))
+
+    def _make_certificate(self, document: dict[str, object]) -> None:
+        # Imported where it is needed: it takes long.
+        from protocol.tls import make_certificate
+
+        names = ["localhost", "127.0.0.1", "::1", socket.gethostname()]
+        make_certificate(self.path / CERTIFICATE, self.path / KEY, names)
+        document["tls"] = {"certificate": CERTIFICATE, "key": KEY}
+
     def settle_worker(self, name: str, master: str, settings: FarmSettings) -> None:
         """Write a worker's settings if there are none; ``master`` is its address."""
         if self.worker_settings(name).exists():
             self._check_series(self.worker_settings(name), settings.series_images)
             self._tell_address(self.worker_settings(name), master)
             return
-        document = {
+        document: dict[str, object] = {
             "name": name,
             "masters": [master],
             "token_file": "token",
@@ -144,6 +170,9 @@ class DataFolder:
             # Nobody would look after a build when the farm is stopped.
             "on_stop": "kill",
         }
+        trust = self.trust(read_config(self.master_settings))
+        if trust.ca_file is not None:
+            document["ca_file"] = trust.ca_file
         _write(self.worker_settings(name), "this worker", document)
 
     def _check_series(self, path: Path, wanted: Mapping[str, str]) -> None:

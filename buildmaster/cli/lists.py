@@ -37,6 +37,7 @@ _JOBS: Sequence[Column] = (
 _WORKERS: Sequence[Column] = (
     ("NAME", lambda worker: worker.get("name")),
     ("STATE", lambda worker: worker.get("state")),
+    ("MAY JOIN", lambda worker: "yes" if worker.get("may_join") else "no"),
     ("RUNNING", lambda worker: _running(worker)),
     ("OFFERS", lambda worker: _offers(worker)),
     ("LAST HEARD", lambda worker: moment(worker.get("last_heard_at"))),
@@ -61,6 +62,12 @@ def add(subparsers: Any) -> None:
         if kind == "jobs":
             parser.add_argument("--run", type=int, metavar="ID", help="only those of a run")
         parser.set_defaults(act=partial(_list, kind, columns))
+
+
+async def list_workers(arguments: argparse.Namespace, context: Context) -> int:
+    """``headrace worker list``, which is ``headrace workers``."""
+    arguments.state = arguments.limit = arguments.run = None
+    return await _list("workers", _WORKERS, arguments, context)
 
 
 async def _list(

@@ -31,6 +31,9 @@ COMMANDS = (
     "show",
     "logs",
     "intervene",
+    "worker",
+    "token",
+    "image",
 )
 
 _EPILOGUE = """\

@@ -20,6 +20,7 @@ from buildmaster.cli.data_folder import DataFolder, FarmSettings
 from buildmaster.cli.problems import CommandFailed
 from buildmaster.client.http import Client, FarmAway
 from buildmaster.pidfile import AlreadyRunning, PidFile
+from protocol.trust import Trust
 
 #: Seconds between two looks at a daemon that starts.
 _LOOK_AGAIN = 0.05
@@ -69,7 +70,7 @@ class OwnFarm:
                 f"{self._folder.master_settings} names {len(names)} workers, and"
                 f" {self._settings.workers} are to be started: name more of them there."
             )
-        client = await self._start_master()
+        client = await self._start_master(self._folder.trust(config))
         for name in names:
             self._folder.settle_worker(name, self.addresses.workers, self._settings)
             self._start_worker(name)
@@ -93,7 +94,7 @@ class OwnFarm:
             if daemon is not None:
                 daemon.kill()
 
-    async def _start_master(self) -> Client:
+    async def _start_master(self, trust: Trust) -> Client:
         (self._folder.path / ADDRESSES).unlink(missing_ok=True)
         master = self._daemon("buildmaster", self._folder.path / "buildmaster.log")
         self._master = master
@@ -108,7 +109,7 @@ class OwnFarm:
                 return False
             self.addresses = addresses
             token = self._folder.token_file.read_text().strip()
-            client = Client(self._reactor, addresses.http, token)
+            client = Client(self._reactor, addresses.http, token, trust)
             with suppress(FarmAway):
                 if await client.is_healthy():
                     found.append(client)

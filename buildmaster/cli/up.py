@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 
 from buildmaster.cli.context import Context
 from buildmaster.cli.data_folder import (
+    CERTIFICATE,
     DEFAULT_HTTP,
     DataFolder,
     FarmSettings,
@@ -53,6 +54,11 @@ def add(subparsers: Any) -> None:
         " with port 0, any port that is free, and for workers as well",
     )
     parser.add_argument(
+        "--tls",
+        action="store_true",
+        help="make a certificate for this farm, and speak nothing but TLS",
+    )
+    parser.add_argument(
         "--series-image",
         metavar="SERIES=IMAGE",
         action="append",
@@ -73,6 +79,7 @@ async def up(arguments: argparse.Namespace, context: Context) -> int:
         workers=arguments.workers,
         http=arguments.http,
         listen_for_workers="127.0.0.1:0" if any_port else None,
+        tls=arguments.tls,
         series_images=read_series_images(arguments.series_image),
     )
     console = context.console
@@ -113,4 +120,7 @@ def _introduce(context: Context, farm: OwnFarm, client: Client, folder: DataFold
     say(f"  data         {folder.path}")
     say("Commands in other terminals find it by")
     token_file = shlex.quote(str(folder.token_file))
-    say(f"  export HEADRACE_URL={client.url} HEADRACE_TOKEN_FILE={token_file}")
+    words = f"HEADRACE_URL={client.url} HEADRACE_TOKEN_FILE={token_file}"
+    if client.url.startswith("https:") and (folder.path / CERTIFICATE).exists():
+        words += f" HEADRACE_CA_FILE={shlex.quote(str(folder.path / CERTIFICATE))}"
+    say(f"  export {words}")

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BufferedReader
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -25,7 +25,8 @@ from twisted.internet.error import (
 )
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IResponse
+from twisted.web.iweb import IPolicyForHTTPS, IResponse
+from zope.interface import implementer
 
 from buildmaster.client.body import Body, BodyBroken
 from buildmaster.client.documents import (
@@ -40,6 +41,7 @@ from buildmaster.client.event_stream import (
     ServerSentEvent,
 )
 from buildmaster.requests import Problem, SubmissionRequest, Submitted
+from protocol.trust import SYSTEM, BadCertificate, Trust
 
 #: Seconds until a connection must stand, and until an answer must be complete.
 CONNECT_WITHIN = 10.0
@@ -61,6 +63,10 @@ class ClientError(Exception):
 
 class FarmAway(ClientError):
     """Nobody answers at the farm's address, or the connection broke; it may come back."""
+
+
+class FarmDistrusted(ClientError):
+    """Who answers at the farm's address cannot show that it is the farm."""
 
 
 class FarmRefused(ClientError):
@@ -86,10 +92,29 @@ class _ProblemDocument(msgspec.Struct, frozen=True):
     problems: tuple[Problem, ...] = ()
 
 
+@implementer(IPolicyForHTTPS)
+class _Policy:
+    """TLS with the trust that the client was given."""
+
+    def __init__(self, trust: Trust) -> None:
+        self._trust = trust
+
+    def creatorForNetloc(self, hostname: bytes, port: int) -> Any:
+        # Imported where it is needed: it takes long.
+        from protocol.tls import client_options
+
+        try:
+            return client_options(hostname.decode("ascii"), self._trust)
+        except BadCertificate as error:
+            raise ClientError(f"{error}.") from error
+
+
 class Client:
     """Talks to one farm. Every method raises `ClientError`."""
 
-    def __init__(self, reactor: Any, url: str, token: str | None = None) -> None:
+    def __init__(
+        self, reactor: Any, url: str, token: str | None = None, trust: Trust = SYSTEM
+    ) -> None:
         self.url = url.rstrip("/")
         self._reactor = reactor
         self._token = token
@@ -97,7 +122,7 @@ class Client:
         # One connection for each request: a command makes few of them, and a kept one
         # may be dead after a farm's restart.
         pool = HTTPConnectionPool(reactor, persistent=False)
-        agent = Agent(reactor, connectTimeout=CONNECT_WITHIN, pool=pool)
+        agent = Agent(reactor, _Policy(trust), connectTimeout=CONNECT_WITHIN, pool=pool)
         self._http = treq.client.HTTPClient(agent)
 
     async def is_healthy(self) -> bool:
@@ -146,6 +171,11 @@ class Client:
         body = json.dumps({"only": only, "from_start": from_start}).encode()
         answer = await self._answer("POST", f"/api/v1/jobs/{job}/retry", body)
         return self._read(answer, Retried)
+
+    async def change(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
+        """Ask for something else to be changed; the answer's document."""
+        answer = await self._answer("POST", path, msgspec.json.encode(body))
+        return self._read(answer, dict[str, Any])
 
     async def has_artifact(self, sha256: str) -> bool:
         """Whether the farm keeps the bytes with this hash."""
@@ -321,6 +351,12 @@ class Client:
                 ) from error
             if _was_cancelled(error):
                 raise CancelledError() from error
+            if _is_distrust(error):
+                raise FarmDistrusted(
+                    f"The certificate that {self.url} (HEADRACE_URL) shows is not trusted"
+                    " here: name its authority's file in HEADRACE_CA_FILE, or its"
+                    " fingerprint in HEADRACE_FINGERPRINT."
+                ) from error
             raise FarmAway(
                 f"No farm answers at {self.url} (HEADRACE_URL): {_detail(error)}."
                 " Start one with 'headrace up', or correct the address."
@@ -373,6 +409,12 @@ def _was_cancelled(error: BaseException) -> bool:
     if isinstance(error, ResponseFailed):
         return any(reason.check(CancelledError) for reason in error.reasons)
     return isinstance(error, CancelledError | ConnectingCancelledError)
+
+
+def _is_distrust(error: BaseException) -> bool:
+    """Whether TLS broke over the farm's certificate."""
+    reasons = error.reasons if isinstance(error, ResponseFailed) else ()
+    return any("certificate verify failed" in str(reason.value) for reason in reasons)
 
 
 def _detail(error: BaseException) -> str:

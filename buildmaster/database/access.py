@@ -129,8 +129,9 @@ class Database(_Statements):
 
     The methods of `Cursor` run one statement each, committed by itself. If the
     connection breaks meanwhile they fail with `OutcomeUnknown`; nothing is ever sent a
-    second time. While the database is away they fail with `DatabaseAway` after
-    ``patience`` seconds, and at once when it has been away for longer.
+    second time, but for what PostgreSQL rolled back as part of a deadlock. While the
+    database is away they fail with `DatabaseAway` after ``patience`` seconds, and at once
+    when it has been away for longer.
 
     Cancelling any of them is safe: who waits gets CancelledError at once. A statement of
     its own, or a commit, may have taken effect all the same.
@@ -215,6 +216,14 @@ class Database(_Statements):
                 raise
 
     async def _execute(self, sql: str, parameters: Parameters) -> Any:
+        for _ in range(DEADLOCK_RETRIES):
+            try:
+                return await self._execute_once(sql, parameters)
+            except DeadlockDetected:
+                continue
+        return await self._execute_once(sql, parameters)
+
+    async def _execute_once(self, sql: str, parameters: Parameters) -> Any:
         connection = await self._pool.borrow()
         try:
             return await connection.execute(sql, parameters)

@@ -6,7 +6,7 @@ import gzip
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from buildmaster.http.problems import Problem
 from buildmaster.store.documents.fragments import Listing
@@ -40,6 +40,8 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     stream: Stream | None = None
     has_etag: bool = False  #: the body may be validated by its hash, and packed
+    #: Instead of everything else: goes on with the transport, given the request's bytes.
+    take_over: Callable[[Any, bytes], None] | None = None
 
 
 def document(text: str, status: int = 200) -> Answer:

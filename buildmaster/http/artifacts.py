@@ -7,11 +7,12 @@ from pathlib import Path
 
 from buildmaster.blobs import BlobStore, DiskFull, TooLarge, Upload, WrongHash
 from buildmaster.database import Database
+from buildmaster.grants import Grant, Scope
 from buildmaster.http.answers import Answer, Outlet
 from buildmaster.http.call import Call, Sink
-from buildmaster.http.guard import Grant, need_any
 from buildmaster.http.problems import Problem, not_found
 from buildmaster.http.ranges import Span, span_of
+from buildmaster.http.scopes import Need, permit
 from buildmaster.store.artifacts import (
     is_artifact,
     is_current_attempt,
@@ -64,7 +65,6 @@ class Artifacts:
 
     def open(self, call: Call) -> Sink:
         """Where the body of a PUT goes; called before it arrives."""
-        need_any(call.grant)
         sha256 = call.parts["sha256"]
         if self._blobs.path(sha256) is not None:
             return KnownSink(sha256)
@@ -76,7 +76,7 @@ class Artifacts:
     async def put(self, call: Call) -> Answer:
         """PUT: the body has arrived; keep it if it is what its name says."""
         call.query.allow()
-        await self._check_attempt(need_any(call.grant))
+        await self._check_attempt(call.grant)
         sha256, sink = call.parts["sha256"], call.body
         if isinstance(sink, KnownSink):
             path = self._blobs.path(sha256)
@@ -128,18 +128,23 @@ class Artifacts:
     async def _check_reader(self, call: Call, sha256: str) -> None:
         if await is_artifact(self._database, sha256):
             return
-        grant = need_any(call.grant)
-        await self._check_attempt(grant)
+        grant = call.grant
         # Whether a file is there may be asked by whoever may send it.
-        if grant.attempt is None or call.head.method == "HEAD":
+        asks = call.head.method == "HEAD"
+        permit(Need.STORE if asks else Need.FETCH, grant, open_reading=False)
+        assert grant is not None
+        await self._check_attempt(grant)
+        if asks or grant.covers(Scope.ADMIN):
             return
-        if not await is_source_of(self._database, grant.attempt.job, sha256):
+        if grant.attempt is None or not await is_source_of(
+            self._database, grant.attempt.job, sha256
+        ):
             raise Problem(
                 403, "not_allowed", "this file is neither an artifact nor this job's source"
             )
 
-    async def _check_attempt(self, grant: Grant) -> None:
-        attempt = grant.attempt
+    async def _check_attempt(self, grant: Grant | None) -> None:
+        attempt = None if grant is None else grant.attempt
         if attempt is not None and not await is_current_attempt(
             self._database, attempt.job, attempt.attempt
         ):

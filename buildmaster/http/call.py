@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import msgspec
 from twisted.web.http_headers import Headers
 
-from buildmaster.http.guard import Grant
+from buildmaster.grants import Grant
 from buildmaster.http.problems import bad_request
 from buildmaster.http.queries import Query
 
@@ -51,6 +51,12 @@ class Head:
     query: str
     headers: Headers
     length: int | None  #: of the body; None if it comes in chunks
+
+    @property
+    def is_upgrade(self) -> bool:
+        """Whether the request wants to become a WebSocket."""
+        wanted = (self.header("Upgrade") or "").strip().lower()
+        return self.method == "GET" and wanted == "websocket"
 
     def header(self, name: str) -> str | None:
         """The header's value, the first if there are several."""

@@ -9,15 +9,14 @@ import msgspec
 from msgspec import Meta
 
 from buildmaster.database import Database
+from buildmaster.grants import Grant
 from buildmaster.http.answers import Answer, document
 from buildmaster.http.call import Call
 from buildmaster.http.problems import bad_request, not_found
+from buildmaster.http.scopes import outside
 from buildmaster.requests import Farm, SubmissionRequest
 from buildmaster.store.documents.jobs import job_in_short, retried_job
 from buildmaster.store.documents.runs import run_in_short
-
-#: Who asks, as far as the farm's one token tells.
-_BY = "farm token"
 
 _TITLE = re.compile(r"(.{1,200}):([0-9]{1,9})\Z", re.DOTALL)
 
@@ -45,7 +44,9 @@ class Changes:
     async def submit(self, call: Call) -> Answer:
         """POST /api/v1/runs"""
         call.query.allow()
-        submitted = await self._farm.submit(call.json(SubmissionRequest), _BY)
+        request = call.json(SubmissionRequest)
+        _check_project(call.grant, request)
+        submitted = await self._farm.submit(request, _by(call))
         is_new = not submitted.jobs or not all(job.merged for job in submitted.jobs)
         return Answer(
             201 if is_new else 200,
@@ -59,7 +60,7 @@ class Changes:
         run = call.id("run")
         asked = call.json(_Cancelling, empty=_Cancelling())
         _existing(f"run {run}", await run_in_short(self._database, run))
-        await self._farm.cancel_run(run, _BY, _why(asked))
+        await self._farm.cancel_run(run, _by(call), _why(asked))
         text = await run_in_short(self._database, run)
         return document(_existing(f"run {run}", text), 202)
 
@@ -69,7 +70,7 @@ class Changes:
         job = call.id("job")
         asked = call.json(_Cancelling, empty=_Cancelling())
         _existing(f"job {job}", await job_in_short(self._database, job))
-        await self._farm.cancel_job(job, _BY, _why(asked))
+        await self._farm.cancel_job(job, _by(call), _why(asked))
         text = await job_in_short(self._database, job)
         return document(_existing(f"job {job}", text), 202)
 
@@ -79,9 +80,22 @@ class Changes:
         job = call.id("job")
         asked = call.json(_Retrying, empty=_Retrying())
         _existing(f"job {job}", await job_in_short(self._database, job))
-        await self._farm.retry_job(job, _BY, _only(asked), asked.from_start)
+        await self._farm.retry_job(job, _by(call), _only(asked), asked.from_start)
         text = await retried_job(self._database, job)
         return document(_existing(f"job {job}", text), 202)
+
+
+def _by(call: Call) -> str:
+    """Who asks, as far as the token tells."""
+    assert call.grant is not None
+    return call.grant.who
+
+
+def _check_project(grant: Grant | None, request: SubmissionRequest) -> None:
+    """A work tree that is sent is of no repository that anybody could be limited to."""
+    repository = getattr(request.source, "repository", None)
+    if grant is not None and not grant.reaches(repository):
+        raise outside(grant)
 
 
 def _existing(what: str, text: str | None) -> str:

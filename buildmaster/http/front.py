@@ -13,10 +13,12 @@ from buildmaster.database import DatabaseAway, StatementCancelled
 from buildmaster.feed import FeedStopped, TooManyFollowers
 from buildmaster.http.answers import Answer, problem
 from buildmaster.http.call import BODY_LIMIT, Call, Head, Sink
-from buildmaster.http.guard import Guard, need_farm
+from buildmaster.http.guard import Guard
 from buildmaster.http.problems import Problem, bad_request, refused
+from buildmaster.http.projects import Projects
 from buildmaster.http.queries import Query
 from buildmaster.http.routing import Handler, Route, Routes
+from buildmaster.http.scopes import NEEDS, Need, permit
 from buildmaster.requests import Refusal
 from buildmaster.store.events import BadEventId
 
@@ -29,8 +31,17 @@ _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 class Visit:
     """A request that was let in, while its body arrives, and what will answer it."""
 
-    def __init__(self, call: Call, handler: Handler, limit: int) -> None:
+    def __init__(
+        self,
+        call: Call,
+        handler: Handler,
+        limit: int,
+        path: str = "",
+        need: Need = Need.NOTHING,
+    ) -> None:
         self.call = call
+        self.path = path
+        self.need = need
         self.handler = handler
         self._limit = limit  # bytes of the body
         self._taken = 0
@@ -59,9 +70,16 @@ class Front:
         uploads: Mapping[str, OpenUpload],
         upload_limit: int,
         clock: IReactorTime,
+        projects: Projects,
+        open_reading: bool = True,
     ) -> None:
-        """``uploads`` are the paths, as in the routes, whose PUT brings a file."""
+        """``uploads`` are the paths, as in the routes, whose PUT brings a file.
+
+        With ``open_reading`` nobody needs a token to read.
+        """
         self.clock = clock
+        self._projects = projects
+        self._open_reading = open_reading
         self._guard = guard
         self._routes = routes
         self._uploads = uploads
@@ -74,6 +92,9 @@ class Front:
         if head.method == "OPTIONS":
             return Visit(Call(head, Query(""), grant, parts), _options(route), 0)
         handler = self._routes.handler(route, head.method)
+        method = "GET" if head.method == "HEAD" else head.method
+        need = NEEDS[method, route.path]
+        permit(need, grant, open_reading=self._open_reading)
         call = Call(head, Query(head.query), grant, parts)
         open_upload = self._uploads.get(route.path) if head.method == "PUT" else None
         if open_upload is not None:
@@ -82,17 +103,18 @@ class Front:
             if head.length > self._upload_limit:
                 raise too_large(self._upload_limit)
             sink = open_upload(call)
-            return Visit(replace(call, body=sink), handler, head.length)
+            return Visit(replace(call, body=sink), handler, head.length, route.path, need)
         if head.method in _WRITES:
-            need_farm(grant)
             _check_json(head)
         if (head.length or 0) > BODY_LIMIT:
             raise too_large(BODY_LIMIT)
-        return Visit(call, handler, BODY_LIMIT)
+        return Visit(call, handler, BODY_LIMIT, route.path, need)
 
     async def answer(self, visit: Visit) -> Answer:
         """What goes back; a defect is logged and told as 500."""
         try:
+            if not (self._open_reading and visit.need in (Need.READ, Need.FETCH)):
+                await self._projects.check(visit.path, visit.need, visit.call)
             return await visit.handler(visit.call)
         except Problem as told:
             return problem(told)

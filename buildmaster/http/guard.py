@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from twisted.web.http_headers import Headers
 
+from buildmaster.clients import Clients
+from buildmaster.grants import FARM, Grant
 from buildmaster.http.problems import Problem
-from buildmaster.tokens import AttemptGrant, Tokens
+from buildmaster.tokens import AttemptGrant, FarmGrant, Tokens
 
 #: Names under which a farm on this machine is always reached.
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -19,13 +20,6 @@ _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]/@]+)(?::([0-9]{1,5}))?\Z")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
-@dataclass(frozen=True)
-class Grant:
-    """What a token lets its bearer do: everything, or artifacts for one attempt."""
-
-    attempt: AttemptGrant | None  #: None: the farm's own token
-
-
 class Guard:
     """Lets in requests that name this farm and, for writes, come from its own pages.
 
@@ -33,14 +27,16 @@ class Guard:
     own that it lets point to this machine; neither gets past Host and Origin.
     """
 
-    def __init__(self, hosts: Collection[str], tokens: Tokens) -> None:
+    def __init__(self, hosts: Collection[str], tokens: Tokens, clients: Clients) -> None:
         self._hosts = frozenset(_bracketed(host.lower()) for host in (*LOOPBACK, *hosts))
         self._tokens = tokens
+        self._clients = clients
 
     def check(self, method: str, headers: Headers) -> Grant | None:
         """What the request's token grants, None without one; or `Problem`."""
         host = self._host(headers)
-        if method not in _SAFE:
+        # Browsers let any page open a WebSocket to anywhere.
+        if method not in _SAFE or headers.hasHeader("Upgrade"):
             _check_origin(headers, host)
         return self._grant(headers)
 
@@ -65,27 +61,20 @@ class Guard:
         scheme, _, token = given[0].partition(" ")
         found = None
         if len(given) == 1 and scheme.lower() == "bearer":
-            found = self._tokens.check(token.strip(" "))
+            found = self._find(token.strip(" "))
         if found is None:
             raise _unauthorized("this farm does not know the token that was sent")
-        return Grant(found if isinstance(found, AttemptGrant) else None)
+        return found
 
-
-def need_farm(grant: Grant | None) -> None:
-    """Go on if the request carries the farm's own token."""
-    if grant is None:
-        raise _unauthorized("this needs the farm's token: 'Authorization: Bearer TOKEN'")
-    if grant.attempt is not None:
-        raise Problem(
-            403, "not_allowed", "the token of an attempt lets in artifacts and nothing else"
-        )
-
-
-def need_any(grant: Grant | None) -> Grant:
-    """The grant, if the request carries a token at all."""
-    if grant is None:
-        raise _unauthorized("this needs a token: 'Authorization: Bearer TOKEN'")
-    return grant
+    def _find(self, token: str) -> Grant | None:
+        match self._tokens.check(token):
+            case FarmGrant():
+                return FARM
+            case AttemptGrant() as attempt:
+                return Grant(
+                    f"attempt {attempt.attempt} of job {attempt.job}", attempt=attempt
+                )
+        return self._clients.find(token)
 
 
 def _unauthorized(detail: str) -> Problem:

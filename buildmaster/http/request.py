@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -166,7 +167,21 @@ class FarmRequest(Request):
             self._forget_body()
         await self._send(answer)
 
+    def _hand_over(self, take_over: Callable[[Any, bytes], None]) -> None:
+        """The connection is no longer HTTP's; what else it does is not our business."""
+        lines = [self.method + b" " + self.uri + b" HTTP/1.1"]
+        for name, values in self.requestHeaders.getAllRawHeaders():
+            lines += [name + b": " + value for value in values]
+        channel = self._channel
+        channel.setTimeout(None)
+        transport, channel.transport = channel.transport, None
+        transport.unregisterProducer()
+        take_over(transport, b"\r\n".join(lines) + b"\r\n\r\n")
+
     async def _send(self, answer: Answer) -> None:
+        if answer.take_over is not None:
+            self._hand_over(answer.take_over)
+            return
         headers = {**_EVERY_ANSWER, **answer.headers}
         status, body = answer.status, answer.body
         if answer.has_etag:

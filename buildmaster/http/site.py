@@ -8,29 +8,34 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from buildmaster.admission import Admission
 from buildmaster.blobs import BlobStore
+from buildmaster.clients import Clients
 from buildmaster.database import Database
 from buildmaster.feed import EventFeed
+from buildmaster.http.admission import Doors
 from buildmaster.http.artifacts import Artifacts
 from buildmaster.http.changes import Changes
 from buildmaster.http.events import Events
 from buildmaster.http.front import Front
 from buildmaster.http.guard import Guard
 from buildmaster.http.health import Health
+from buildmaster.http.lines import Lines
 from buildmaster.http.lists import Lists
 from buildmaster.http.logs import Logs
 from buildmaster.http.pages import Pages
+from buildmaster.http.projects import Projects
 from buildmaster.http.request import FarmRequest
 from buildmaster.http.routing import Route, Routes
+from buildmaster.http.scopes import ARTIFACT
 from buildmaster.requests import Farm
 from buildmaster.tokens import Tokens
+from protocol import websocket
 
 #: Bytes of one artifact.
 UPLOAD_LIMIT = 4 * 1024**3
 #: Seconds that a connection may be silent while nothing is asked or answered.
 _IDLE = 60.0
-
-_ARTIFACT = "/api/v1/artifacts/{sha256}"
 
 
 class FarmSite(Site):
@@ -57,15 +62,22 @@ def site(
     *,
     master: str = "headrace",
     upload_limit: int = UPLOAD_LIMIT,
+    workers: websocket.Listener | None = None,
+    admission: Admission | None = None,
+    clients: Clients | None = None,
+    open_reading: bool = True,
 ) -> FarmSite:
     """The site, to be listened with.
 
     ``database`` should be a pool of the readers' own, with a statement timeout, so that
     nothing that is read holds up dispatch. ``hosts`` are the names and addresses by
     which the farm is reached, besides those of loopback; ``master`` is shown by
-    /healthz; ``upload_limit`` is the most bytes that an artifact has.
+    /healthz; ``upload_limit`` is the most bytes that an artifact has; ``workers`` takes
+    the connections of workers that come over WebSocket; ``clients`` may ask besides
+    those who have the farm's own token; with ``open_reading`` nobody needs one to read.
     """
     artifacts = Artifacts(database, blobs)
+    clients = clients or Clients(database)
     routes = _routes(
         Lists(database),
         Logs(database, feed),
@@ -74,9 +86,18 @@ def site(
         artifacts,
         Health(database, master, clock),
         Pages(),
+        Lines(workers),
+        Doors(database, admission or Admission(database), clients),
     )
-    uploads = {_ARTIFACT: artifacts.open}
-    front = Front(Guard(hosts, tokens), routes, uploads, upload_limit, clock)
+    front = Front(
+        Guard(hosts, tokens, clients),
+        routes,
+        {ARTIFACT: artifacts.open},
+        upload_limit,
+        clock,
+        Projects(database),
+        open_reading,
+    )
     return FarmSite(front, clock)
 
 
@@ -88,11 +109,14 @@ def _routes(
     artifacts: Artifacts,
     health: Health,
     pages: Pages,
+    lines: Lines,
+    doors: Doors,
 ) -> Routes:
     return Routes(
         Route("/", {"GET": pages.index}),
         Route("/page/{file}", {"GET": pages.file}),
         Route("/healthz", {"GET": health.get}),
+        Route(websocket.PATH, {"GET": lines.get}),
         Route("/api/v1/runs", {"GET": lists.runs, "POST": changes.submit}),
         Route("/api/v1/runs/{run}", {"GET": lists.run}),
         Route("/api/v1/runs/{run}/cancel", {"POST": changes.cancel_run}),
@@ -101,8 +125,12 @@ def _routes(
         Route("/api/v1/jobs/{job}/log", {"GET": logs.get}),
         Route("/api/v1/jobs/{job}/cancel", {"POST": changes.cancel_job}),
         Route("/api/v1/jobs/{job}/retry", {"POST": changes.retry}),
-        Route("/api/v1/workers", {"GET": lists.workers}),
+        Route("/api/v1/workers", {"GET": lists.workers, "POST": doors.add_worker}),
         Route("/api/v1/workers/{worker}", {"GET": lists.worker}),
+        Route("/api/v1/workers/{worker}/rotate", {"POST": doors.rotate_worker}),
+        Route("/api/v1/workers/{worker}/revoke", {"POST": doors.revoke_worker}),
+        Route("/api/v1/tokens", {"GET": doors.tokens, "POST": doors.add_token}),
+        Route("/api/v1/tokens/{token}/revoke", {"POST": doors.revoke_token}),
         Route("/api/v1/events", {"GET": events.get}),
-        Route(_ARTIFACT, {"GET": artifacts.get, "PUT": artifacts.put}),
+        Route(ARTIFACT, {"GET": artifacts.get, "PUT": artifacts.put}),
     )

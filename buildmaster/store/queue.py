@@ -11,52 +11,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from buildmaster.database import Cursor
-from buildmaster.matching import JobClass
+from buildmaster.matching import JobClass, Needs
 
 #: Where dispatchers hear that something was queued; a hint, as all notifications.
 READY_CHANNEL = "headrace_ready"
 
 
-#: Whether the worker ``other`` is there, suits ``job_class`` (the same rule as
-#: `buildmaster.matching.suits`) and has not refused the job.
-_COULD_TAKE = """
-    other.state = 'connected' AND other.slots > 0 AND job_class.tags <@ other.tags
-    AND EXISTS (
-        SELECT FROM jsonb_array_elements(other.offers) AS offer
-        WHERE offer ->> 'isolation' = job_class.isolation::text
-          AND job_class.architecture IN ('', offer ->> 'architecture')
-          AND (offer -> 'series' @> '["*"]'
-               OR offer -> 'series' @> to_jsonb(job_class.series)))
-    AND NOT EXISTS (
-        SELECT FROM refusal AS earlier
-        WHERE earlier.job = {job} AND earlier.worker = other.name
-          AND earlier.until > farm_now())
-"""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A job that was leased to a worker."""
-
-    job: int
-    attempt: int
-
-
-async def class_for(
-    cursor: Cursor,
-    architecture: str,
-    isolation: str,
-    series: Sequence[str],
-    tags: Sequence[str],
-) -> int:
+async def class_for(cursor: Cursor, needs: Needs) -> int:
     """The id of the class with exactly these requirements, made if it is new."""
-    key = (architecture, isolation, sorted(set(series)), sorted(set(tags)))
+    key = (
+        needs.architecture,
+        needs.isolation,
+        sorted(set(needs.series)),
+        sorted(set(needs.tags)),
+        needs.performs,
+        needs.worker,
+        needs.slots,
+        needs.cpu,
+        needs.memory,
+        needs.disk,
+    )
     await cursor.run(
         """
-        INSERT INTO job_class (architecture, isolation, series, tags)
-        VALUES (%s, %s::isolation, %s::text[], %s::text[])
+        INSERT INTO job_class (architecture, isolation, series, tags, performs, worker,
+                               slots, cpu, memory, disk)
+        VALUES (%s, %s::isolation, %s::text[], %s::text[], %s, %s, %s, %s, %s, %s)
         ON CONFLICT DO NOTHING
         """,
         key,
@@ -64,8 +46,9 @@ async def class_for(
     (number,) = await cursor.one(
         """
         SELECT id FROM job_class
-        WHERE (architecture, isolation, series, tags)
-            = (%s, %s::isolation, %s::text[], %s::text[])
+        WHERE (architecture, isolation, series, tags, performs, worker, slots, cpu, memory,
+               disk)
+            = (%s, %s::isolation, %s::text[], %s::text[], %s, %s, %s, %s, %s, %s)
         """,
         key,
     )
@@ -78,97 +61,94 @@ async def classes_but(cursor: Cursor, known: Sequence[int]) -> list[JobClass]:
     Ids are not given in the order of commits, so the highest known one says nothing.
     """
     rows = await cursor.rows(
-        """
-        SELECT id, architecture, isolation::text, series, tags FROM job_class
-        WHERE id <> ALL (%s::integer[]) ORDER BY id LIMIT 1000
-        """,
+        f"SELECT {_NEEDS} FROM job_class WHERE id <> ALL (%s::integer[]) "
+        f"ORDER BY id LIMIT 1000",
         (list(known),),
     )
-    return [
-        JobClass(number, architecture, isolation, tuple(series), tuple(tags))
-        for number, architecture, isolation, series, tags in rows
-    ]
+    return [JobClass(number, _needs(fields)) for number, *fields in rows]
+
+
+async def needs_of(cursor: Cursor, classes: Sequence[int]) -> dict[int, Needs]:
+    """What the jobs of these classes need."""
+    rows = await cursor.rows(
+        f"SELECT {_NEEDS} FROM job_class WHERE id = ANY (%s::integer[]) LIMIT 100000",
+        (list(classes),),
+    )
+    return {number: _needs(fields) for number, *fields in rows}
+
+
+_NEEDS = """
+    id, architecture, isolation::text, series, tags, performs, worker, slots, cpu, memory,
+    disk
+"""
+
+
+def _needs(fields: Sequence[Any]) -> Needs:
+    architecture, isolation, series, tags, *others = fields
+    return Needs(architecture, isolation, tuple(series), tuple(tags), *others)
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Where the next jobs of an owner stand among all who wait."""
+
+    first: int
+    distance: int
+
+    def of(self, number: int) -> int:
+        """The place of the one with this ``number``, counted from 0."""
+        return self.first + number * self.distance
+
+
+async def take_turns(
+    cursor: Cursor,
+    owner: str,
+    architecture: str,
+    jobs: int,
+    *,
+    class_id: int | None = None,
+    score: int = 500_000,
+) -> Turns:
+    """The turns of so many new jobs of ``owner`` that wait for ``architecture``.
+
+    They begin where the others of that class and score are; without a class, where those
+    of the whole architecture are.
+    """
+    row = await cursor.one(
+        "SELECT first, distance FROM take_turns(%s, %s, %s, %s, %s)",
+        (owner, architecture, jobs, class_id, score),
+    )
+    return Turns(*row)
 
 
 async def make_ready(cursor: Cursor, jobs: Sequence[int]) -> list[tuple[int, int]]:
-    """Queue those of ``jobs`` that wait for nothing; their ids and attempts."""
+    """Queue those of ``jobs`` that wait for nothing, and tell; their ids and attempts.
+
+    Those whose time has not come wait for it; those of a held project are parked.
+    """
     rows = await cursor.rows(
-        """
-        WITH unblocked AS (
-            UPDATE job SET state = 'ready', ready_at = farm_now(), not_before = NULL
-            WHERE id = ANY (%s::bigint[]) AND state = 'waiting' AND blocked_by = 0
-              AND (not_before IS NULL OR not_before <= farm_now())
-            RETURNING id, attempt, class, coalesce(manual_score, score) AS score
-        ), queued AS (
-            INSERT INTO ready (class, position, job, attempt)
-            SELECT class, queue_position(score, id), id, attempt FROM unblocked
-        )
-        SELECT id, attempt FROM unblocked ORDER BY id
-        """,
-        (sorted(jobs),),
+        "SELECT job, attempt FROM make_ready(%s::bigint[])", (sorted(jobs),)
     )
-    if rows:
-        await cursor.run(f"NOTIFY {READY_CHANNEL}")
     return [(int(job), int(attempt)) for job, attempt in rows]
 
 
-async def due(cursor: Cursor, limit: int) -> list[int]:
-    """Jobs whose time to wait is over, locked; at most ``limit``."""
+async def make_due_ready(cursor: Cursor, limit: int) -> int:
+    """Queue jobs whose time to wait is over, ``limit`` at most; how many."""
     rows = await cursor.rows(
         """
-        SELECT id FROM job
-        WHERE state = 'waiting' AND blocked_by = 0 AND not_before <= farm_now()
-        ORDER BY not_before LIMIT %s FOR UPDATE SKIP LOCKED
+        WITH due AS (
+            DELETE FROM delayed WHERE job IN (
+                SELECT job FROM delayed WHERE not_before <= farm_now()
+                ORDER BY not_before LIMIT %s FOR UPDATE SKIP LOCKED)
+            RETURNING job
+        )
+        SELECT job FROM due ORDER BY job
         """,
         (limit,),
     )
-    return [int(job) for (job,) in rows]
-
-
-async def claim(
-    cursor: Cursor, worker: str, classes: Sequence[int], slots: int
-) -> list[Claim]:
-    """Lease up to ``slots`` of the most urgent jobs of ``classes`` to ``worker``.
-
-    Each class is read in its own order, so depth costs nothing; jobs that the worker
-    refused a short time ago are passed over.
-    """
-    rows = await cursor.rows(
-        """
-        WITH head AS MATERIALIZED (
-            SELECT taken.class, taken.position
-            FROM unnest(%(classes)s::integer[]) AS wanted (class)
-            CROSS JOIN LATERAL (
-                SELECT ready.class, ready.position FROM ready
-                WHERE ready.class = wanted.class
-                  AND NOT EXISTS (
-                      SELECT FROM refusal
-                      WHERE refusal.job = ready.job AND refusal.worker = %(worker)s
-                        AND refusal.until > farm_now())
-                ORDER BY ready.position LIMIT %(slots)s
-                FOR UPDATE OF ready SKIP LOCKED
-            ) AS taken
-            ORDER BY taken.position LIMIT %(slots)s
-        ), gone AS (
-            DELETE FROM ready USING head
-            WHERE ready.class = head.class AND ready.position = head.position
-            RETURNING ready.job, ready.attempt, ready.class
-        ), claimed AS (
-            INSERT INTO running (job, attempt, worker, class)
-            SELECT job, attempt, %(worker)s, class FROM gone
-            RETURNING job, attempt, worker, assigned_at
-        ), assigned AS (
-            UPDATE job SET state = 'assigned' FROM claimed WHERE job.id = claimed.job
-        ), tried AS (
-            UPDATE attempt SET worker = claimed.worker, assigned_at = claimed.assigned_at
-            FROM claimed
-            WHERE attempt.job = claimed.job AND attempt.number = claimed.attempt
-        )
-        SELECT job, attempt FROM claimed ORDER BY job
-        """,
-        {"classes": sorted(classes), "worker": worker, "slots": slots},
-    )
-    return [Claim(int(job), int(attempt)) for job, attempt in rows]
+    if rows:
+        await make_ready(cursor, [job for (job,) in rows])
+    return len(rows)
 
 
 async def leave_queue(cursor: Cursor, job: int) -> bool:
@@ -176,35 +156,19 @@ async def leave_queue(cursor: Cursor, job: int) -> bool:
 
     Never waits: who claims has the row and may wait for the job, which the caller has.
     """
-    rows = await cursor.run(
-        """
-        DELETE FROM ready WHERE job = (
-            SELECT job FROM ready WHERE job = %s FOR UPDATE SKIP LOCKED)
-        """,
-        (job,),
-    )
-    return rows > 0
+    (left,) = await cursor.one("SELECT leave_queue(%s)", (job,))
+    return bool(left)
 
 
 async def accept(cursor: Cursor, worker: str, job: int, attempt: int) -> bool:
-    """Note that ``worker`` took the attempt; False if it is no longer its lease."""
-    rows = await cursor.run(
+    """Note that ``worker`` took the attempt; False if it is not its lease."""
+    row = await cursor.one(
         """
-        WITH lease AS (
-            UPDATE running SET accepted_at = farm_now(), renewals = renewals + 1
-            WHERE job = %(job)s AND attempt = %(attempt)s AND worker = %(worker)s
-              AND accepted_at IS NULL
-            RETURNING job, attempt
-        ), begun AS (
-            UPDATE job SET state = 'running', started_at = farm_now() FROM lease
-            WHERE job.id = lease.job AND job.state = 'assigned'
-        )
-        UPDATE attempt SET started_at = farm_now() FROM lease
-        WHERE attempt.job = lease.job AND attempt.number = lease.attempt
+        SELECT what FROM accept_jobs(ARRAY[%s]::bigint[], ARRAY[%s]::integer[], ARRAY[%s])
         """,
-        {"job": job, "attempt": attempt, "worker": worker},
+        (job, attempt, worker),
     )
-    return rows > 0
+    return bool(row[0] == "accepted")
 
 
 async def is_unaccepted(cursor: Cursor, worker: str, job: int, attempt: int) -> bool:
@@ -219,42 +183,14 @@ async def is_unaccepted(cursor: Cursor, worker: str, job: int, attempt: int) -> 
     return row is not None and bool(row[0])
 
 
-async def is_accepted(cursor: Cursor, worker: str, job: int, attempt: int) -> bool:
-    """Whether the attempt is leased to ``worker``, which has accepted it."""
-    row = await cursor.row(
-        """
-        SELECT 1 FROM running
-        WHERE job = %s AND attempt = %s AND worker = %s AND accepted_at IS NOT NULL
-        """,
-        (job, attempt, worker),
-    )
-    return row is not None
-
-
 async def give_back(cursor: Cursor, worker: str, job: int, attempt: int) -> bool:
-    """Put an attempt that was never accepted back into the line.
+    """Put an attempt that was never accepted back into the line, where it stood.
 
-    False if the lease is not the worker's, or it has accepted.
+    If somebody asked it to stop it ends instead. False if the lease is not the worker's,
+    or it has accepted.
     """
-    gone = await cursor.run(
-        """
-        DELETE FROM running
-        WHERE job = %s AND attempt = %s AND worker = %s AND accepted_at IS NULL
-        """,
-        (job, attempt, worker),
-    )
-    if not gone:
-        return False
-    await cursor.run("UPDATE job SET state = 'waiting' WHERE id = %s", (job,))
-    await cursor.run(
-        """
-        UPDATE attempt SET worker = NULL, assigned_at = NULL
-        WHERE job = %s AND number = %s
-        """,
-        (job, attempt),
-    )
-    await make_ready(cursor, [job])
-    return True
+    (given,) = await cursor.one("SELECT give_back(%s, %s, %s)", (worker, job, attempt))
+    return bool(given)
 
 
 async def refuse(
@@ -264,21 +200,20 @@ async def refuse(
 
     False if there is no other that could and has not refused it, too.
     """
-    rows = await cursor.run(
-        f"""
-        INSERT INTO refusal (job, worker, reason, until)
-        SELECT job.id, %(worker)s, %(reason)s,
-               farm_now() + make_interval(secs => %(seconds)s)
-        FROM job JOIN job_class ON job_class.id = job.class
-        WHERE job.id = %(job)s AND EXISTS (
-            SELECT FROM worker AS other
-            WHERE other.name <> %(worker)s AND {_COULD_TAKE.format(job="job.id")})
-        ON CONFLICT (job, worker) DO UPDATE
-        SET reason = excluded.reason, until = excluded.until
-        """,
-        {"job": job, "worker": worker, "reason": reason, "seconds": seconds},
+    (passed_over,) = await cursor.one(
+        "SELECT pass_over(%s, %s, %s, %s)", (job, worker, reason, seconds)
     )
-    return rows > 0
+    return bool(passed_over)
+
+
+async def settle_cancels(cursor: Cursor) -> None:
+    """End jobs that were to stop while they could not be taken out of the line."""
+    await cursor.run("SELECT settle_cancels()")
+
+
+async def fill_semaphores(cursor: Cursor) -> None:
+    """Put jobs that stand aside for semaphores with free places back into the line."""
+    await cursor.run("SELECT fill_semaphores(NULL)")
 
 
 async def forget_refusals(cursor: Cursor, job: int) -> None:
@@ -289,26 +224,14 @@ async def forget_refusals(cursor: Cursor, job: int) -> None:
 async def forget_vain_refusals(cursor: Cursor) -> None:
     """Remove refusals that are over, and those of queued jobs that nobody else can take."""
     await cursor.run(
-        f"""
+        """
         DELETE FROM refusal
         WHERE until <= farm_now() OR EXISTS (
             SELECT FROM ready JOIN job_class ON job_class.id = ready.class
             WHERE ready.job = refusal.job AND NOT EXISTS (
-                SELECT FROM worker AS other WHERE {_COULD_TAKE.format(job="refusal.job")}))
+                SELECT FROM worker AS other
+                WHERE could_take(other, job_class, refusal.job)))
         """
-    )
-
-
-async def renew(cursor: Cursor, worker: str, attempts: Sequence[tuple[int, int]]) -> None:
-    """Count one more sign of life for each lease of ``worker`` among ``attempts``."""
-    await cursor.run(
-        """
-        UPDATE running SET renewals = renewals + 1
-        FROM unnest(%s::bigint[], %s::integer[]) AS held (job, attempt)
-        WHERE running.job = held.job AND running.attempt = held.attempt
-          AND running.worker = %s
-        """,
-        ([job for job, _ in attempts], [number for _, number in attempts], worker),
     )
 
 
@@ -342,18 +265,32 @@ async def leases(cursor: Cursor) -> list[Lease]:
     return [Lease(*row) for row in rows]
 
 
-async def leases_of(
-    cursor: Cursor, worker: str, *, locked: bool = False
-) -> list[tuple[int, int, bool]]:
-    """Job, attempt, and whether it was accepted, of every lease of ``worker``.
+@dataclass(frozen=True)
+class OwnLease:
+    """A lease of one worker."""
+
+    job: int
+    attempt: int
+    accepted: bool
+    class_id: int
+    kind: str
+    is_native: bool
+
+
+async def leases_of(cursor: Cursor, worker: str, *, locked: bool = False) -> list[OwnLease]:
+    """Every lease of ``worker``, in the order of the jobs.
 
     ``locked``: nobody else ends one of them before this transaction is over.
     """
     rows = await cursor.rows(
         f"""
-        SELECT job, attempt, accepted_at IS NOT NULL FROM running
-        WHERE worker = %s ORDER BY job {"FOR UPDATE" if locked else ""}
+        SELECT running.job, running.attempt, accepted_at IS NOT NULL, running.class,
+               job.kind, job_class.performs <> ''
+        FROM running JOIN job ON job.id = running.job
+        JOIN job_class ON job_class.id = running.class
+        WHERE running.worker = %s ORDER BY running.job
+        {"FOR UPDATE OF running" if locked else ""}
         """,
         (worker,),
     )
-    return [(int(job), int(attempt), bool(accepted)) for job, attempt, accepted in rows]
+    return [OwnLease(*row) for row in rows]

@@ -33,9 +33,9 @@ async def progress(cursor: Cursor, worker: str, job: int, attempt: int) -> Progr
     row = await cursor.row(
         """
         SELECT reports, log_length FROM attempt
-        WHERE job = %s AND number = %s AND worker = %s
+        WHERE job = %s AND number = %s AND (worker = %s OR %s)
         """,
-        (job, attempt, worker),
+        (job, attempt, worker, lease is not None),
     )
     return Progress(row[0], row[1], lease is not None) if row else None
 

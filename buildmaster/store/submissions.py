@@ -50,6 +50,7 @@ class NewBuild:
     requester: str
     owner: str
     class_id: int
+    virtual_start: int  #: its turn among all that wait for the architecture
     architecture: str
     series: str
     stages: Stages
@@ -127,8 +128,9 @@ async def _insert_job(cursor: Cursor, build: NewBuild) -> int | None:
     row = await cursor.row(
         """
         INSERT INTO job (kind, repository, source_digest, trust_domain, name, cell, part,
-                         refs, requester, owner, class, run_limit, idle_limit)
-        VALUES ('build', %s, %s, %s, %s, %s, %s, %s::text[], %s, %s, %s, %s, %s)
+                         refs, requester, owner, class, virtual_start, run_limit,
+                         idle_limit)
+        VALUES ('build', %s, %s, %s, %s, %s, %s, %s::text[], %s, %s, %s, %s, %s, %s)
         ON CONFLICT ON CONSTRAINT job_identity DO NOTHING RETURNING id
         """,
         (
@@ -142,6 +144,7 @@ async def _insert_job(cursor: Cursor, build: NewBuild) -> int | None:
             build.requester,
             build.owner,
             build.class_id,
+            build.virtual_start,
             build.run_limit,
             build.idle_limit,
         ),
@@ -232,6 +235,15 @@ async def add_to_run(cursor: Cursor, run: int, jobs: Sequence[Stored]) -> None:
         FROM unnest(%s::bigint[], %s::boolean[]) AS given (job, merged)
         """,
         (run, [job.id for job in jobs], [job.merged for job in jobs]),
+    )
+    await cursor.run(
+        """
+        UPDATE run SET open_jobs = (
+            SELECT count(*) FROM run_job JOIN job ON job.id = run_job.job
+            WHERE run_job.run = run.id AND run_job.required AND job.state <> 'done')
+        WHERE id = %s
+        """,
+        (run,),
     )
 
 

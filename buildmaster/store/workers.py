@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import msgspec
 
@@ -11,58 +11,61 @@ from buildmaster.farm_series import Offering
 from protocol.messages import Hello, Offer
 
 
-@dataclass(frozen=True)
-class KnownWorker:
-    """What is remembered of a worker between its sessions."""
-
-    name: str
-    token_sha256: bytes | None
-    boot: str | None
-
-
-async def register(cursor: Cursor, name: str, token_sha256: bytes) -> None:
-    """Let a worker of this name and token join; a new token replaces the old one."""
+async def remember(cursor: Cursor, name: str) -> None:
+    """Have a row for a worker of this name. Harmless when repeated."""
     await cursor.run(
-        """
-        INSERT INTO worker (name, token_sha256) VALUES (%s, %s)
-        ON CONFLICT (name) DO UPDATE SET token_sha256 = excluded.token_sha256
-        """,
-        (name, token_sha256),
+        "INSERT INTO worker (name) VALUES (%s) ON CONFLICT (name) DO NOTHING", (name,)
     )
 
 
-async def known(cursor: Cursor, name: str) -> KnownWorker | None:
-    """The worker of this name, locked, or None."""
+async def lock(cursor: Cursor, name: str) -> bool:
+    """Let nobody else change this worker's row meanwhile; False if there is none.
+
+    Nothing is claimed for the worker meanwhile, either: see claim_jobs.
+    """
+    await cursor.run(
+        "SELECT pg_advisory_xact_lock(hashtext('headrace.worker'), hashtext(%s))", (name,)
+    )
     row = await cursor.row(
-        "SELECT name, token_sha256, boot FROM worker WHERE name = %s FOR NO KEY UPDATE",
-        (name,),
+        "SELECT 1 FROM worker WHERE name = %s FOR NO KEY UPDATE", (name,)
     )
-    if row is None:
-        return None
-    token = bytes(row[1]) if row[1] is not None else None
-    return KnownWorker(row[0], token, row[2])
+    return row is not None
 
 
-async def connect(cursor: Cursor, hello: Hello, session: str, master: str) -> None:
-    """Note that a worker opened a session, and what it offers."""
+async def connect(cursor: Cursor, opened: Sequence[tuple[Hello, str]], master: str) -> None:
+    """Note that workers opened these sessions, and what they offer."""
+    rows = [
+        {
+            "name": hello.worker,
+            "session": session,
+            "boot": hello.boot,
+            "software": hello.software,
+            "offers": msgspec.to_builtins(hello.offers),
+            "tags": sorted({*hello.tags, *hello.restricted_tags}),
+            "restricted_tags": hello.restricted_tags,
+            "performs": hello.performs,
+            "slots": hello.slots,
+            "cpu": None if hello.cpu is None else 100 * hello.cpu,
+            "memory": hello.memory,
+            "disk": hello.disk,
+        }
+        for hello, session in opened
+    ]
     await cursor.run(
         """
         UPDATE worker
-        SET state = 'connected', session = %s, master = %s, boot = %s, software = %s,
-            offers = %s::jsonb, tags = %s::text[], slots = %s, connected_at = farm_now(),
-            last_heard_at = farm_now()
-        WHERE name = %s
+        SET state = 'connected', session = new.session, master = %s, boot = new.boot,
+            software = new.software, offers = new.offers, tags = new.tags,
+            restricted_tags = new.restricted_tags, performs = new.performs,
+            slots = new.slots, cpu = new.cpu, memory = new.memory, disk = new.disk,
+            connected_at = farm_now(), last_heard_at = farm_now()
+        FROM jsonb_to_recordset(%s::jsonb) AS new (
+            name text, session text, boot text, software text, offers jsonb, tags text[],
+            restricted_tags text[], performs text[], slots integer, cpu integer,
+            memory bigint, disk bigint)
+        WHERE worker.name = new.name
         """,
-        (
-            session,
-            master,
-            hello.boot,
-            hello.software,
-            msgspec.json.encode(hello.offers).decode(),
-            list(hello.tags),
-            hello.slots,
-            hello.worker,
-        ),
+        (master, msgspec.json.encode(rows).decode()),
     )
 
 
@@ -94,21 +97,6 @@ async def forget_sessions_of(cursor: Cursor, master: str) -> list[str]:
         (master,),
     )
     return sorted(name for (name,) in rows)
-
-
-async def is_session(cursor: Cursor, name: str, session: str) -> bool:
-    """Whether ``session`` is the worker's, and stays so while the transaction lasts."""
-    row = await cursor.row(
-        "SELECT 1 FROM worker WHERE name = %s AND session = %s FOR SHARE", (name, session)
-    )
-    return row is not None
-
-
-async def heard(cursor: Cursor, name: str) -> None:
-    """Note a sign of life."""
-    await cursor.run(
-        "UPDATE worker SET last_heard_at = farm_now() WHERE name = %s", (name,)
-    )
 
 
 async def settle(cursor: Cursor) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
@@ -13,15 +12,18 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
+from buildmaster.admission import settled_worker
 from buildmaster.database import Cursor, Database
 from buildmaster.ending import RetryPolicy
-from buildmaster.intervention import tell_ready
+from buildmaster.matching import Needs
 from buildmaster.recording import Outcome, record
 from buildmaster.store import queue
 from buildmaster.store import submissions as store
 from buildmaster.store import workers as worker_store
-from buildmaster.store.queue import Claim
+from buildmaster.store.step import Claim, HungryWorker, step
 from buildmaster.store.submissions import Identity, NewBuild, NewRun
+from buildmaster.tokens import token_hash
+from protocol import PROTOCOL_VERSION
 from protocol.messages import (
     Ended,
     Hello,
@@ -64,11 +66,9 @@ class Books:
         """A worker that is connected."""
 
         async def work(cursor: Cursor) -> None:
-            await worker_store.register(
-                cursor, name, hashlib.sha256(TOKEN.encode()).digest()
-            )
+            await settled_worker(cursor, name, token_hash(TOKEN))
             await worker_store.connect(
-                cursor, hello(name, isolation, slots), f"s-{name}", "m"
+                cursor, [(hello(name, isolation, slots), f"s-{name}")], "m"
             )
 
         await self.database.transaction(work)
@@ -80,7 +80,9 @@ class Books:
 
         async def work(cursor: Cursor) -> tuple[int, list[int]]:
             digest = await store.add_configuration(cursor, CONFIGURATION)
-            class_id = await queue.class_for(cursor, "amd64", "native", ["bookworm"], [])
+            class_id = await queue.class_for(
+                cursor, Needs("amd64", "native", ("bookworm",))
+            )
             commit = f"{next(self._numbers):040x}"
             run = await store.add_run(cursor, _new_run(commit, digest))
             jobs = [
@@ -94,7 +96,7 @@ class Books:
             for job in ids:
                 for up, stage in needs:
                     await store.add_edge(cursor, up, stage, job)
-            await tell_ready(cursor, await queue.make_ready(cursor, ids))
+            await queue.make_ready(cursor, ids)
             return run, ids
 
         return await self.database.transaction(work)
@@ -107,16 +109,15 @@ class Books:
         await self.database.run(
             "INSERT INTO run_job (run, job) VALUES (%s, %s)", (run, job)
         )
+        await self.database.run(
+            "UPDATE run SET open_jobs = open_jobs + 1 WHERE id = %s", (run,)
+        )
         return job
 
     async def claim(self, worker: str = "ant", slots: int = 1) -> list[Claim]:
         """What the worker is leased of everything it could run."""
 
-        async def work(cursor: Cursor) -> list[Claim]:
-            classes = [c.id for c in await queue.classes_but(cursor, [])]
-            return await queue.claim(cursor, worker, classes, slots)
-
-        return await self.database.transaction(work)
+        return await self.database.transaction(lambda cursor: claim(cursor, worker, slots))
 
     async def begin(self, worker: str = "ant") -> Claim:
         """A claim that the worker has accepted."""
@@ -158,6 +159,7 @@ class Books:
         """End the wait of a job before its next attempt."""
 
         async def work(cursor: Cursor) -> None:
+            await cursor.run("DELETE FROM delayed WHERE job = %s", (job,))
             await cursor.run("UPDATE job SET not_before = NULL WHERE id = %s", (job,))
             await queue.make_ready(cursor, [job])
 
@@ -190,6 +192,21 @@ class Books:
         return str(result) if result else None
 
 
+async def claim(
+    cursor: Cursor, worker: str = "ant", slots: int = 1, classes: Any = None
+) -> list[Claim]:
+    """What a worker with so many free slots is leased."""
+    known = [c.id for c in await queue.classes_but(cursor, [])]
+    stepped = await step(
+        cursor,
+        workers=[HungryWorker(worker, f"s-{worker}", 0, slots)],
+        classes=[(0, each, 0) for each in (known if classes is None else classes)],
+        delays=NO_DELAY.delays,
+        refused_for=NO_DELAY.refusal,
+    )
+    return list(stepped.claims)
+
+
 async def fresh_books(test: TestCase) -> Books:
     """Empty books with one connected worker named ant."""
     database = Database(await fresh_database(test), reactor)
@@ -204,7 +221,7 @@ def hello(name: str, isolation: Any = "native", slots: int = 4, **other: Any) ->
     """The first word of a worker."""
     fields: dict[str, Any] = {
         "oldest_version": 1,
-        "newest_version": 1,
+        "newest_version": PROTOCOL_VERSION,
         "worker": name,
         "token": TOKEN,
         "boot": "boot-1",
@@ -278,6 +295,7 @@ def _new_build(
         requester="ann",
         owner="ann",
         class_id=class_id,
+        virtual_start=0,
         architecture="amd64",
         series="bookworm",
         stages=stages,

@@ -30,7 +30,7 @@ class EndingTests(TestCase):
         await self.books.report(
             await self.books.begin(), ended("unit"), ended("lint"), over(Result.ERROR, "io")
         )
-        self.assertEqual(await self.books.state(job), ("waiting", None, 2))
+        self.assertEqual(await self.books.state(job), ("ready", None, 2))
         self.assertIsNone(await self.books.run_result(run))
         rows = await self.books.database.rows(
             """

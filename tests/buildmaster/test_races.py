@@ -7,12 +7,13 @@ from twisted.trial.unittest import TestCase
 
 from buildmaster import intervention
 from buildmaster.database import Cursor
-from buildmaster.joining import Door, Joined
+from buildmaster.joining import Door, Joined, Knock
+from buildmaster.matching import Needs
 from buildmaster.recording import record
 from buildmaster.store import jobs as job_store
 from buildmaster.store import queue
 from buildmaster.store import submissions as store
-from buildmaster.store.queue import Claim
+from buildmaster.store.step import Claim
 from protocol.messages import Report, ReportBody
 from protocol.results import Result
 from tests.buildmaster.books import (
@@ -21,6 +22,7 @@ from tests.buildmaster.books import (
     PASSED,
     Books,
     Work,
+    claim,
     ended,
     fresh_books,
     hello,
@@ -52,7 +54,7 @@ class RaceTests(TestCase):
 
     async def test_a_class_that_is_committed_late_is_seen_all_the_same(self) -> None:
         async def add(cursor: Cursor, series: str) -> int:
-            return await queue.class_for(cursor, "amd64", "native", [series], [])
+            return await queue.class_for(cursor, Needs("amd64", "native", (series,)))
 
         async def look(cursor: Cursor) -> list[int]:
             await add(cursor, "second")
@@ -85,9 +87,6 @@ class RaceTests(TestCase):
         self,
     ) -> None:
         _, [job] = await self.books.run()
-
-        async def claim(cursor: Cursor) -> None:
-            await queue.claim(cursor, "ant", [1], 1)
 
         await self.books.meanwhile(claim, self._cancelling(job))
         self.assertEqual((await self.books.state(job))[0], "assigned")
@@ -130,12 +129,12 @@ class RaceTests(TestCase):
         door = Door("m", 5.0, NO_DELAY)
         _, [job] = await self.books.run()
         claim = await self.books.begin()
-        _, joined = await self.books.meanwhile(
+        _, [joined] = await self.books.meanwhile(
             reporting(claim, over(Result.ERROR, "broken")),
-            lambda cursor: door.join(cursor, hello("ant"), "s-2"),
+            lambda cursor: door.join(cursor, [Knock(hello("ant"), "s-2", "?")]),
         )
         self.assertIsInstance(joined, Joined)
-        self.assertEqual(await self.books.state(job), ("waiting", None, 2))
+        self.assertEqual(await self.books.state(job), ("ready", None, 2))
 
     async def test_two_transactions_that_wait_for_each_other_both_succeed(self) -> None:
         _, [one, other] = await self.books.run(builds=2)

@@ -76,7 +76,7 @@ class RecordingTests(TestCase):
         outcome = await self.books.report(self.claim, log(0), first=2)
         self.assertTrue(outcome.forget)
         self.assertEqual(await self._log(), [])
-        self.assertEqual(await self.books.state(self.job), ("waiting", None, 2))
+        self.assertEqual(await self.books.state(self.job), ("ready", None, 2))
 
     async def test_nothing_may_follow_the_end(self) -> None:
         with self.assertRaises(BadReport):
@@ -129,7 +129,7 @@ class RecordingTests(TestCase):
         )
         self.assertEqual(
             [kind for (kind,) in rows],
-            ["job.ready", "pipeline-job.running"]
+            ["job.ready", "job.assigned", "job.running", "pipeline-job.running"]
             + ["pipeline-job.done"] * 3
             + ["job.done"],
         )

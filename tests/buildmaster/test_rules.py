@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from buildmaster.dependencies import Require, Verdict, judge
 from buildmaster.lifecycle import TRANSITIONS, JobEvent, JobState, states_before
-from buildmaster.matching import JobClass, suits
+from buildmaster.matching import Amounts, Capability, Needs, suits
 from protocol.messages import Offer
 from protocol.results import BAD, GOOD, VOID, Result, worst
 
@@ -63,26 +65,57 @@ def needs(
     isolation: str = "chroot",
     series: tuple[str, ...] = ("jammy",),
     tags: tuple[str, ...] = (),
-) -> JobClass:
-    return JobClass(1, architecture, isolation, series, tags)
+    **others: Any,
+) -> Needs:
+    return Needs(architecture, isolation, series, tags, **others)
 
 
 CHROOT = Offer(isolation="chroot", architecture="amd64", series=("jammy", "focal"))
 ANY = Offer(isolation="native", architecture="amd64", series=("*",))
 
 
+def worker(
+    *offers: Offer, tags: tuple[str, ...] = (), slots: int = 2, **others: Any
+) -> Capability:
+    fields: dict[str, Any] = {"restricted_tags": (), "performs": ()}
+    fields |= {key: others.pop(key) for key in list(fields) if key in others}
+    return Capability("ant", offers, tags, **fields, amounts=Amounts(slots, **others))
+
+
 class MatchingTests(SynchronousTestCase):
     def test_one_offer_must_fit_in_all_respects(self) -> None:
-        self.assertTrue(suits(needs(), [CHROOT], []))
-        self.assertTrue(suits(needs(isolation="native"), [CHROOT, ANY], []))
-        self.assertFalse(suits(needs(architecture="arm64"), [CHROOT, ANY], []))
-        self.assertFalse(suits(needs(series=("jammy", "noble")), [CHROOT, ANY], []))
-        self.assertFalse(suits(needs(isolation="vm"), [CHROOT, ANY], []))
+        self.assertTrue(suits(needs(), worker(CHROOT)))
+        self.assertTrue(suits(needs(isolation="native"), worker(CHROOT, ANY)))
+        self.assertFalse(suits(needs(architecture="arm64"), worker(CHROOT, ANY)))
+        self.assertFalse(suits(needs(series=("jammy", "noble")), worker(CHROOT, ANY)))
+        self.assertFalse(suits(needs(isolation="vm"), worker(CHROOT, ANY)))
 
     def test_any_architecture_suits_a_class_without_one(self) -> None:
-        self.assertTrue(suits(needs(architecture=""), [CHROOT], []))
+        self.assertTrue(suits(needs(architecture=""), worker(CHROOT)))
 
     def test_all_tags_are_needed(self) -> None:
         wanted = needs(tags=("gpu", "lab"))
-        self.assertTrue(suits(wanted, [CHROOT], ["lab", "gpu", "big"]))
-        self.assertFalse(suits(wanted, [CHROOT], ["gpu"]))
+        self.assertTrue(suits(wanted, worker(CHROOT, tags=("lab", "gpu", "big"))))
+        self.assertFalse(suits(wanted, worker(CHROOT, tags=("gpu",))))
+
+    def test_a_restricted_tag_is_for_jobs_that_ask_for_it(self) -> None:
+        gpu = worker(CHROOT, tags=("gpu", "lab"), restricted_tags=("gpu",))
+        self.assertFalse(suits(needs(), gpu))
+        self.assertFalse(suits(needs(tags=("lab",)), gpu))
+        self.assertTrue(suits(needs(tags=("gpu",)), gpu))
+
+    def test_a_job_that_asks_for_more_than_there_is_suits_nobody(self) -> None:
+        small = worker(CHROOT, slots=2, cpu=200, memory=1024)
+        self.assertTrue(suits(needs(slots=2, cpu=200, memory=1024, disk=9), small))
+        for much in (needs(slots=3), needs(cpu=201), needs(memory=1025)):
+            self.assertFalse(suits(much, small), much)
+
+    def test_a_job_may_name_its_worker(self) -> None:
+        self.assertTrue(suits(needs(worker="ant"), worker(CHROOT)))
+        self.assertFalse(suits(needs(worker="bee"), worker(CHROOT)))
+
+    def test_a_native_job_needs_a_worker_that_has_it(self) -> None:
+        wanted = Needs(performs="import")
+        self.assertTrue(suits(wanted, worker(ANY, performs=("noop", "import"))))
+        self.assertFalse(suits(wanted, worker(ANY, performs=("noop",))))
+        self.assertFalse(suits(wanted, worker(CHROOT, performs=("import",))))

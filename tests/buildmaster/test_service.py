@@ -73,6 +73,9 @@ class StartTests(TestCase):
             ("data: .\nisolaton: native\n", "isolaton"),
             ("data: .\nlisten: {http: nowhere}\n", "listen"),
             ("data: .\nworkers: {ant: {}}\n", "workers.ant"),
+            ("data: .\nlisten: {workers: '0.0.0.0:1'}\n", "plain_text_off_loopback"),
+            ("data: .\nlisten: {http: '[2001:db8::1]:1'}\n", "plain_text_off_loopback"),
+            ("data: .\ntls: {certificate: c, key: k}\n", "the certificate "),
         ):
             status, said = await self._start(text)
             self.assertEqual(status, 1, said)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
 from buildmaster import intervention
@@ -16,7 +18,7 @@ from buildmaster.joining import Door
 from buildmaster.leases import LeaseKeeper, LeaseRules
 from buildmaster.orders import OrderMaker
 from buildmaster.roster import Roster
-from buildmaster.session import SILENCE_LIMIT, Session
+from buildmaster.session import SILENCE_LIMIT, Session, Told
 from protocol.messages import (
     Accepted,
     Alive,
@@ -34,9 +36,12 @@ from protocol.messages import (
     ReportBody,
     Start,
     Welcome,
+    bundle,
     decode_from_master,
     encode,
+    encode_all,
 )
+from protocol.order import Order
 from protocol.results import Result
 from protocol.stages import Stages
 from tests.buildmaster.books import (
@@ -54,6 +59,11 @@ from tests.buildmaster.books import (
 ANT = hello("ant", slots=2)
 
 
+def held(job: int) -> Holding:
+    """A worker's word that it has the first attempt of ``job``."""
+    return Holding(job=job, attempt=1, lives=True)
+
+
 class MadeUpLine:
     """A line whose other end is the test."""
 
@@ -62,11 +72,17 @@ class MadeUpLine:
 
     def __init__(self) -> None:
         self.sent: list[FromMaster] = []
+        self.frames: list[tuple[FromMaster, ...]] = []
         self.is_closed = False
         self._expected: list[tuple[type, Deferred[Any]]] = []
 
     def send(self, frame: bytes) -> None:
-        message = decode_from_master(frame)
+        messages = decode_from_master(frame)
+        self.frames.append(messages)
+        for message in messages:
+            self._take(message)
+
+    def _take(self, message: FromMaster) -> None:
         self.sent.append(message)
         for kind, waiting in list(self._expected):
             if isinstance(message, kind):
@@ -84,6 +100,17 @@ class MadeUpLine:
         return waiting
 
 
+class TurningClock(Clock):
+    """A clock of the test's own, but what is due in the next turn is called in it."""
+
+    def callLater(
+        self, delay: float, callable: Callable[..., object], *args: object, **kw: object
+    ) -> IDelayedCall:
+        if delay == 0:
+            return reactor.callLater(0, callable, *args, **kw)
+        return super().callLater(delay, callable, *args, **kw)
+
+
 class MasterTestCase(TestCase):
     """A master without sockets, on real books."""
 
@@ -91,12 +118,19 @@ class MasterTestCase(TestCase):
 
     async def setUp(self) -> None:  # type: ignore[override]
         self.books: Books = await fresh_books(self)
-        self.clock = Clock()
+        self.clock = TurningClock()
         self.woken = 0
-        self.roster = Roster(self._wake)
         self.desk = Desk(self.books.database, Door("m", 5.0, NO_DELAY), NO_DELAY)
         orders = OrderMaker("http://m/artifacts", lambda job, attempt: "token", 270.0)
-        self.dispatcher = Dispatcher(self.books.database, self.roster, orders, NO_DELAY)
+        self.dispatcher = Dispatcher(
+            self.books.database,
+            orders,
+            NO_DELAY,
+            self.clock.seconds,
+            self._wake,
+            lambda worker: self.roster.get(worker),
+        )
+        self.roster = Roster(self.dispatcher.room_changed, self._tell)
         self.keeper = LeaseKeeper(
             self.books.database,
             self.desk,
@@ -108,6 +142,11 @@ class MasterTestCase(TestCase):
 
     def _wake(self) -> None:
         self.woken += 1
+
+    def _tell(self, *told: Any) -> Deferred[Told]:
+        answer = self.dispatcher.tell(*told)
+        Deferred.fromCoroutine(self.dispatcher.round())
+        return answer
 
     def connect(self) -> tuple[Session, MadeUpLine]:
         session = Session(self.desk, self.roster, self.clock)
@@ -132,11 +171,18 @@ class MasterTestCase(TestCase):
         """A session whose worker has accepted a build."""
         _, [job] = await self.books.run()
         session, line, _ = await self.join()
-        await self.dispatcher.round()
+        await self.dispatch()
         session.received(encode(Accepted(job=job, attempt=1)))
         await self.ask(session, line, Alive(), Alive)
         self.assertEqual(await self.books.state(job), ("running", None, 1))
         return session, line, job
+
+    async def dispatch(self) -> None:
+        """A round of the dispatcher, and the turn after it, in which its orders leave."""
+        self.dispatcher.queued("")
+        await self.dispatcher.round()
+        await self.dispatcher.orders_made()
+        await deferLater(reactor, 0)
 
     async def tick(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -146,8 +192,8 @@ class MasterTestCase(TestCase):
 class JoiningTests(MasterTestCase):
     async def test_the_right_token_is_welcomed(self) -> None:
         session, _, welcome = await self.join()
-        self.assertEqual((welcome.version, welcome.master), (1, "m"))
-        self.assertEqual((session.free, self.woken), (2, 1))
+        self.assertEqual((welcome.version, welcome.master), (2, "m"))
+        self.assertEqual((session.left.slots, self.woken), (2, 1))
 
     async def test_a_wrong_token_and_an_unknown_name_get_the_same_answer(self) -> None:
         answers = []
@@ -183,6 +229,18 @@ class JoiningTests(MasterTestCase):
             session.received(frame)
             self.assertTrue(line.is_closed, frame)
 
+    async def test_one_bad_message_spoils_its_frame(self) -> None:
+        session, line, job = await self.started()
+        report = encode(Report(job=job, attempt=1, number=1, body=over(Result.FAILURE)))
+        for bad in (b"\xc0", encode(ANT), report):
+            session, line, _ = await self.join(hello("ant", holding=(held(job),)))
+            [frame] = bundle([encode(Alive(holding=(held(job),))), report, bad])
+            session.received(frame)
+            self.assertTrue(line.is_closed, bad)
+            self.assertIsInstance(line.sent[-1], Goodbye)
+        await self.join(hello("ant", holding=(held(job),)))
+        self.assertEqual(await self.books.state(job), ("running", None, 1))
+
     async def test_a_silent_worker_loses_its_session_and_is_unreachable(self) -> None:
         _, line, _ = await self.started()
         self.clock.advance(SILENCE_LIMIT - 1)
@@ -204,21 +262,22 @@ class DispatchTests(MasterTestCase):
     async def test_an_order_holds_all_that_the_worker_needs(self) -> None:
         _, [job] = await self.books.run()
         session, line, _ = await self.join()
-        await self.dispatcher.round()
+        await self.dispatch()
         [start] = [m for m in line.sent if isinstance(m, Start)]
+        assert isinstance(start.order, Order)
         self.assertEqual((start.order.job, start.order.attempt), (job, 1))
         self.assertEqual(start.order.stages, ((("unit", 0), ("lint", 0)), (("ship", 0),)))
         self.assertEqual(sorted(start.order.jobs), ["lint", "ship", "unit"])
         self.assertEqual(start.order.project, "p")
-        self.assertEqual(session.free, 1)
+        self.assertEqual(session.left.slots, 1)
 
     async def test_no_worker_gets_more_than_its_slots(self) -> None:
         await self.books.run(builds=5)
         session, line, _ = await self.join()
-        await self.dispatcher.round()
-        await self.dispatcher.round()
+        await self.dispatch()
+        await self.dispatch()
         self.assertEqual(sum(isinstance(m, Start) for m in line.sent), 2)
-        self.assertEqual(session.free, 0)
+        self.assertEqual(session.left.slots, 0)
 
     async def test_a_build_runs_to_its_end(self) -> None:
         session, line, job = await self.started()
@@ -228,18 +287,48 @@ class DispatchTests(MasterTestCase):
         while (await line.next(Recorded)).number < 5:
             pass
         self.assertEqual(await self.books.state(job), ("done", "success", 1))
-        self.assertEqual(session.free, 2)
+        self.assertEqual(session.left.slots, 2)
+
+    async def test_orders_of_one_round_go_out_as_one_frame(self) -> None:
+        await self.books.run(builds=2)
+        _, line, _ = await self.join()
+        await self.dispatch()
+        self.assertEqual([len(frame) for frame in line.frames], [1, 2])
+
+    async def test_a_worker_of_version_1_gets_each_message_by_itself(self) -> None:
+        await self.books.run(builds=2)
+        _, line, welcome = await self.join(hello("ant", slots=2, newest_version=1))
+        self.assertEqual(welcome.version, 1)
+        await self.dispatch()
+        self.assertEqual([len(frame) for frame in line.frames], [1, 1, 1])
+
+    async def test_an_end_that_comes_first_stands_for_accepted_too(self) -> None:
+        _, [job] = await self.books.run()
+        session, line, _ = await self.join()
+        await self.dispatch()
+        body = over(Result.FAILURE, "it went wrong")
+        [frame] = encode_all([Report(job=job, attempt=1, number=1, body=body), Alive()])
+        session.received(frame)
+        await line.next(Alive)
+        self.assertEqual(await self.books.state(job), ("done", "failure", 1))
+        self.assertEqual(session.left.slots, 2)
+        events = await self.books.database.rows(
+            "SELECT kind FROM event WHERE job = %s ORDER BY id", (job,)
+        )
+        self.assertEqual(
+            [kind for (kind,) in events], ["job.ready", "job.assigned", "job.done"]
+        )
 
     async def test_a_refused_order_goes_back_to_the_queue(self) -> None:
         await self.books.worker("bee")
         _, [job] = await self.books.run()
         session, line, _ = await self.join()
-        await self.dispatcher.round()
+        await self.dispatch()
         word: FromWorker = Refused(job=job, attempt=1, reason="the disk is full")
         session.received(encode(word))
         await self.ask(session, line, Alive(), Alive)
         self.assertEqual(await self.books.state(job), ("ready", None, 1))
-        self.assertEqual(session.free, 2)
+        self.assertEqual(session.left.slots, 2)
 
     async def test_an_impossible_report_closes_the_line_and_changes_nothing(self) -> None:
         session, line, job = await self.started()
@@ -260,8 +349,9 @@ class DispatchTests(MasterTestCase):
         _, line, _ = await self.join(
             hello("ant", holding=(Holding(job=up, attempt=1, lives=True),))
         )
-        await self.dispatcher.round()
+        await self.dispatch()
         [start] = [m for m in line.sent if isinstance(m, Start)]
+        assert isinstance(start.order, Order)
         self.assertEqual(start.order.job, down)
         [wheel] = start.order.upstream
         self.assertEqual((wheel.name, wheel.files[0].path), ("wheel", "a.whl"))
@@ -273,8 +363,7 @@ class ResumeTests(MasterTestCase):
         report = Report(job=job, attempt=1, number=1, body=log(0))
         await self.ask(session, line, report, Recorded)
         session.closed("cut")
-        held = Holding(job=job, attempt=1, lives=True)
-        _, _, welcome = await self.join(hello("ant", holding=(held,)))
+        _, _, welcome = await self.join(hello("ant", holding=(held(job),)))
         self.assertEqual(welcome.recorded, (Recorded(job=job, attempt=1, number=1),))
         self.assertEqual(await self.books.state(job), ("running", None, 1))
 
@@ -282,26 +371,25 @@ class ResumeTests(MasterTestCase):
         session, _, job = await self.started()
         session.closed("reboot")
         await self.join(hello("ant", boot="boot-2"))
-        self.assertEqual(await self.books.state(job), ("waiting", None, 2))
+        self.assertEqual(await self.books.state(job), ("ready", None, 2))
         (reason,) = await self.books.database.one(
             "SELECT reason FROM attempt WHERE number = 1"
         )
         self.assertIn("lost this build", reason)
 
     async def test_what_is_not_its_lease_is_to_be_forgotten(self) -> None:
-        held = Holding(job=77, attempt=1, lives=True)
-        session, line, welcome = await self.join(hello("ant", holding=(held,)))
+        session, line, welcome = await self.join(hello("ant", holding=(held(77),)))
         self.assertEqual([(f.job, f.attempt) for f in welcome.forget], [(77, 1)])
-        forget = await self.ask(session, line, Alive(holding=(held,)), Forget)
+        forget = await self.ask(session, line, Alive(holding=(held(77),)), Forget)
         self.assertEqual((forget.job, forget.attempt), (77, 1))
 
     async def test_an_order_that_never_arrived_is_given_again(self) -> None:
         _, [job] = await self.books.run()
         session, _, _ = await self.join()
-        await self.dispatcher.round()
+        await self.dispatch()
         session.closed("cut")
         _, line, _ = await self.join()
-        await self.dispatcher.round()
+        await self.dispatch()
         [start] = [m for m in line.sent if isinstance(m, Start)]
         self.assertEqual((start.order.job, start.order.attempt), (job, 1))
 
@@ -318,11 +406,10 @@ class LeaseTests(MasterTestCase):
 
     async def test_a_renewed_lease_is_kept(self) -> None:
         session, line, job = await self.started()
-        held = Holding(job=job, attempt=1, lives=True)
         await self.keeper.round()
         for _ in range(40):
             self.clock.advance(10)
-            await self.ask(session, line, Alive(holding=(held,)), Alive)
+            await self.ask(session, line, Alive(holding=(held(job),)), Alive)
             await self.keeper.round()
         self.assertEqual(await self.books.state(job), ("running", None, 1))
 
@@ -330,7 +417,7 @@ class LeaseTests(MasterTestCase):
         await self.books.worker("bee")
         _, [job] = await self.books.run()
         session, line, _ = await self.join()
-        await self.dispatcher.round()
+        await self.dispatch()
         await self.keeper.round()
         forget = line.next(Forget)
         for _ in range(4):

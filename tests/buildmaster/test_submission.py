@@ -101,6 +101,11 @@ class SubmissionTests(TestCase):
         self.assertEqual(refs, ["refs/heads/main", "refs/tags/v1"])
         self.assertEqual((await self._count("job"), await self._count("run")), (1, 2))
 
+    async def test_code_that_is_not_trusted_never_runs_natively(self) -> None:
+        with self.assertRaisesRegex(Refusal, "never runs natively"):
+            await self._submit(domain="stranger")
+        self.assertEqual(await self._count("job"), 0)
+
     async def test_twenty_at_once_make_one_job(self) -> None:
         answers = await gatherResults(
             [Deferred.fromCoroutine(self._submit(refs=(f"r{n}",))) for n in range(20)]
@@ -112,7 +117,9 @@ class SubmissionTests(TestCase):
 
     async def test_trust_domains_never_merge(self) -> None:
         trusted = await self._submit()
-        stranger = await self._submit(domain="stranger")
+        stranger = await self._submit(
+            domain="stranger", isolation="chroot", wait_for_worker=True
+        )
         self.assertNotEqual(trusted.jobs[0].id, stranger.jobs[0].id)
         self.assertFalse(stranger.jobs[0].merged)
 

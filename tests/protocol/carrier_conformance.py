@@ -93,6 +93,13 @@ class CarrierConformance(_Base):
     """Mix into a ``TestCase`` that says how its carrier listens and connects."""
 
     timeout = 10
+    #: What a stranger may send that is thrown out at once.
+    garbage: tuple[bytes, ...] = (
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 400,
+        os.urandom(20_000),
+        b"\0" * 100_000,
+        b"\xff" * 100_000,
+    )
 
     def listen(self, make_peer: Callable[[], Peer]) -> Deferred[IListeningPort]:
         """A listener on a free port of the loopback interface."""
@@ -218,6 +225,16 @@ class CarrierConformance(_Base):
             self.assertEqual(peer.calls[-1], "closed")
         self.assertEqual(server.frames, [])
 
+    async def test_sending_while_the_other_side_closes_is_harmless(self) -> None:
+        client, server = await self.pair()
+        _line(client).close()
+        while "closed" not in server.calls:
+            _line(server).send(b"to nobody")
+            await _turn()
+        _line(server).send(b"to nobody")
+        await client.until_closed()
+        self.assertEqual(client.frames, [])
+
     async def test_nothing_is_received_after_our_own_close(self) -> None:
         client, server = await self.pair()
         server.on_frame = lambda frame: _line(server).close()
@@ -265,12 +282,7 @@ class CarrierConformance(_Base):
 
     async def test_garbage_from_a_socket_is_thrown_out_and_harms_nobody(self) -> None:
         client, server = await self.pair()
-        for garbage in (
-            b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 400,
-            os.urandom(20_000),
-            b"\0" * 100_000,
-            b"\xff" * 100_000,
-        ):
+        for garbage in self.garbage:
             stranger = await self.raw(garbage)
             await stranger.gone
         _line(client).send(b"well")

@@ -190,6 +190,27 @@ class ConversationTests(SynchronousTestCase):
         conversation.take(M, start(1))
         self.assert_out_of_turn(conversation, W, log(1, 1))
 
+    def test_an_end_that_is_the_first_report_stands_for_accepted(self) -> None:
+        conversation = opened()
+        conversation.take(M, start(1))
+        self.assert_out_of_turn(conversation, W, end(1, 2))
+        conversation.take(W, end(1, 1))
+        self.assertIs(conversation.attempt(1, 1), AttemptState.ENDED)
+        self.assert_out_of_turn(conversation, W, accepted(1))
+        conversation.take(M, recorded(1, 1))
+        self.assertIs(conversation.attempt(1, 1), AttemptState.UNKNOWN)
+
+    def test_the_same_holds_for_one_who_has_it_only_as_a_frame(self) -> None:
+        conversation = opened()
+        conversation.take(M, start(1))
+        before = picture(conversation)
+        for number, is_last in ((1, False), (2, True)):
+            with self.assertRaises(OutOfTurn):
+                conversation.reported(1, 1, number, is_last)
+            self.assertEqual(picture(conversation), before)
+        conversation.reported(1, 1, 1, is_last=True)
+        self.assertIs(conversation.attempt(1, 1), AttemptState.ENDED)
+
     def test_reports_have_no_gaps_and_no_repeats(self) -> None:
         conversation = opened(1, recorded={1: 3})
         self.assert_out_of_turn(conversation, W, log(1, 3))

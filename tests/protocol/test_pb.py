@@ -28,15 +28,24 @@ from tests.protocol.carrier_conformance import (
     RawClient,
     RecordingPeer,
 )
+from tests.protocol.lines import Secured, loopback, to
 
 
 class PBCarrierTests(CarrierConformance, TestCase):
     def listen(self, make_peer: Callable[[], Peer]) -> Deferred[IListeningPort]:
-        return pb.listen(reactor, "tcp:0:interface=127.0.0.1", make_peer)
+        return pb.listen(reactor, loopback(), make_peer)
 
     def connect(self, port: int, peer: Peer) -> Deferred[Line]:
-        endpoint = HostnameEndpoint(reactor, "127.0.0.1", port)
-        return pb.connect(reactor, endpoint, peer)
+        return pb.connect(reactor, to(port), peer)
+
+
+class PBOverTLSTests(CarrierConformance, TestCase):
+    def listen(self, make_peer: Callable[[], Peer]) -> Deferred[IListeningPort]:
+        self.secured = Secured(self)
+        return pb.listen(reactor, self.secured.loopback(), make_peer)
+
+    def connect(self, port: int, peer: Peer) -> Deferred[Line]:
+        return pb.connect(reactor, self.secured.to(port), peer)
 
 
 #: PB as bytes: the client chooses the dialect and tells its version, then logs in.
@@ -85,7 +94,7 @@ class StrangerTests(TestCase):
             self.peers.append(RecordingPeer())
             return self.peers[-1]
 
-        listening = await pb.listen(reactor, "tcp:0:interface=127.0.0.1", make_peer)
+        listening = await pb.listen(reactor, loopback(), make_peer)
         self.addCleanup(listening.stopListening)
         self.port: int = listening.getHost().port  # type: ignore[attr-defined]
         warnings = Warnings()

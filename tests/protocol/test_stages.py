@@ -57,8 +57,8 @@ class DispatchedFormTests(SynchronousTestCase):
         ).map(tuple)
     )
     def test_what_was_dispatched_comes_back(self, stages: Stages) -> None:
-        message = decode_from_master(encode(Start(order=order(stages))))
-        assert isinstance(message, Start)
+        [message] = decode_from_master(encode(Start(order=order(stages))))
+        assert isinstance(message, Start) and isinstance(message.order, Order)
         self.assertEqual(message.order.stages, stages)
 
     def test_a_pipeline_job_is_called_by_name_and_index(self) -> None:

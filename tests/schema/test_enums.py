@@ -7,6 +7,7 @@ import psycopg2
 from twisted.trial.unittest import SynchronousTestCase
 
 from buildmaster.dependencies import Require
+from buildmaster.grants import Scope
 from buildmaster.lifecycle import JobState
 from buildmaster.planning.model import MODES
 from buildmaster.store.documents.runs import RUN_STATES
@@ -44,6 +45,9 @@ class EnumTests(SynchronousTestCase):
 
     def test_modes_across_architectures(self) -> None:
         self.assertEqual(self.types["cross_architecture"], list(MODES))
+
+    def test_scopes(self) -> None:
+        self.assertEqual(self.types["token_scope"], [each.value for each in Scope])
 
     def test_run_states(self) -> None:
         self.assertEqual(self.types["run_state"], list(RUN_STATES))

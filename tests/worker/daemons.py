@@ -17,11 +17,10 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
+from tests.versions import TWISTD
 from tests.worker.supervisor.attempts import folder
 from worker.environments import traces
 from worker.supervisor import attach
-
-_TWISTD = "from twisted.scripts.twistd import run; run()"
 
 
 class WorkerHome:
@@ -52,9 +51,9 @@ class WorkerHome:
         """Where the attempts lie."""
         return self.folder / "builds"
 
-    def start(self) -> WorkerProcess:
-        """A new daemon."""
-        daemon = WorkerProcess(self.settings)
+    def start(self, twistd: str = TWISTD) -> WorkerProcess:
+        """A new daemon; ``twistd`` is the script that becomes it (`tests.versions`)."""
+        daemon = WorkerProcess(self.settings, twistd)
         self.daemons.append(daemon)
         return daemon
 
@@ -75,13 +74,13 @@ class WorkerHome:
 class WorkerProcess(ProcessProtocol):
     """One daemon's process."""
 
-    def __init__(self, settings: Path) -> None:
+    def __init__(self, settings: Path, twistd: str) -> None:
         self.said = b""
         self.status: int | None = None
         self._waits: list[tuple[bytes, Deferred[None]]] = []
         self._gone: list[Deferred[None]] = []
         arguments = ["-n", "--pidfile=", "buildworker", "--config", str(settings)]
-        command = [sys.executable, "-P", "-c", _TWISTD, *arguments]
+        command = [sys.executable, "-P", "-c", twistd, *arguments]
         self._process = reactor.spawnProcess(
             self, sys.executable, command, env=attach.child_variables(), path="/"
         )

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.trial.unittest import TestCase
 
-from protocol import PROTOCOL_VERSION, pb
+from protocol import PROTOCOL_VERSION, SEVERAL_SINCE, pb
 from protocol.carrier import Line
 from protocol.conversation import Conversation, Role
 from protocol.messages import (
@@ -32,8 +32,10 @@ from protocol.messages import (
     Welcome,
     decode_from_worker,
     encode,
+    encode_all,
 )
-from protocol.order import Order
+from protocol.order import AnyOrder
+from tests.protocol.lines import loopback
 from tests.worker.supervisor.attempts import Told
 
 M = TypeVar("M")
@@ -48,6 +50,7 @@ class FakeSession:
     hello: Hello | None = None
     ended: str = ""
     heard: list[FromWorker] = field(default_factory=list)
+    frames: int = 0
     _conversation: Conversation = field(default_factory=Conversation)
 
     def opened(self, line: Line) -> None:
@@ -55,24 +58,31 @@ class FakeSession:
         self.master.look()
 
     def received(self, frame: bytes) -> None:
-        message = decode_from_worker(frame)
-        try:
-            self._conversation.take(Role.WORKER, message)
-        except Exception as error:
-            self.master.broken.append(error)
-            raise
-        self.heard.append(message)
-        self.master.hear(self, message)
+        self.frames += 1
+        messages = decode_from_worker(frame)
+        for message in messages:
+            try:
+                self._conversation.take(Role.WORKER, message)
+            except Exception as error:
+                self.master.broken.append(error)
+                raise
+        for message in messages:
+            self.heard.append(message)
+            self.master.hear(self, message)
         self.master.look()
 
     def closed(self, reason: str) -> None:
         self.ended = reason
         self.master.look()
 
-    def say(self, message: FromMaster) -> None:
-        self._conversation.take(Role.MASTER, message)
+    def say(self, *messages: FromMaster) -> None:
+        """Say them, in one frame if the worker takes that."""
+        for message in messages:
+            self._conversation.take(Role.MASTER, message)
         assert self.line is not None
-        self.line.send(encode(message))
+        together = self.master.version >= SEVERAL_SINCE
+        for frame in encode_all(messages) if together else map(encode, messages):
+            self.line.send(frame)
 
     def of(self, kind: type[M]) -> list[M]:
         """What the worker said of one kind."""
@@ -82,8 +92,11 @@ class FakeSession:
 class FakeMaster:
     """Records what it is told; keeps to the conversation, and notes who does not."""
 
-    def __init__(self, test: TestCase, heartbeat: float = 0.2) -> None:
+    def __init__(
+        self, test: TestCase, heartbeat: float = 0.2, version: int = PROTOCOL_VERSION
+    ) -> None:
         self.heartbeat = heartbeat
+        self.version = version
         self.sessions: list[FakeSession] = []
         self.reports: dict[Attempt, list[Report]] = {}
         self.current: set[Attempt] = set()  #: attempts that count
@@ -97,9 +110,7 @@ class FakeMaster:
         test.addCleanup(lambda: Deferred.fromCoroutine(self.close()))
 
     async def listen(self, port: int = 0) -> None:
-        self._port = await pb.listen(
-            reactor, f"tcp:{port}:interface=127.0.0.1", self._new_session
-        )
+        self._port = await pb.listen(reactor, loopback(port), self._new_session)
 
     @property
     def port(self) -> int:
@@ -145,11 +156,13 @@ class FakeMaster:
         )
         return self.session
 
-    def start(self, order: Order) -> Attempt:
-        key = Attempt(order.job, order.attempt)
-        self.current.add(key)
-        self.reports[key] = []
-        self.session.say(Start(order=order))
+    def start(self, *orders: AnyOrder) -> Attempt:
+        """Give them out together; the last one's attempt."""
+        for order in orders:
+            key = Attempt(order.job, order.attempt)
+            self.current.add(key)
+            self.reports[key] = []
+        self.session.say(*(Start(order=order) for order in orders))
         return key
 
     async def until_accepted(self, key: Attempt) -> None:
@@ -231,7 +244,7 @@ class FakeMaster:
         held = [Attempt(holding.job, holding.attempt) for holding in hello.holding]
         session.say(
             Welcome(
-                version=PROTOCOL_VERSION,
+                version=self.version,
                 session=f"session {len(self.sessions)}",
                 master="a fake",
                 heartbeat=self.heartbeat,

@@ -8,9 +8,10 @@ from typing import Any
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
+from protocol.address import MasterAddress
+from protocol.trust import Trust
 from worker.config import (
     ConfigError,
-    MasterAddress,
     WorkerConfig,
     read_config,
     read_token,
@@ -111,7 +112,45 @@ class ConfigTests(SynchronousTestCase):
             self.assertIn("line ", said)
 
     def test_a_carrier_that_is_not_there_is_refused(self) -> None:
-        self.assertIn("cannot speak 'wss'", self.wrong_keys(masters=["wss://host:1"]))
+        self.assertIn("cannot speak 'amp'", self.wrong_keys(masters=["amp://host:1"]))
+
+    def test_each_carrier_is_understood_plain_and_with_tls(self) -> None:
+        config = self.with_keys(
+            masters=[
+                "pb://localhost:1",
+                "pbs://farm.example:8011",
+                "ws://127.0.0.1:8010/workers",
+                "wss://farm.example",
+                "wss://[2001:db8::7]:8443/ci/workers",
+            ]
+        )
+        self.assertEqual(
+            [(a.scheme, a.host, a.port, a.path) for a in config.addresses],
+            [
+                ("pb", "localhost", 1, ""),
+                ("pbs", "farm.example", 8011, ""),
+                ("ws", "127.0.0.1", 8010, "/workers"),
+                ("wss", "farm.example", 443, ""),
+                ("wss", "2001:db8::7", 8443, "/ci/workers"),
+            ],
+        )
+
+    def test_no_token_goes_to_another_machine_in_the_clear(self) -> None:
+        for url in ("pb://farm.example:8011", "ws://192.0.2.7:8010", "pb://127.1.evil:1"):
+            said = self.wrong_keys(masters=["pb://127.0.0.1:8011", url])
+            self.assertIn("plain_text_off_loopback", said)
+            self.assertIn("line ", said)
+            config = self.with_keys(masters=[url], plain_text_off_loopback=True)
+            self.assertEqual(config.masters, (url,))
+
+    def test_a_certificate_is_trusted_by_its_authority_or_its_fingerprint(self) -> None:
+        config = self.with_keys(ca_file="ca.pem")
+        self.assertEqual(config.trust, Trust(ca_file=str(self.folder / "ca.pem")))
+        pinned = ":".join(["AB"] * 32)
+        config = self.with_keys(master_fingerprint=pinned)
+        self.assertEqual(config.trust, Trust(fingerprint=pinned))
+        self.assertIn("64", self.wrong_keys(master_fingerprint="AB:CD"))
+        self.assertIn("both", self.wrong_keys(master_fingerprint=pinned, ca_file="x"))
 
     def test_an_ipv6_address_is_understood(self) -> None:
         [address] = self.with_keys(masters=["pb://[::1]:8011"]).addresses
@@ -123,7 +162,7 @@ class ConfigTests(SynchronousTestCase):
             {"masters": []},
             {"on_stop": "wait"},
             {"isolations": []},
-            {"isolations": ["vm"]},
+            {"isolations": ["lxc"]},
             {"name": ""},
             {"series_images": ["jammy"]},
             {"free_bytes": -1},

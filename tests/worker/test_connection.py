@@ -8,10 +8,11 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from protocol.address import MasterAddress
 from protocol.carrier import CannotConnect, Line, Peer
 from protocol.messages import Goodbye, Welcome, encode
 from tests.worker.test_dialogue import ListAttempts, ListLine, hello
-from worker.config import ConfigError, MasterAddress
+from worker.config import ConfigError
 from worker.connection import Connection, Delays
 from worker.dialogue import Dialogue
 

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from protocol.messages import (
+    Accepted,
     Alive,
     Cancel,
     Forget,
@@ -19,12 +20,15 @@ from protocol.messages import (
     Holding,
     Message,
     Recorded,
+    Refused,
     Start,
     Welcome,
+    bundle,
     decode_from_worker,
     encode,
+    encode_all,
 )
-from protocol.order import GitSource
+from protocol.order import GitSource, NativeOrder
 from tests.worker.supervisor.attempts import order
 from worker.delivery import Parcel
 from worker.dialogue import LINE_WINDOW, SILENCE_LIMIT, Dialogue, Mouth
@@ -87,7 +91,7 @@ class ListAttempts:
 def hello(holding: tuple[Holding, ...]) -> Hello:
     return Hello(
         oldest_version=1,
-        newest_version=1,
+        newest_version=2,
         worker="ant",
         token="a-secret-token",
         boot="b",
@@ -103,6 +107,7 @@ def welcome(version: int = 1, heartbeat: float = 5.0) -> Welcome:
 
 
 SOURCE = GitSource(repository="/some/where", commit="0" * 40)
+NATIVE = NativeOrder(job=9, attempt=1, performs="noop")
 HELD = Holding(job=7, attempt=2, lives=True)
 
 
@@ -126,9 +131,14 @@ class DialogueTests(SynchronousTestCase):
 
     def said(self) -> list[FromWorker]:
         """What it has said since it was last asked."""
-        messages = [decode_from_worker(frame) for frame in self.line.frames]
+        return [message for frame in self.said_together() for message in frame]
+
+    def said_together(self) -> list[tuple[FromWorker, ...]]:
+        """The same, frame by frame."""
+        self.clock.advance(0)
+        frames = [decode_from_worker(frame) for frame in self.line.frames]
         self.line.frames.clear()
-        return messages
+        return frames
 
     def ending(self) -> Ending:
         """How it ends, when the line it closed is gone."""
@@ -199,9 +209,76 @@ class DialogueTests(SynchronousTestCase):
             self.assertIn("broke the rules of the protocol", self.ending().reason)
 
     def test_leaves_a_master_that_chooses_a_version_nobody_offered(self) -> None:
-        self.hear(welcome(version=2))
+        self.hear(welcome(version=3))
         self.assertNotIn("resume", self.attempts.asked)
-        self.assertIn("version 2", self.ending().reason)
+        self.assertIn("version 3", self.ending().reason)
+
+    def test_what_is_said_in_one_turn_goes_out_as_one_frame(self) -> None:
+        self.hear(welcome(version=2), Start(order=order(SOURCE, [], job=8)))
+        self.said()
+        mouth = self.attempts.mouth
+        assert mouth is not None
+        mouth.accepted(8, 2)
+        mouth.refused(9, 1, "full")
+        self.assertEqual(self.line.frames, [])
+        self.assertEqual(
+            self.said_together(),
+            [
+                (
+                    Accepted(job=8, attempt=2),
+                    Refused(job=9, attempt=1, reason="full"),
+                )
+            ],
+        )
+
+    def test_a_master_of_version_1_gets_each_message_by_itself_and_at_once(self) -> None:
+        self.hear(welcome(version=1), Start(order=order(SOURCE, [], job=8)))
+        self.said()
+        mouth = self.attempts.mouth
+        assert mouth is not None
+        mouth.accepted(8, 2)
+        mouth.refused(9, 1, "full")
+        self.assertEqual(
+            self.line.frames,
+            [
+                encode(Accepted(job=8, attempt=2)),
+                encode(Refused(job=9, attempt=1, reason="full")),
+            ],
+        )
+
+    def test_the_hello_goes_alone_and_at_once(self) -> None:
+        self.assertEqual(self.line.frames, [encode(hello((HELD,)))])
+
+    def test_the_messages_of_a_frame_are_obeyed_in_their_order(self) -> None:
+        forget = Forget(job=7, attempt=2)
+        [frame] = encode_all((welcome(version=2), Start(order=NATIVE), forget, Alive()))
+        self.dialogue.received(frame)
+        self.assertEqual(
+            self.attempts.asked, ["resume", "renew", "take", "forget", "renew"]
+        )
+
+    def test_one_bad_message_spoils_its_frame(self) -> None:
+        good = [encode(Forget(job=7, attempt=2)), encode(Start(order=NATIVE))]
+        for bad in (b"\x80", b"\xc0", encode(welcome()), encode(hello(())), good[1]):
+            self.begin(welcome(version=2))
+            self.attempts.asked.clear()
+            [frame] = bundle([*good, bad])
+            self.dialogue.received(frame)
+            self.assertEqual(self.attempts.asked, ["suspend"])
+            self.assertIn("broke the rules of the protocol", self.ending().reason)
+
+    def test_what_was_said_just_before_it_left_is_still_sent(self) -> None:
+        self.hear(welcome(version=2))
+        self.said()
+        mouth = self.attempts.mouth
+        assert mouth is not None
+        mouth.refused(9, 1, "full")
+        self.dialogue.leave("enough")
+        self.assertEqual(
+            self.line.frames, [encode(Refused(job=9, attempt=1, reason="full"))]
+        )
+        self.ending()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_goodbye_for_good_is_passed_on(self) -> None:
         self.hear(Goodbye(reason="unknown", retry=False))
@@ -219,11 +296,15 @@ class DialogueTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_line_that_takes_nothing_has_no_room(self) -> None:
-        self.hear(welcome())
+        self.hear(welcome(version=2))
         mouth = self.attempts.mouth
         assert mouth is not None
         self.assertTrue(mouth.has_room)
         self.line.waiting = LINE_WINDOW
+        self.assertFalse(mouth.has_room)
+        self.line.waiting = LINE_WINDOW - 9
+        self.assertTrue(mouth.has_room)
+        mouth.refused(9, 1, "a reason of more than ten characters")
         self.assertFalse(mouth.has_room)
 
     def test_reports_go_out_as_they_lie_on_the_disk(self) -> None:
@@ -232,6 +313,7 @@ class DialogueTests(SynchronousTestCase):
         mouth = self.attempts.mouth
         assert mouth is not None
         mouth.report(7, 2, Parcel(1, b"the frame", is_last=True))
+        self.clock.advance(0)
         self.assertEqual(self.line.frames, [b"the frame"])
         self.hear(Recorded(job=7, attempt=2, number=1))
         self.assertFalse(self.line.closed)
@@ -243,6 +325,9 @@ class DialogueTests(SynchronousTestCase):
             | st.sampled_from(
                 [
                     encode(welcome()),
+                    encode(welcome(version=2)),
+                    encode(Start(order=NATIVE)),
+                    *encode_all([welcome(version=2), Start(order=NATIVE), Alive()]),
                     encode(Alive()),
                     encode(Goodbye(reason="", retry=True)),
                     encode(Start(order=order(SOURCE, [], job=8))),

@@ -19,16 +19,15 @@ from protocol.messages import (
     Holding,
     PipelineJobEnded,
     Recorded,
-    Report,
     Start,
     Welcome,
-    decode_from_worker,
 )
 from protocol.order import GitSource, Order
 from protocol.results import Result
+from tests.worker.list_mouth import ListMouth
 from tests.worker.supervisor.attempts import folder, job, order
-from worker.delivery import Parcel
 from worker.holdings import Holdings
+from worker.slots import Slots
 from worker.supervisor import attach
 from worker.supervisor.aftermath import report_end
 from worker.supervisor.settings import Settings
@@ -38,54 +37,6 @@ KEY = Attempt(7, 2)
 ORDER = order(
     GitSource(repository="/no/where", commit="0" * 40), [[("build", job("true"))]]
 )
-
-
-class ListMouth:
-    """One session: notes what is said; a `worker.dialogue.Mouth`."""
-
-    def __init__(self) -> None:
-        self.room = 1000  #: reports that the line takes
-        self.said: list[str] = []
-        self.reports: list[Report] = []
-        self._waits: list[tuple[str, Deferred[None]]] = []
-
-    @property
-    def has_room(self) -> bool:
-        return len(self.reports) < self.room
-
-    def accepted(self, job: int, attempt: int) -> None:
-        self._say(f"accepted {job}")
-
-    def refused(self, job: int, attempt: int, reason: str) -> None:
-        self._say(f"refused {job}: {reason}")
-
-    def report(self, job: int, attempt: int, parcel: Parcel) -> None:
-        report = decode_from_worker(parcel.frame)
-        assert isinstance(report, Report)
-        self.reports.append(report)
-        self._say(f"report {job}")
-        if parcel.is_last:
-            self._say(f"end {job}")
-
-    def give_up(self, reason: str) -> None:
-        self._say(f"give up: {reason}")
-
-    def until(self, words: str) -> Deferred[None]:
-        """Fires when something that begins with ``words`` is said."""
-        waiting: Deferred[None] = Deferred()
-        self._waits.append((words, waiting))
-        self._look()
-        return waiting
-
-    def _say(self, words: str) -> None:
-        self.said.append(words)
-        self._look()
-
-    def _look(self) -> None:
-        for wait in list(self._waits):
-            if any(said.startswith(wait[0]) for said in self.said):
-                self._waits.remove(wait)
-                wait[1].callback(None)
 
 
 class HoldingsTests(TestCase):
@@ -104,7 +55,7 @@ class HoldingsTests(TestCase):
             reactor,
             self.builds,
             Settings(cache=str(self.builds)),
-            slots=4,
+            slots=Slots(4),
             unfit=lambda order: "",
             free_bytes=0,
             launch=self._launch,

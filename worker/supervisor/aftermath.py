@@ -27,9 +27,9 @@ def report_end(folder: Path, order: Order, result: Result, reason: str) -> None:
             return
         ledger = Ledger(order, spool.append)
         for number in reader.numbers_of(Kind.STARTED, Kind.JOB_ENDED):
-            report = decode_from_worker(reader.read_from(number, 1)[0])
-            if isinstance(report, Report):
-                ledger.recall(report.body)
+            for report in decode_from_worker(reader.read_from(number, 1)[0]):
+                if isinstance(report, Report):
+                    ledger.recall(report.body)
         spool.use_reserve()
         ledger.break_off(result, reason)
     finally:

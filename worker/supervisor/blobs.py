@@ -11,12 +11,13 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
+from protocol.trust import SYSTEM, Trust, fingerprint_of
 from worker.supervisor.endings import CannotRun
 
 # A supervisor starts often, and most builds neither send nor fetch a file: what takes long
 # to import is imported where it is used.
 if TYPE_CHECKING:
-    from http.client import HTTPResponse
+    from http.client import HTTPConnection, HTTPResponse
 
 T = TypeVar("T")
 
@@ -44,11 +45,13 @@ class Blobs:
         token: str,
         say: Callable[[str], None],
         patience: float = PATIENCE,
+        trust: Trust = SYSTEM,
     ) -> None:
         self._url = url.rstrip("/")
         self._token = token
         self._say = say
         self._patience = patience
+        self._trust = trust
 
     def upload(self, file: Path) -> tuple[str, int]:
         """Make the content of ``file`` known to the farm; its sha256 and its size.
@@ -86,6 +89,12 @@ class Blobs:
             except (_TryAgain, OSError, HTTPException) as error:
                 if isinstance(error, OSError) and error.filename is not None:
                     raise  # a file of ours, not the line to the master
+                distrust = getattr(error, "verify_message", None)
+                if distrust is not None:
+                    raise CannotRun(
+                        f"the certificate of {self._url} is not trusted here ({distrust});"
+                        " name its authority in the worker's ca_file"
+                    ) from error
                 if time.monotonic() + pause > until:
                     raise CannotRun(
                         f"the master did not take or give files for {self._patience:g} "
@@ -135,12 +144,10 @@ class Blobs:
         body: BinaryIO | None = None,
         headers: dict[str, str] | None = None,
     ) -> Iterator[HTTPResponse]:
-        from http.client import HTTPConnection, HTTPSConnection
         from urllib.parse import urlsplit
 
         parts = urlsplit(url)
-        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        line = kind(parts.hostname or "", parts.port, timeout=_TIMEOUT, blocksize=_BLOCK)
+        line = _line(parts.scheme, parts.hostname or "", parts.port, self._trust)
         try:
             path = parts.path + (f"?{parts.query}" if parts.query else "")
             every = {"Authorization": f"Bearer {self._token}", **(headers or {})}
@@ -148,6 +155,35 @@ class Blobs:
             yield line.getresponse()
         finally:
             line.close()
+
+
+def _line(scheme: str, host: str, port: int | None, trust: Trust) -> HTTPConnection:
+    """A connection to ``host``, opened if that is how its trust is checked."""
+    from http.client import HTTPConnection, HTTPSConnection
+
+    if scheme != "https":
+        return HTTPConnection(host, port, timeout=_TIMEOUT, blocksize=_BLOCK)
+    import ssl
+
+    context = ssl.create_default_context(cafile=trust.ca_file)
+    if trust.fingerprint is not None:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    line = HTTPSConnection(host, port, timeout=_TIMEOUT, blocksize=_BLOCK, context=context)
+    if trust.fingerprint is not None:
+        line.connect()
+        _check_fingerprint(line.sock.getpeercert(True), trust.fingerprint)
+    return line
+
+
+def _check_fingerprint(certificate: bytes | None, expected: str) -> None:
+    import hashlib
+
+    if hashlib.sha256(certificate or b"").hexdigest() != fingerprint_of(expected):
+        raise CannotRun(
+            "the farm shows another certificate than the worker's master_fingerprint"
+            " names; if the certificate was exchanged, tell the worker the new one"
+        )
 
 
 def _expect(response: HTTPResponse, url: str, *expected: int) -> int:

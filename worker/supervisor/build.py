@@ -7,6 +7,7 @@ from pathlib import Path
 
 from protocol.order import Order
 from protocol.results import Result
+from protocol.trust import Trust
 from worker.environments.interface import EnvironmentFault
 from worker.supervisor import engine, source
 from worker.supervisor.blobs import Blobs
@@ -55,7 +56,12 @@ class Build:
             folder=folder,
             log=log,
             stopper=stopper,
-            blobs=Blobs(order.artifacts.url, order.artifacts.token, log.say),
+            blobs=Blobs(
+                order.artifacts.url,
+                order.artifacts.token,
+                log.say,
+                trust=Trust(settings.ca_file, settings.master_fingerprint),
+            ),
             make=make,
         )
 

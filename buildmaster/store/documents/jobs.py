@@ -23,7 +23,8 @@ JOB_PAIRS = f"""
     'isolation', c.isolation, 'series', coalesce(b.series, c.series[1], ''),
     'repository', j.repository, 'source_digest', j.source_digest, 'refs', j.refs,
     'runs', ARRAY(SELECT x.run FROM run_job x WHERE x.job = j.id ORDER BY x.run),
-    'owner', j.owner, 'requester', j.requester, 'worker', a.worker, 'score', j.score,
+    'owner', j.owner, 'requester', j.requester, 'worker', coalesce(r.worker, a.worker),
+    'score', j.score, 'manual_score', j.manual_score, 'parked_for', j.parked_for,
     'created_at', {at("j.created_at")}, 'ready_at', {at("j.ready_at")},
     'started_at', {at("j.started_at")}, 'finished_at', {at("j.finished_at")},
     'cancel_asked_at', {at("j.cancel_asked_at")}
@@ -33,6 +34,7 @@ JOB_TABLES = """
     job j JOIN job_class c ON c.id = j.class
     LEFT JOIN build b ON b.job = j.id
     LEFT JOIN attempt a ON a.job = j.id AND a.number = j.attempt
+    LEFT JOIN running r ON r.job = j.id
 """
 
 _PIPELINE_JOBS = f"""
@@ -56,12 +58,16 @@ _PIPELINE_JOBS = f"""
 
 _ATTEMPTS = f"""
     SELECT coalesce(json_agg(json_build_object(
-        'number', t.number, 'worker', t.worker, 'result', t.result, 'reason', t.reason,
-        'queued_at', {at("t.queued_at")}, 'assigned_at', {at("t.assigned_at")},
-        'started_at', {at("t.started_at")}, 'finished_at', {at("t.finished_at")},
+        'number', t.number, 'worker', coalesce(t.worker, l.worker), 'result', t.result,
+        'reason', t.reason, 'exit_status', t.exit_status, 'output', t.output,
+        'queued_at', {at("t.queued_at")},
+        'assigned_at', {at("coalesce(t.assigned_at, l.assigned_at)")},
+        'started_at', {at("coalesce(t.started_at, l.accepted_at)")},
+        'finished_at', {at("t.finished_at")},
         'log_length', t.log_length) ORDER BY t.number), '[]')
       FROM (SELECT * FROM attempt WHERE job = j.id
              ORDER BY number DESC LIMIT {_PART_LIMIT}) t
+      LEFT JOIN running l ON l.job = t.job AND l.attempt = t.number
 """
 
 

@@ -14,6 +14,9 @@ _WORKER_PAIRS = f"""
                                  ORDER BY g.job), '[]')
           FROM (SELECT job, attempt FROM running WHERE worker = w.name
                  ORDER BY job LIMIT {LARGEST_LIMIT}) g),
+    'may_join', EXISTS (
+        SELECT FROM worker_token t
+         WHERE t.worker = w.name AND (t.ends_at IS NULL OR t.ends_at > farm_now())),
     'software', w.software, 'connected_at', {at("w.connected_at")},
     'last_heard_at', {at("w.last_heard_at")}
 """

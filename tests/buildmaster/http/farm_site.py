@@ -22,6 +22,7 @@ from buildmaster.feed import EventFeed
 from buildmaster.http.site import FarmSite, site
 from buildmaster.requests import Refusal, SubmissionRequest, Submitted
 from buildmaster.tokens import Tokens
+from protocol import websocket
 from tests.buildmaster.http.rows import Rows, connected
 
 UPLOAD_LIMIT = 3_000_000
@@ -96,6 +97,14 @@ class _RawFactory(Factory):
         return Raw()
 
 
+def bare_site(workers: websocket.Listener) -> FarmSite:
+    """A site that can do nothing but take workers: it has no database."""
+    nothing: Any = None
+    return site(
+        nothing, nothing, nothing, nothing, Tokens("f" * 64, b""), reactor, workers=workers
+    )
+
+
 class SiteCase(TestCase):
     """A test with a database, a feed and a listening site."""
 
@@ -121,6 +130,7 @@ class SiteCase(TestCase):
             self.hosts,
             master="m1",
             upload_limit=UPLOAD_LIMIT,
+            **self.more(),
         )
         factory: Any = self.site
         listening = reactor.listenTCP(0, factory, interface="127.0.0.1")
@@ -130,6 +140,10 @@ class SiteCase(TestCase):
         self.url = f"http://127.0.0.1:{self.port}"
         self._pool = HTTPConnectionPool(reactor, persistent=False)
         self._agent = Agent(reactor, connectTimeout=10, pool=self._pool)
+
+    def more(self) -> dict[str, Any]:
+        """Further arguments of the site."""
+        return {}
 
     def mktemp_folder(self) -> str:
         path = Path(self.mktemp())

@@ -65,7 +65,7 @@ class Rows:
             """
             INSERT INTO job_class (architecture, isolation, series, tags)
             VALUES ('amd64', 'chroot', '{bookworm}', '{}')
-            ON CONFLICT (architecture, isolation, series, tags)
+            ON CONFLICT ON CONSTRAINT class_once
             DO UPDATE SET tags = '{}' RETURNING id
             """
         )
@@ -75,6 +75,7 @@ class Rows:
             "requester": "ada",
             "owner": "ada",
             "class": job_class,
+            **({"parked_for": "a test"} if columns.get("state") == "parked" else {}),
             **columns,
         }
         names = ", ".join(values)

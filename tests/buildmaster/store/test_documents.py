@@ -264,7 +264,9 @@ class RunTests(DocumentCase):
 class WorkerTests(DocumentCase):
     async def test_a_worker_shows_what_it_runs_and_no_secret(self) -> None:
         await self.rows.worker("ant")
-        await self.database.run("UPDATE worker SET token_sha256 = sha256('secret')")
+        await self.database.run(
+            "INSERT INTO worker_token (worker, sha256) VALUES ('ant', sha256('secret'))"
+        )
         job = await self.rows.job(state="running")
         await self.database.run("INSERT INTO attempt (job, number) VALUES (%s, 1)", (job,))
         await self.database.run("INSERT INTO running VALUES (%s, 1, 'ant', 1)", (job,))
@@ -272,6 +274,7 @@ class WorkerTests(DocumentCase):
         document = self.read(text)
         self.assertEqual(document["id"], "ant")
         self.assertEqual(document["kind"], "worker")
+        self.assertTrue(document["may_join"])
         self.assertEqual(document["running"], [{"job": job, "attempt": 1}])
         self.assertNotIn("token", str(text))
 

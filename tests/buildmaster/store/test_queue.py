@@ -7,7 +7,8 @@ from twisted.trial.unittest import TestCase
 
 from buildmaster import ending
 from buildmaster.store import queue
-from tests.buildmaster.books import NO_DELAY, Books, fresh_books
+from buildmaster.store.step import Claim
+from tests.buildmaster.books import NO_DELAY, Books, claim, fresh_books
 
 
 class ClaimTests(TestCase):
@@ -17,7 +18,8 @@ class ClaimTests(TestCase):
         self.books = await fresh_books(self)
 
     async def test_two_claims_that_race_never_get_the_same_job(self) -> None:
-        await self.books.worker("bee")
+        await self.books.worker("ant", slots=100)
+        await self.books.worker("bee", slots=100)
         await self.books.run(builds=30)
         claims = await gatherResults(
             [
@@ -46,11 +48,11 @@ class ClaimTests(TestCase):
     async def test_a_worker_gets_nothing_of_classes_it_does_not_name(self) -> None:
         await self.books.run()
         claims = await self.books.database.transaction(
-            lambda cursor: queue.claim(cursor, "ant", [999], 5)
+            lambda cursor: claim(cursor, "ant", 5, classes=[999])
         )
         self.assertEqual(claims, [])
 
-    async def _refuse(self, worker: str, claim: queue.Claim) -> None:
+    async def _refuse(self, worker: str, claim: Claim) -> None:
         await self.books.database.transaction(
             lambda cursor: ending.refused(
                 cursor, worker, claim.job, claim.attempt, "the disk is full", NO_DELAY
@@ -63,7 +65,8 @@ class ClaimTests(TestCase):
         [claim] = await self.books.claim("ant")
         await self._refuse("ant", claim)
         self.assertEqual(await self.books.claim("ant"), [])
-        self.assertEqual(await self.books.claim("bee"), [claim])
+        [again] = await self.books.claim("bee")
+        self.assertEqual((again.job, again.attempt), (claim.job, claim.attempt))
 
     async def test_a_job_that_all_refuse_is_tried_again_a_few_times(self) -> None:
         await self.books.worker("bee")
@@ -101,7 +104,11 @@ class ClaimTests(TestCase):
         self.assertFalse(await accept("bee", 1))
         self.assertFalse(await accept("ant", 2))
         self.assertTrue(await accept("ant", 1))
-        self.assertFalse(await accept("ant", 1))
+        self.assertTrue(await accept("ant", 1), "it is told again that it has it")
+        (count,) = await self.books.database.one(
+            "SELECT count(*) FROM event WHERE kind = 'job.running'"
+        )
+        self.assertEqual(count, 1)
 
     async def test_a_claim_reads_each_class_in_order_without_sorting_the_queue(
         self,

@@ -143,7 +143,7 @@ def told(place: Path) -> Told:
     reader = SpoolReader(place)
     bodies = []
     for number, frame in enumerate(reader.read_from(1, 2**40), 1):
-        report = decode_from_worker(frame)
+        [report] = decode_from_worker(frame)
         assert isinstance(report, Report)
         assert (report.job, report.attempt, report.number) == (7, 2, number)
         bodies.append(report.body)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -16,7 +18,10 @@ TOKEN = "let-me-in"
 class BlobServer:
     """Keeps what is PUT, if the token fits and the hash is right."""
 
-    def __init__(self, test: SynchronousTestCase) -> None:
+    def __init__(
+        self, test: SynchronousTestCase, tls: tuple[Path, Path] | None = None
+    ) -> None:
+        """``tls`` are the files of a certificate and its key."""
         self.blobs: dict[str, bytes] = {}
         self.requests: list[str] = []  #: "PUT 200", in order
         self.failures: list[int] = []  #: statuses to answer with before doing anything
@@ -32,7 +37,12 @@ class BlobServer:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/artifacts"
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self._server.socket = context.wrap_socket(self._server.socket, True)
+        scheme = "http" if tls is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_address[1]}/artifacts"
         thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         thread.start()
         test.addCleanup(thread.join)

@@ -2,14 +2,49 @@ from __future__ import annotations
 
 import hashlib
 import os
+import ssl
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from protocol.tls import make_certificate
+from protocol.trust import SYSTEM, Trust
 from tests.worker.supervisor.attempts import folder
 from tests.worker.supervisor.blob_server import TOKEN, BlobServer
 from worker.supervisor.blobs import Blobs, NoSuchBlob, plain_file
 from worker.supervisor.endings import CannotRun
+
+
+class TrustTests(SynchronousTestCase):
+    """Files over HTTPS: the token goes to nobody but the farm."""
+
+    def setUp(self) -> None:
+        self.top = folder(self)
+        self.file = self.top / "file"
+        self.file.write_bytes(b"content")
+        self.certificate, key = self.top / "c.pem", self.top / "k.pem"
+        make_certificate(self.certificate, key, ["127.0.0.1"])
+        self.server = BlobServer(self, (self.certificate, key))
+        text = ssl.PEM_cert_to_DER_cert(self.certificate.read_text())
+        self.fingerprint = hashlib.sha256(text).hexdigest()
+
+    def upload(self, trust: Trust) -> None:
+        Blobs(self.server.url, TOKEN, lambda said: None, 20.0, trust).upload(self.file)
+
+    def test_the_farm_is_known_by_its_authority_or_its_fingerprint(self) -> None:
+        self.upload(Trust(ca_file=str(self.certificate)))
+        self.upload(Trust(fingerprint=self.fingerprint))
+        self.assertEqual(self.server.requests, ["HEAD 404", "PUT 201", "HEAD 200"])
+
+    def test_another_certificate_gets_no_request(self) -> None:
+        for trust, named in (
+            (SYSTEM, "ca_file"),
+            (Trust(fingerprint="0" * 64), "master_fingerprint"),
+        ):
+            with self.assertRaises(CannotRun) as caught:
+                self.upload(trust)
+            self.assertIn(named, str(caught.exception))
+        self.assertEqual(self.server.requests, [])
 
 
 class BlobsTests(SynchronousTestCase):

@@ -34,7 +34,7 @@ def chunk(data: bytes = b"x") -> LogChunk:
 
 
 def numbers(frames: list[bytes]) -> list[int]:
-    reports = [decode_from_worker(frame) for frame in frames]
+    reports = [report for frame in frames for report in decode_from_worker(frame)]
     return [report.number for report in reports if isinstance(report, Report)]
 
 
@@ -157,7 +157,7 @@ class SpoolTests(SynchronousTestCase):
         found: list[bytes] = []
         while frames := reader.read_from(len(found) + 1, limit):
             for frame in frames:
-                report = decode_from_worker(frame)
+                [report] = decode_from_worker(frame)
                 assert isinstance(report, Report) and isinstance(report.body, LogChunk)
                 found.append(report.body.data)
         reader.close()

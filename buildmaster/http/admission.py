@@ -1,0 +1,96 @@
+"""Handlers that let workers and clients in, and stop them; all for admins only."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from buildmaster.admission import ROTATE_WITHIN, Admission
+from buildmaster.clients import Clients
+from buildmaster.database import Database
+from buildmaster.grants import Scope
+from buildmaster.http.answers import Answer, listing
+from buildmaster.http.call import Call
+from buildmaster.store.documents.fragments import DEFAULT_LIMIT, LARGEST_LIMIT
+from buildmaster.store.documents.tokens import token_list
+
+_Name = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class _NewWorker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: _Name
+
+
+class _Rotating(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    within: Annotated[float, Meta(ge=0, le=30 * 86400)] = ROTATE_WITHIN
+
+
+class _NewToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: _Name
+    scopes: Annotated[tuple[Scope, ...], Meta(min_length=1, max_length=4)]
+    project: Annotated[str, Meta(min_length=1, max_length=2000)] | None = None
+
+
+class Doors:
+    """Workers' and clients' tokens. A secret stands in the one answer that made it."""
+
+    def __init__(self, database: Database, admission: Admission, clients: Clients) -> None:
+        self._database = database
+        self._admission = admission
+        self._clients = clients
+
+    async def add_worker(self, call: Call) -> Answer:
+        """POST /api/v1/workers"""
+        call.query.allow()
+        name = call.json(_NewWorker).name
+        return _told(201, name=name, token=await self._admission.add_worker(name))
+
+    async def rotate_worker(self, call: Call) -> Answer:
+        """POST /api/v1/workers/NAME/rotate"""
+        call.query.allow()
+        name = call.parts["worker"]
+        within = call.json(_Rotating, empty=_Rotating()).within
+        token = await self._admission.rotate_worker(name, within)
+        return _told(200, name=name, token=token, within=within)
+
+    async def revoke_worker(self, call: Call) -> Answer:
+        """POST /api/v1/workers/NAME/revoke"""
+        call.query.allow()
+        await self._admission.revoke_worker(call.parts["worker"])
+        return _told(200, name=call.parts["worker"])
+
+    async def tokens(self, call: Call) -> Answer:
+        """GET /api/v1/tokens"""
+        call.query.allow("limit", "after")
+        limit = call.query.number("limit", highest=LARGEST_LIMIT) or DEFAULT_LIMIT
+        after = call.query.text("after") or ""
+        page = await token_list(self._database, after=after, limit=limit)
+        following = (
+            page.following and f"/api/v1/tokens?limit={limit}&after={page.following}"
+        )
+        return listing("tokens", page, following)
+
+    async def add_token(self, call: Call) -> Answer:
+        """POST /api/v1/tokens"""
+        call.query.allow()
+        asked = call.json(_NewToken)
+        scopes = sorted({scope.value for scope in asked.scopes})
+        by = call.grant.who if call.grant is not None else "?"
+        token = await self._admission.add_client(asked.name, scopes, asked.project, by)
+        await self._clients.round()
+        return _told(
+            201, name=asked.name, scopes=scopes, project=asked.project, token=token
+        )
+
+    async def revoke_token(self, call: Call) -> Answer:
+        """POST /api/v1/tokens/NAME/revoke"""
+        call.query.allow()
+        await self._admission.revoke_client(call.parts["token"])
+        await self._clients.round()
+        return _told(200, name=call.parts["token"])
+
+
+def _told(status: int, **fields: object) -> Answer:
+    return Answer(status, msgspec.json.encode(fields))

@@ -1,0 +1,53 @@
+"""Keeps the bearer of a project's token to the runs and jobs of that project."""
+
+from __future__ import annotations
+
+from buildmaster.database import Database
+from buildmaster.http.call import Call
+from buildmaster.http.queries import LARGEST_ID
+from buildmaster.http.scopes import ARTIFACT, Need, outside
+from buildmaster.store import projects as store
+
+
+class Projects:
+    """Looks up whose a run, a job or a file is."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def check(self, path: str, need: Need, call: Call) -> None:
+        """Go on if what ``call`` is about lies within its grant's project; `Problem`.
+
+        What is about no repository, as a list of all jobs is, lies outside. A submission
+        names its repository in its body: its handler looks by itself.
+        """
+        grant = call.grant
+        if grant is None or grant.project is None or need in (Need.NOTHING, Need.STORE):
+            return
+        if need is Need.SUBMIT and not call.parts:
+            return
+        if path == ARTIFACT:
+            repositories = await store.repositories_of_file(
+                self._database, call.parts["sha256"]
+            )
+            if not any(map(grant.reaches, repositories)):
+                raise outside(grant)
+            return
+        if not grant.reaches(await self._repository(call)):
+            raise outside(grant)
+
+    async def _repository(self, call: Call) -> str | None:
+        run = call.parts.get("run") or call.query.text("run")
+        if run is not None:
+            return await store.repository_of_run(self._database, _id(run))
+        job = call.parts.get("job") or call.query.text("job")
+        if job is not None:
+            return await store.repository_of_job(self._database, _id(job))
+        return None
+
+
+def _id(text: str) -> int:
+    """0, which nothing has, for what is no id: the handler says so."""
+    digits = text.isascii() and text.isdigit() and len(text) < 20
+    number = int(text) if digits else 0
+    return number if number <= LARGEST_ID else 0
