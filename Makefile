@@ -73,11 +73,12 @@ lint: venv
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config setup.cfg --no-cache --no-logo
 
-# The big numbers, for which a test run has no time: laws over 10,000 examples each, and
-# ten minutes of fuzzing (with coverage to lead the way where atheris is installed).
+# The big numbers, for which a test run has no time: laws over 10,000 examples each,
+# 10,000 strangers at each carrier, and ten minutes of fuzzing (with coverage to lead the way where atheris is installed).
 prove: venv
 	HEADRACE_LONG=1 $(BIN)/python -m twisted.trial tests.protocol.pipeline \
-	    tests.buildmaster.test_planner
+	    tests.buildmaster.test_planner tests.buildmaster.test_session_laws \
+	    tests.protocol.test_conversation tests.protocol.test_fuzz
 	$(BIN)/python -m tests.fuzz_configuration 600
 
 docs: venv
