@@ -10,8 +10,12 @@ from twisted.internet.threads import deferToThread
 from buildmaster import intervention
 from buildmaster.blobs import BlobStore
 from buildmaster.database import Database
+from buildmaster.enqueueing import Enqueueing, refusal_of
+from buildmaster.graph import BadGraph, Graph, check
 from buildmaster.requests import (
+    Enqueued,
     GitRequest,
+    GraphRequest,
     Refusal,
     SubmissionRequest,
     Submitted,
@@ -28,6 +32,9 @@ from buildmaster.submission import (
 )
 from protocol.order import GitSource, TreeSource
 from protocol.stages import Cell
+
+#: Jobs and needs of a graph that is checked while the reactor waits.
+_SMALL = 200
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,22 @@ class LiveFarm:
         pipeline = read_configuration(request, material.configuration)
         submission = Submission(request, by, material, pipeline, self.rules)
         return await self.database.transaction(submission.store)
+
+    async def enqueue(self, request: GraphRequest, by: str) -> Enqueued:
+        """Queue new jobs that depend on each other, as one run: whole or nothing."""
+        enqueueing = Enqueueing(
+            request, await self._checked(request), by, self.rules.run_limit
+        )
+        return await self.database.transaction(enqueueing.store)
+
+    async def _checked(self, request: GraphRequest) -> Graph:
+        size = len(request.jobs) + sum(len(job.needs) for job in request.jobs)
+        try:
+            if size <= _SMALL:
+                return check(request)
+            return await deferToThread(check, request)
+        except BadGraph as error:
+            raise refusal_of(error) from error
 
     async def cancel_job(self, job: int, by: str, why: str) -> None:
         """Ask a job to stop; nothing happens to one that is done."""

@@ -15,6 +15,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 #: Rules: they get everything as arguments, and are tested without a reactor.
 PURE = {
     "buildmaster.dependencies",
+    "buildmaster.graph",
     "buildmaster.lifecycle",
     "buildmaster.matching",
     "buildmaster.planner",

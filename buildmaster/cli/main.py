@@ -27,6 +27,7 @@ COMMANDS = (
     "check",
     "plan",
     "submit",
+    "enqueue",
     "lists",
     "show",
     "logs",

@@ -35,6 +35,7 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/api/v1/runs/{run}"): Need.READ,
     ("POST", "/api/v1/runs/{run}/cancel"): Need.CANCEL,
     ("GET", "/api/v1/jobs"): Need.READ,
+    ("POST", "/api/v1/jobs"): Need.SUBMIT,
     ("GET", "/api/v1/jobs/{job}"): Need.READ,
     ("GET", "/api/v1/jobs/{job}/log"): Need.READ,
     ("POST", "/api/v1/jobs/{job}/cancel"): Need.CANCEL,

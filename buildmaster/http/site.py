@@ -120,7 +120,7 @@ def _routes(
         Route("/api/v1/runs", {"GET": lists.runs, "POST": changes.submit}),
         Route("/api/v1/runs/{run}", {"GET": lists.run}),
         Route("/api/v1/runs/{run}/cancel", {"POST": changes.cancel_run}),
-        Route("/api/v1/jobs", {"GET": lists.jobs}),
+        Route("/api/v1/jobs", {"GET": lists.jobs, "POST": changes.enqueue}),
         Route("/api/v1/jobs/{job}", {"GET": lists.job}),
         Route("/api/v1/jobs/{job}/log", {"GET": logs.get}),
         Route("/api/v1/jobs/{job}/cancel", {"POST": changes.cancel_job}),

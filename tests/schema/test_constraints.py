@@ -109,6 +109,8 @@ CASES = [
     Case("run", "done_run_has_an_end", {"state": "done", "result": "success"}),
     Case("run", "done_run_has_an_end", {"state": "open", "finished_at": NOW}),
     Case("run", "run_open_jobs_check", {"open_jobs": -1}),
+    Case("run", "run_source_is_whole", {"repository": None}),
+    Case("run", "run_source_is_whole", {"configuration": None}),
     Case("job_class", "job_class_slots_check", {"slots": 0}),
     Case("job_class", "job_class_cpu_check", {"cpu": -1}),
     Case("job_class", "job_class_memory_check", {"memory": -1}),
