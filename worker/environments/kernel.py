@@ -7,6 +7,7 @@ import lzma
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from worker.environments.images import KERNELS
 from worker.environments.store import Held, Store
 
 _GUEST = Path(__file__).parent / "guest"
+#: Seconds for which the newest kernel is taken to be the newest.
+_FRESH = 86400.0
 #: Modules that the first program loads, with all that they need.
 _MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "virtio_net", "virtio-rng")
 #: Debian's small kernels for virtual machines, or else the usual ones.
@@ -61,6 +64,9 @@ class Kernels:
 
         NoImage if there is none.
         """
+        lately = self._made_since(time.time() - _FRESH)
+        if lately is not None:
+            return lately
         package = self._package()
         if package is None:
             # What was made before will do, where apt knows nothing at the moment.
@@ -79,13 +85,29 @@ class Kernels:
         held = self._store.hold(key)
         if held is None:
             say(f"Taking the kernel of virtual machines out of {name} {version}")
-            self._store.add(
-                key, lambda to: self._make(name, version, to), {"package": name}
-            )
+            facts = {"package": name, "guest": self._guest_digest()}
+            self._store.add(key, lambda to: self._make(name, version, to), facts)
             held = self._store.hold(key)
+        else:
+            # It is still the newest.
+            self._store.note(key, held.path, self._store.facts(key))
         if held is None:
             raise NoImage("The kernel of virtual machines was removed a moment ago.")
         return Kernel(held)
+
+    def _made_since(self, moment: float) -> Kernel | None:
+        """One that was the newest then, so that apt need not be asked each time."""
+        guest = self._guest_digest()
+        for entry in self._store.entries():
+            facts = entry.facts
+            if (
+                entry.key.startswith(self._prefix)
+                and facts.get("guest") == guest
+                and float(facts.get("made_at", 0)) > moment
+                and (held := self._store.hold(entry.key))
+            ):
+                return Kernel(held)
+        return None
 
     @property
     def _prefix(self) -> str:
