@@ -31,6 +31,7 @@ COMMANDS = (
     "show",
     "logs",
     "intervene",
+    "audit",
     "worker",
     "token",
 )
