@@ -23,6 +23,7 @@ from buildmaster.requests import Refusal
 from buildmaster.store import jobs as job_store
 from buildmaster.store import queue
 from buildmaster.store import submissions as store
+from buildmaster.store.audit import audit
 from buildmaster.store.step import AttemptEnd, HungryWorker
 from protocol.messages import PipelineJobEnded, Report
 from protocol.results import Result
@@ -578,6 +579,8 @@ class OracleTests(SynchronousTestCase):
         try:
             game.play()
             game.compare_counts()
+            if (found := books.act(audit)) != []:
+                raise Wrong(f"the auditor says: {'; '.join(map(str, found))}")
             if game.random.random() < 0.1:
                 books.run("SELECT fold_counts()")
                 game.compare_counts()
