@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import lzma
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from worker.environments.bootstrap import NoImage
 from worker.environments.cpio import Member, archive
 from worker.environments.images import KERNELS
 from worker.environments.store import Held, Store
+from worker.environments.unpacking import unpacked
 
 _GUEST = Path(__file__).parent / "guest"
 #: Seconds for which the newest kernel is taken to be the newest.
@@ -38,7 +38,12 @@ class Kernel:
 
     @property
     def image(self) -> Path:
-        """The kernel itself."""
+        """The kernel itself, unpacked where that could be done."""
+        return self.held.path / "vmlinux"
+
+    @property
+    def packed(self) -> Path:
+        """The kernel as its package has it."""
         return self.held.path / "vmlinuz"
 
     @property
@@ -126,8 +131,8 @@ class Kernels:
         return None
 
     def _guest_digest(self) -> str:
-        """Another one when the programs in the initramfs are."""
-        digest = hashlib.sha256()
+        """Another one when the programs in the initramfs are, or how this is made."""
+        digest = hashlib.sha256(b"unpacked")
         for name in ("init", "agent"):
             digest.update((_GUEST / name).read_bytes())
         return digest.hexdigest()
@@ -139,12 +144,14 @@ class Kernels:
             _run(["apt-get", "--quiet", "download", "busybox-static"], place)
             for number, deb in enumerate(sorted(place.glob("*.deb"))):
                 _run(["dpkg-deb", "--extract", str(deb), f"tree{number}"], place)
-            shutil.copyfile(_only(place, "tree*/boot/vmlinuz-*"), to / "vmlinuz")
+            packed = _only(place, "tree*/boot/vmlinuz-*").read_bytes()
+            (to / "vmlinuz").write_bytes(packed)
+            (to / "vmlinux").write_bytes(unpacked(packed))
             busybox = _only(place, "tree*/bin/busybox", "tree*/usr/bin/busybox")
             modules = [path for path in place.glob("tree*/**/*.ko*") if path.is_file()]
             (to / "initramfs").write_bytes(_first_files(busybox, modules))
         # The virtual machine's own user reads it.
-        for name in ("vmlinuz", "initramfs"):
+        for name in ("vmlinuz", "vmlinux", "initramfs"):
             (to / name).chmod(0o644)
         to.chmod(0o755)
 
