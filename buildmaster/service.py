@@ -45,6 +45,7 @@ from buildmaster.store import workers as worker_store
 from buildmaster.store.queue import READY_CHANNEL
 from buildmaster.store.step import fold
 from buildmaster.store.tokens import CHANNEL as TOKEN_CHANNEL
+from buildmaster.store.tokens import attempt_secret
 from buildmaster.submission import SubmissionRules
 from buildmaster.tokens import Tokens, token_hash
 from protocol import pb, websocket
@@ -121,6 +122,11 @@ class Master(Service):
             Database(dsn, clock, name="headrace-status", statement_timeout=30.0)
         )
         await books.transaction(self._register_workers)
+        tokens = tokens.with_attempt_secret(
+            await books.transaction(
+                lambda cursor: attempt_secret(cursor, tokens.attempt_secret)
+            )
+        )
 
         policy = RetryPolicy(delays=config.retry_delays)
 
