@@ -23,8 +23,8 @@ from buildmaster.auditing import Auditor
 from buildmaster.blobs import BlobStore
 from buildmaster.clients import Clients
 from buildmaster.config import EMBEDDED, ConfigError, MasterConfig, read_config
-from buildmaster.database import Database
-from buildmaster.desk import Desk, tell_workers
+from buildmaster.database import Database, HeldByAnother, Hold
+from buildmaster.desk import Desk
 from buildmaster.dispatcher import Dispatcher
 from buildmaster.ending import RetryPolicy
 from buildmaster.farm import LiveFarm
@@ -32,6 +32,7 @@ from buildmaster.feed import EventFeed
 from buildmaster.http.site import site
 from buildmaster.joining import Door
 from buildmaster.leases import LeaseKeeper, LeaseRules
+from buildmaster.masters import KIND, Masters, forget_sessions
 from buildmaster.orders import OrderMaker
 from buildmaster.pidfile import PidFile
 from buildmaster.postgres.embedded import EmbeddedPostgres
@@ -41,7 +42,6 @@ from buildmaster.rounds import Rounds
 from buildmaster.series import DEFAULT_SERIES
 from buildmaster.session import Session
 from buildmaster.source.reader import GitReader
-from buildmaster.store import workers as worker_store
 from buildmaster.store.queue import READY_CHANNEL
 from buildmaster.store.step import fold
 from buildmaster.store.tokens import CHANNEL as TOKEN_CHANNEL
@@ -56,6 +56,8 @@ from schema.migrate import migrate
 
 #: Seconds before the end of the grace at which a supervisor kills what nobody renews.
 FENCE_BEFORE = 30.0
+#: Seconds for which one of the same name may still have the database's attention.
+NAME_PATIENCE = 10.0
 
 
 class Options(usage.Options):
@@ -121,6 +123,7 @@ class Master(Service):
         readers = await self._connect(
             Database(dsn, clock, name="headrace-status", statement_timeout=30.0)
         )
+        await self._take_name(dsn)
         await books.transaction(self._register_workers)
         tokens = tokens.with_attempt_secret(
             await books.transaction(
@@ -182,7 +185,17 @@ class Master(Service):
         admitting = Rounds("clients", clients.round, clock, interval=5.0)
         auditor = Auditor(books, readers)
         auditing = Rounds("audit", auditor.round, clock, interval=60.0)
-        for rounds in (keeping, dispatching, counting, revoking, admitting, auditing):
+        masters = Masters(books, time.monotonic)
+        minding = Rounds("masters", masters.round, clock, interval=5.0)
+        for rounds in (
+            keeping,
+            dispatching,
+            counting,
+            revoking,
+            admitting,
+            auditing,
+            minding,
+        ):
             rounds.startService()
             self._undo.append(rounds.stopService)
         books.listen(TOKEN_CHANNEL, revoking.woken)
@@ -239,9 +252,14 @@ class Master(Service):
         self._undo.append(lambda: Deferred.fromCoroutine(database.stop()))
         return database
 
+    async def _take_name(self, dsn: str) -> None:
+        """Be the only one of this name: workers' sessions are known by their master's."""
+        name = Hold(dsn, self._reactor, KIND, self._config.name)
+        self._undo.append(lambda: Deferred.fromCoroutine(name.stop()))
+        await name.take(NAME_PATIENCE)
+
     async def _register_workers(self, cursor: Any) -> None:
-        left = await worker_store.forget_sessions_of(cursor, self._config.name)
-        await tell_workers(cursor, left, "unreachable")
+        await forget_sessions(cursor, self._config.name)
         for name, entry in sorted(self._config.workers.items()):
             if entry.token_sha256 is not None:
                 digest = bytes.fromhex(entry.token_sha256)
@@ -259,6 +277,12 @@ class Master(Service):
             self._end_with(
                 f"another program listens at {error.interface}:{error.port}: stop it, or "
                 f"change listen in the settings file"
+            )
+            return
+        if failure.check(HeldByAnother):
+            self._end_with(
+                f"another master named {self._config.name} works with this database: give"
+                f" each a name of its own with name in its settings file"
             )
             return
         if failure.check(BadCertificate):
