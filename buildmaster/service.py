@@ -28,6 +28,7 @@ from buildmaster.dispatcher import Dispatcher
 from buildmaster.ending import RetryPolicy
 from buildmaster.farm import LiveFarm
 from buildmaster.feed import EventFeed
+from buildmaster.forecasting import Forecaster
 from buildmaster.http.site import site
 from buildmaster.joining import Door
 from buildmaster.leases import LeaseKeeper, LeaseRules
@@ -130,6 +131,7 @@ class Master(Service):
 
         clients = Clients(books)
         await clients.round()
+        forecaster = Forecaster(readers, clock)
         feed = EventFeed(readers, clock)
         feed.start()
         self._undo.append(feed.stop)
@@ -147,6 +149,7 @@ class Master(Service):
                 workers=websocket.Listener(clock, new_session),
                 admission=Admission(books),
                 clients=clients,
+                forecaster=forecaster,
                 open_reading=config.open_reading,
             ),
             tls,
@@ -173,7 +176,10 @@ class Master(Service):
         revocations = Revocations(books, roster, config.name)
         revoking = Rounds("revocations", revocations.round, clock, interval=5.0)
         admitting = Rounds("clients", clients.round, clock, interval=5.0)
-        for rounds in (keeping, dispatching, counting, revoking, admitting):
+        learning = Rounds(
+            "forecasts", lambda: forecaster.round(books), clock, interval=10.0
+        )
+        for rounds in (keeping, dispatching, counting, revoking, admitting, learning):
             rounds.startService()
             self._undo.append(rounds.stopService)
         books.listen(TOKEN_CHANNEL, revoking.woken)

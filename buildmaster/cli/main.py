@@ -29,6 +29,7 @@ COMMANDS = (
     "submit",
     "lists",
     "show",
+    "explain",
     "logs",
     "intervene",
     "worker",
