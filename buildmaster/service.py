@@ -29,6 +29,7 @@ from buildmaster.dispatcher import Dispatcher
 from buildmaster.ending import RetryPolicy
 from buildmaster.farm import LiveFarm
 from buildmaster.feed import EventFeed
+from buildmaster.forecasting import Forecaster
 from buildmaster.http.site import site
 from buildmaster.joining import Door
 from buildmaster.leases import LeaseKeeper, LeaseRules
@@ -138,6 +139,7 @@ class Master(Service):
 
         clients = Clients(books)
         await clients.round()
+        forecaster = Forecaster(readers, clock)
         feed = EventFeed(readers, clock)
         feed.start()
         self._undo.append(feed.stop)
@@ -155,6 +157,7 @@ class Master(Service):
                 workers=websocket.Listener(clock, new_session),
                 admission=Admission(books),
                 clients=clients,
+                forecaster=forecaster,
                 open_reading=config.open_reading,
             ),
             tls,
@@ -183,6 +186,9 @@ class Master(Service):
         revocations = Revocations(books, roster, config.name)
         revoking = Rounds("revocations", revocations.round, clock, interval=5.0)
         admitting = Rounds("clients", clients.round, clock, interval=5.0)
+        learning = Rounds(
+            "forecasts", lambda: forecaster.round(books), clock, interval=10.0
+        )
         auditor = Auditor(books, readers)
         auditing = Rounds("audit", auditor.round, clock, interval=60.0)
         masters = Masters(books, time.monotonic)
@@ -193,6 +199,7 @@ class Master(Service):
             counting,
             revoking,
             admitting,
+            learning,
             auditing,
             minding,
         ):

@@ -13,11 +13,13 @@ from buildmaster.blobs import BlobStore
 from buildmaster.clients import Clients
 from buildmaster.database import Database
 from buildmaster.feed import EventFeed
+from buildmaster.forecasting import Forecaster
 from buildmaster.http.admission import Doors
 from buildmaster.http.artifacts import Artifacts
 from buildmaster.http.audit import Audit
 from buildmaster.http.changes import Changes
 from buildmaster.http.events import Events
+from buildmaster.http.explaining import Explaining
 from buildmaster.http.front import Front
 from buildmaster.http.guard import Guard
 from buildmaster.http.health import Health
@@ -66,6 +68,7 @@ def site(
     workers: websocket.Listener | None = None,
     admission: Admission | None = None,
     clients: Clients | None = None,
+    forecaster: Forecaster | None = None,
     open_reading: bool = True,
 ) -> FarmSite:
     """The site, to be listened with.
@@ -90,6 +93,7 @@ def site(
         Lines(workers),
         Doors(database, admission or Admission(database), clients),
         Audit(database),
+        Explaining(database, forecaster or Forecaster(database, clock)),
     )
     front = Front(
         Guard(hosts, tokens, clients),
@@ -114,6 +118,7 @@ def _routes(
     lines: Lines,
     doors: Doors,
     audit: Audit,
+    explaining: Explaining,
 ) -> Routes:
     return Routes(
         Route("/", {"GET": pages.index}),
@@ -126,6 +131,8 @@ def _routes(
         Route("/api/v1/jobs", {"GET": lists.jobs, "POST": changes.enqueue}),
         Route("/api/v1/jobs/{job}", {"GET": lists.job}),
         Route("/api/v1/jobs/{job}/log", {"GET": logs.get}),
+        Route("/api/v1/jobs/{job}/explain", {"GET": explaining.explain}),
+        Route("/api/v1/forecast", {"GET": explaining.forecast}),
         Route("/api/v1/jobs/{job}/cancel", {"POST": changes.cancel_job}),
         Route("/api/v1/jobs/{job}/retry", {"POST": changes.retry}),
         Route("/api/v1/workers", {"GET": lists.workers, "POST": doors.add_worker}),
