@@ -64,6 +64,7 @@ VALID: dict[str, Row] = {
         "low": 1.0,
         "high": 3.0,
     },
+    "audit": {"begun_at": NOW},
     "forecast_score": {"class": 1, "day": NOW, "early": 0, "within": 1, "late": 0},
     "forecast_error": {
         "class": 1,
@@ -150,6 +151,7 @@ CASES = [
         {"state": "parked", "parked_for": "a test", "blocked_by": 1},
     ),
     Case("native_job", "native_job_arguments_check", {"arguments": Json([])}),
+    Case("audit", "audit_sole_check", {"sole": False}),
     Case("owner", "owner_weight_check", {"weight": 0}),
     Case("pool", "pool_mean_seconds_check", {"mean_seconds": -1}),
     Case("share", "share_mean_seconds_check", {"mean_seconds": -1}),
