@@ -30,10 +30,14 @@ from buildmaster.farm import LiveFarm
 from buildmaster.feed import EventFeed
 from buildmaster.http.site import site
 from buildmaster.joining import Door
+from buildmaster.kinds.ends import KindEnds
+from buildmaster.kinds.installation import install
+from buildmaster.kinds.registry import BadKind, Kinds
 from buildmaster.leases import LeaseKeeper, LeaseRules
 from buildmaster.orders import OrderMaker
 from buildmaster.pidfile import PidFile
 from buildmaster.postgres.embedded import EmbeddedPostgres
+from buildmaster.requests import Requirements
 from buildmaster.revocations import Revocations
 from buildmaster.roster import Roster
 from buildmaster.rounds import Rounds
@@ -41,6 +45,7 @@ from buildmaster.series import DEFAULT_SERIES
 from buildmaster.session import Session
 from buildmaster.source.reader import GitReader
 from buildmaster.store import workers as worker_store
+from buildmaster.store.kinds import ENDS_CHANNEL
 from buildmaster.store.queue import READY_CHANNEL
 from buildmaster.store.step import fold
 from buildmaster.store.tokens import CHANNEL as TOKEN_CHANNEL
@@ -120,6 +125,8 @@ class Master(Service):
             Database(dsn, clock, name="headrace-status", statement_timeout=30.0)
         )
         await books.transaction(self._register_workers)
+        kinds = Kinds.found(config.kinds)
+        await install(dsn, books, kinds)
 
         policy = RetryPolicy(delays=config.retry_delays)
 
@@ -131,11 +138,12 @@ class Master(Service):
         feed = EventFeed(readers, clock)
         feed.start()
         self._undo.append(feed.stop)
+        farm = self._farm(books, blobs, lambda: keeping.wake(), kinds)
         http = await self._serve_http(
             site(
                 readers,
                 feed,
-                self._farm(books, blobs, lambda: keeping.wake()),
+                farm,
                 blobs,
                 tokens,
                 clock,
@@ -146,6 +154,7 @@ class Master(Service):
                 admission=Admission(books),
                 clients=clients,
                 open_reading=config.open_reading,
+                kinds=kinds,
             ),
             tls,
         )
@@ -173,11 +182,14 @@ class Master(Service):
         revocations = Revocations(books, roster, config.name)
         revoking = Rounds("revocations", revocations.round, clock, interval=5.0)
         admitting = Rounds("clients", clients.round, clock, interval=5.0)
-        for rounds in (keeping, dispatching, counting, revoking, admitting):
+        ends = KindEnds(books, kinds, farm.enqueue_within, clock, lambda: ending.wake())
+        ending = Rounds("kinds", ends.round, clock)
+        for rounds in (keeping, dispatching, counting, revoking, admitting, ending):
             rounds.startService()
             self._undo.append(rounds.stopService)
         books.listen(TOKEN_CHANNEL, revoking.woken)
         books.listen(TOKEN_CHANNEL, admitting.woken)
+        books.listen(ENDS_CHANNEL, ending.woken)
         books.listen(READY_CHANNEL, dispatcher.queued)
 
         worker_port = await pb.listen(
@@ -202,7 +214,11 @@ class Master(Service):
         return self._config.public_url or reached_at(scheme, address, port)
 
     def _farm(
-        self, books: Database, blobs: BlobStore, cancelled: Callable[[], None]
+        self,
+        books: Database,
+        blobs: BlobStore,
+        cancelled: Callable[[], None],
+        kinds: Kinds,
     ) -> LiveFarm:
         config = self._config
         git = GitReader(
@@ -213,8 +229,9 @@ class Master(Service):
             isolation=config.isolation,
             run_limit=config.run_limit,
             idle_limit=config.idle_limit,
+            requirements=config.kinds.get("build", Requirements()),
         )
-        return LiveFarm(books, git, blobs, rules, cancelled)
+        return LiveFarm(books, git, blobs, rules, cancelled, kinds)
 
     async def _database_dsn(self) -> str:
         if self._config.database != EMBEDDED:
@@ -252,7 +269,7 @@ class Master(Service):
                 f"change listen in the settings file"
             )
             return
-        if failure.check(BadCertificate):
+        if failure.check(BadCertificate, BadKind):
             self._end_with(failure.getErrorMessage())
             return
         self.log.failure("the buildmaster did not start", failure)
