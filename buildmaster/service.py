@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from buildmaster.addresses import Addresses, endpoint, reached_at
 from buildmaster.admission import Admission, settled_worker
+from buildmaster.auditing import Auditor
 from buildmaster.blobs import BlobStore
 from buildmaster.clients import Clients
 from buildmaster.config import EMBEDDED, ConfigError, MasterConfig, read_config
@@ -182,9 +183,12 @@ class Master(Service):
         revocations = Revocations(books, roster, config.name)
         revoking = Rounds("revocations", revocations.round, clock, interval=5.0)
         admitting = Rounds("clients", clients.round, clock, interval=5.0)
-        ends = KindEnds(books, kinds, farm.enqueue_within, clock, lambda: ending.wake())
+ends = KindEnds(books, kinds, farm.enqueue_within, clock, lambda: ending.wake())
         ending = Rounds("kinds", ends.round, clock)
-        for rounds in (keeping, dispatching, counting, revoking, admitting, ending):
+        auditor = Auditor(books, readers)
+        auditing = Rounds("audit", auditor.round, clock, interval=60.0)
+        everything = (keeping, dispatching, counting, revoking, admitting, ending, auditing)
+        for rounds in everything:
             rounds.startService()
             self._undo.append(rounds.stopService)
         books.listen(TOKEN_CHANNEL, revoking.woken)

@@ -49,8 +49,8 @@ from protocol.messages import (
 from protocol.order import AnyOrder
 from protocol.outbox import Outbox
 
-#: Seconds without a word after which a worker counts as cut off.
-SILENCE_LIMIT = 15.0
+#: Seconds without a word after which a worker counts as cut off: all is told in 15.
+SILENCE_LIMIT = 14.0
 #: Seconds until something is tried again for which the database was away.
 DATABASE_PAUSE = 0.5
 #: Messages, and bytes of them, that may wait for the database before the line is given

@@ -32,6 +32,7 @@ COMMANDS = (
     "show",
     "logs",
     "intervene",
+    "audit",
     "worker",
     "token",
     "image",

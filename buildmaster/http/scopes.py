@@ -49,6 +49,7 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("POST", "/api/v1/tokens"): Need.ADMIN,
     ("POST", "/api/v1/tokens/{token}/revoke"): Need.ADMIN,
     ("GET", "/api/v1/events"): Need.READ,
+    ("GET", "/api/v1/audit"): Need.ADMIN,
     ("GET", ARTIFACT): Need.FETCH,
     ("PUT", ARTIFACT): Need.STORE,
 }

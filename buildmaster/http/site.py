@@ -15,6 +15,7 @@ from buildmaster.database import Database
 from buildmaster.feed import EventFeed
 from buildmaster.http.admission import Doors
 from buildmaster.http.artifacts import Artifacts
+from buildmaster.http.audit import Audit
 from buildmaster.http.changes import Changes
 from buildmaster.http.events import Events
 from buildmaster.http.front import Front
@@ -92,6 +93,7 @@ def site(
         Pages(),
         Lines(workers),
         Doors(database, admission or Admission(database), clients),
+        Audit(database),
     )
     front = Front(
         Guard(hosts, tokens, clients),
@@ -115,6 +117,7 @@ def _routes(
     pages: Pages,
     lines: Lines,
     doors: Doors,
+    audit: Audit,
 ) -> Routes:
     return Routes(
         Route("/", {"GET": pages.index}),
@@ -136,5 +139,6 @@ def _routes(
         Route("/api/v1/tokens", {"GET": doors.tokens, "POST": doors.add_token}),
         Route("/api/v1/tokens/{token}/revoke", {"POST": doors.revoke_token}),
         Route("/api/v1/events", {"GET": events.get}),
+        Route("/api/v1/audit", {"GET": audit.get}),
         Route(ARTIFACT, {"GET": artifacts.get, "PUT": artifacts.put}),
     )
