@@ -183,7 +183,7 @@ class Master(Service):
         revocations = Revocations(books, roster, config.name)
         revoking = Rounds("revocations", revocations.round, clock, interval=5.0)
         admitting = Rounds("clients", clients.round, clock, interval=5.0)
-ends = KindEnds(books, kinds, farm.enqueue_within, clock, lambda: ending.wake())
+        ends = KindEnds(books, kinds, farm.enqueue_within, clock, lambda: ending.wake())
         ending = Rounds("kinds", ends.round, clock)
         auditor = Auditor(books, readers)
         auditing = Rounds("audit", auditor.round, clock, interval=60.0)
