@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -15,7 +16,8 @@ from buildmaster.store import graphs as store
 from buildmaster.store import jobs as job_store
 from buildmaster.store import queue
 from buildmaster.store.event_log import Event, write_events
-from buildmaster.store.graphs import NewEdge, NewJob
+from buildmaster.store.graphs import Key, NewEdge, NewJob
+from buildmaster.store.jobs import LockedJob
 from protocol.pipeline.problems import quoted, suggestion
 
 
@@ -35,42 +37,74 @@ class Enqueueing:
 
     async def store(self, cursor: Cursor) -> Enqueued:
         """Write everything."""
-        ended = await self._ended_outside(cursor)
+        keys = await self._keys(cursor)
+        locked = await self._lock(cursor, keys)
+        ended = self._ended_outside(locked)
         await self._check_semaphores(cursor)
-        members = self.graph.members
-        ids = dict(
+        merged = _under_way(self._keyed, keys, locked)
+        fresh = [each for each in self.graph.members if each.number not in merged]
+        ids = merged | dict(
             zip(
-                [member.number for member in members],
-                await store.reserve_ids(cursor, len(members)),
+                [member.number for member in fresh],
+                await store.reserve_ids(cursor, len(fresh)),
                 strict=True,
             )
         )
         edges = [
             NewEdge(_up(up, ids), ids[member.number], up.require, up.weak)
-            for member in members
+            for member in fresh
             for up in member.ups
             if up.job is None or up.job in ended
         ]
         run = await store.add_run(
-            cursor, self.request.name or "", self.by, self._owner, len(members)
+            cursor, self.request.name or "", self.by, self._owner, len(self.graph.members)
         )
         payload = {"state": "sealed", "name": self.request.name or ""}
         await write_events(cursor, [Event("run.created", run=run, payload=payload)])
-        await store.add_jobs(cursor, run, self.by, await self._jobs(cursor, ids, edges))
+        jobs = await self._jobs(cursor, fresh, ids, edges)
+        await store.add_jobs(cursor, run, self.by, jobs)
+        if merged:
+            await store.add_to_run(cursor, run, sorted(merged.values()))
+        if keys:
+            new = {key: ids[n] for n, key in self._keyed.items() if n not in merged}
+            await store.set_keys(cursor, new)
         await store.add_edges(cursor, edges)
         await store.resolve_ended(cursor, [job for job, over in ended.items() if over])
         waiting = {edge.down for edge in edges}
-        await queue.make_ready(cursor, sorted(set(ids.values()) - waiting))
-        return await self._answer(cursor, run, ids)
+        await queue.make_ready(cursor, [job.id for job in jobs if job.id not in waiting])
+        return await self._answer(cursor, run, ids, set(merged))
+
+    @property
+    def _keyed(self) -> dict[int, Key]:
+        """The keys that members have, by their numbers."""
+        return {
+            member.number: (member.request.kind, member.request.key)
+            for member in self.graph.members
+            if member.request.key is not None
+        }
+
+    async def _keys(self, cursor: Cursor) -> dict[Key, int | None]:
+        keyed = self._keyed
+        return await store.lock_keys(cursor, list(keyed.values())) if keyed else {}
+
+    async def _lock(
+        self, cursor: Cursor, keys: dict[Key, int | None]
+    ) -> dict[int, LockedJob]:
+        """All that exists and matters, in one order."""
+        known = self.graph.outside | {job for job in keys.values() if job is not None}
+        return {job.id: job for job in await job_store.lock(cursor, sorted(known))}
 
     @property
     def _owner(self) -> str:
         return self.request.owner or self.by
 
-    async def _ended_outside(self, cursor: Cursor) -> dict[int, bool]:
-        """The jobs outside that the graph waits for, locked; whether each has ended."""
-        locked = await job_store.lock(cursor, sorted(self.graph.outside))
-        ended = {job.id: job.state is JobState.DONE for job in locked}
+    def _ended_outside(self, locked: dict[int, LockedJob]) -> dict[int, bool]:
+        """The jobs outside that the graph waits for; whether each has ended."""
+        ended = {
+            job: locked[job].state is JobState.DONE
+            for job in self.graph.outside
+            if job in locked
+        }
         missing = [
             Problem(
                 where=f"jobs.{member.number}.needs",
@@ -112,9 +146,14 @@ class Enqueueing:
             )
 
     async def _jobs(
-        self, cursor: Cursor, ids: dict[int, int], edges: list[NewEdge]
+        self,
+        cursor: Cursor,
+        members: Sequence[Member],
+        ids: dict[int, int],
+        edges: Sequence[NewEdge],
     ) -> list[NewJob]:
-        members = self.graph.members
+        if not members:
+            return []
         classes = await store.classes_for(cursor, [member.needs for member in members])
         places = [
             (member.request.owner or self._owner, member.needs.architecture)
@@ -165,7 +204,9 @@ class Enqueueing:
             interruptible=request.interruptible,
         )
 
-    async def _answer(self, cursor: Cursor, run: int, ids: dict[int, int]) -> Enqueued:
+    async def _answer(
+        self, cursor: Cursor, run: int, ids: dict[int, int], merged: set[int]
+    ) -> Enqueued:
         states = await store.states_of(cursor, list(ids.values()))
         by_number = sorted(self.graph.members, key=lambda member: member.number)
         jobs = []
@@ -180,9 +221,23 @@ class Enqueueing:
                     state=state,
                     result=result,
                     attempt=attempt,
+                    merged=member.number in merged,
                 )
             )
         return Enqueued(run=run, jobs=tuple(jobs))
+
+
+def _under_way(
+    keyed: dict[int, Key], keys: dict[Key, int | None], locked: dict[int, LockedJob]
+) -> dict[int, int]:
+    """The members that are asked for again, and the jobs that they are."""
+    found = {}
+    for number, key in keyed.items():
+        job = locked.get(keys[key] or 0)
+        # One that is being stopped does not do what is asked for now.
+        if job is not None and job.state is not JobState.DONE and not job.cancelling:
+            found[number] = job.id
+    return found
 
 
 def _up(up: Upstream, ids: dict[int, int]) -> int:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from twisted.internet.threads import deferToThread
 
 from buildmaster import intervention
 from buildmaster.blobs import BlobStore
-from buildmaster.database import Database
+from buildmaster.database import Cursor, Database
 from buildmaster.enqueueing import Enqueueing, refusal_of
 from buildmaster.graph import BadGraph, Graph, check
+from buildmaster.kinds.registry import Kinds
 from buildmaster.requests import (
     Enqueued,
     GitRequest,
@@ -46,6 +47,7 @@ class LiveFarm:
     blobs: BlobStore
     rules: SubmissionRules
     cancelled: Callable[[], None]  #: called when a worker may have to be told to stop
+    kinds: Kinds = field(default_factory=Kinds)
 
     async def submit(self, request: SubmissionRequest, by: str) -> Submitted:
         """Plan and queue the pipeline of a source: whole or nothing."""
@@ -56,17 +58,23 @@ class LiveFarm:
 
     async def enqueue(self, request: GraphRequest, by: str) -> Enqueued:
         """Queue new jobs that depend on each other, as one run: whole or nothing."""
-        enqueueing = Enqueueing(
-            request, await self._checked(request), by, self.rules.run_limit
-        )
+        graph = await self._checked(request)
+        enqueueing = Enqueueing(request, graph, by, self.rules.run_limit)
         return await self.database.transaction(enqueueing.store)
+
+    async def enqueue_within(
+        self, cursor: Cursor, request: GraphRequest, by: str
+    ) -> Enqueued:
+        """The same as part of a transaction that does more."""
+        graph = await self._checked(request)
+        return await Enqueueing(request, graph, by, self.rules.run_limit).store(cursor)
 
     async def _checked(self, request: GraphRequest) -> Graph:
         size = len(request.jobs) + sum(len(job.needs) for job in request.jobs)
         try:
             if size <= _SMALL:
-                return check(request)
-            return await deferToThread(check, request)
+                return check(request, self.kinds.rules_of)
+            return await deferToThread(check, request, self.kinds.rules_of)
         except BadGraph as error:
             raise refusal_of(error) from error
 

@@ -72,30 +72,39 @@ class BadGraph(Exception):
         self.problems = tuple(problems)
 
 
-#: What jobs of a kind need unless they say otherwise; None if there is no such kind.
-DefaultsOf = Callable[[str], Requirements | None]
+@dataclass(frozen=True)
+class KindRules:
+    """What is the same for all jobs of a kind."""
+
+    requirements: Requirements = field(default_factory=Requirements)  #: unless jobs differ
+    performs: str | None = None  #: what performs each of them; None: the job says it
 
 
-def only_native(kind: str) -> Requirements | None:
-    """`DefaultsOf` a farm that knows native jobs only."""
-    return Requirements() if kind == "native" else None
+#: What goes for a kind; None if there is no such kind.
+RulesOf = Callable[[str], KindRules | None]
 
 
-def check(request: GraphRequest, defaults_of: DefaultsOf = only_native) -> Graph:
+def only_native(kind: str) -> KindRules | None:
+    """`RulesOf` a farm that knows native jobs only."""
+    return KindRules() if kind == "native" else None
+
+
+def check(request: GraphRequest, rules_of: RulesOf = only_native) -> Graph:
     """The graph that ``request`` asks for; raises `BadGraph` with all that is wrong."""
-    return _Checker(request.jobs, defaults_of).check()
+    return _Checker(request.jobs, rules_of).check()
 
 
 @dataclass
 class _Checker:
     jobs: Sequence[JobRequest]
-    defaults_of: DefaultsOf
+    rules_of: RulesOf
     problems: list[Problem] = field(default_factory=list)
     comparisons: int = 0
 
     def check(self) -> Graph:
         names = [job.name or job.performs or job.kind for job in self.jobs]
         numbers = self._numbers(names)
+        self._check_keys()
         if sum(len(job.needs) for job in self.jobs) > EDGE_LIMIT:
             self._problem("jobs", f"the jobs have more than {EDGE_LIMIT} needs together")
             raise BadGraph(self.problems)
@@ -133,20 +142,33 @@ class _Checker:
                 )
         return numbers
 
+    def _check_keys(self) -> None:
+        first: dict[tuple[str, str], int] = {}
+        for number, job in enumerate(self.jobs):
+            if job.key is not None:
+                other = first.setdefault((job.kind, job.key), number)
+                if other != number:
+                    self._problem(
+                        f"jobs.{number}.key",
+                        f"jobs {other} and {number} of the list have the same key, and"
+                        f" would be one: leave one of them out",
+                    )
+
     # What one job asks for.
 
     def _needs(self, number: int, job: JobRequest) -> Needs:
         where = f"jobs.{number}"
-        defaults = self.defaults_of(job.kind)
-        if defaults is None:
+        rules = self.rules_of(job.kind)
+        if rules is None or job.kind == "build":
             self._problem(
                 f"{where}.kind",
                 f"this farm has no kind of job named {quoted(job.kind)}, or it cannot be"
                 f" asked for here",
             )
             return Needs()
-        needs = needs_of(job.requirements, defaults, job.performs or "")
-        self._check_native(where, job, needs)
+        performs = rules.performs or job.performs or ""
+        needs = needs_of(job.requirements, rules.requirements, performs)
+        self._check_native(where, job, needs, rules)
         for name in job.semaphores:
             if name.startswith(RESERVED):
                 self._problem(
@@ -158,8 +180,16 @@ class _Checker:
             self._problem(f"{where}.semaphores", "a semaphore is named twice")
         return needs
 
-    def _check_native(self, where: str, job: JobRequest, needs: Needs) -> None:
-        if job.performs is None:
+    def _check_native(
+        self, where: str, job: JobRequest, needs: Needs, rules: KindRules
+    ) -> None:
+        if job.performs not in (None, needs.performs):
+            self._problem(
+                f"{where}.performs",
+                f"jobs of the kind {job.kind} perform {quoted(needs.performs)} and nothing"
+                f" else: leave 'performs' out",
+            )
+        if not needs.performs:
             self._problem(
                 f"{where}.performs",
                 "a native job says what it performs: the name of a callable or a command"

@@ -143,6 +143,7 @@ class JobRequest(
     error_limit: Annotated[int, Meta(ge=0, le=100)] = 3  #: errors of the farm
     score: Score = 500_000  #: higher goes first
     owner: Text | None = None  #: whose share; None: the graph's
+    key: Text | None = None  #: while such a job of its kind is under way, it is that one
     interruptible: bool = True  #: may be stopped when something newer replaces it
 
 

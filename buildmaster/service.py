@@ -32,17 +32,22 @@ from buildmaster.feed import EventFeed
 from buildmaster.forecasting import Forecaster
 from buildmaster.http.site import site
 from buildmaster.joining import Door
+from buildmaster.kinds.ends import KindEnds
+from buildmaster.kinds.installation import install
+from buildmaster.kinds.registry import BadKind, Kinds
 from buildmaster.leases import LeaseKeeper, LeaseRules
 from buildmaster.masters import KIND, Masters, forget_sessions
 from buildmaster.orders import OrderMaker
 from buildmaster.pidfile import PidFile
 from buildmaster.postgres.embedded import EmbeddedPostgres
+from buildmaster.requests import Requirements
 from buildmaster.revocations import Revocations
 from buildmaster.roster import Roster
 from buildmaster.rounds import Rounds
 from buildmaster.series import DEFAULT_SERIES
 from buildmaster.session import Session
 from buildmaster.source.reader import GitReader
+from buildmaster.store.kinds import ENDS_CHANNEL
 from buildmaster.store.queue import READY_CHANNEL
 from buildmaster.store.step import fold
 from buildmaster.store.tokens import CHANNEL as TOKEN_CHANNEL
@@ -131,6 +136,8 @@ class Master(Service):
                 lambda cursor: attempt_secret(cursor, tokens.attempt_secret)
             )
         )
+        kinds = Kinds.found(config.kinds)
+        await install(dsn, books, kinds)
 
         policy = RetryPolicy(delays=config.retry_delays)
 
@@ -143,11 +150,12 @@ class Master(Service):
         feed = EventFeed(readers, clock)
         feed.start()
         self._undo.append(feed.stop)
+        farm = self._farm(books, blobs, lambda: keeping.wake(), kinds)
         http = await self._serve_http(
             site(
                 readers,
                 feed,
-                self._farm(books, blobs, lambda: keeping.wake()),
+                farm,
                 blobs,
                 tokens,
                 clock,
@@ -159,6 +167,7 @@ class Master(Service):
                 clients=clients,
                 forecaster=forecaster,
                 open_reading=config.open_reading,
+                kinds=kinds,
             ),
             tls,
         )
@@ -189,6 +198,8 @@ class Master(Service):
         learning = Rounds(
             "forecasts", lambda: forecaster.round(books), clock, interval=10.0
         )
+        ends = KindEnds(books, kinds, farm.enqueue_within, clock, lambda: ending.wake())
+        ending = Rounds("kinds", ends.round, clock)
         auditor = Auditor(books, readers)
         auditing = Rounds("audit", auditor.round, clock, interval=60.0)
         masters = Masters(books, time.monotonic)
@@ -200,6 +211,7 @@ class Master(Service):
             revoking,
             admitting,
             learning,
+            ending,
             auditing,
             minding,
         ):
@@ -207,6 +219,7 @@ class Master(Service):
             self._undo.append(rounds.stopService)
         books.listen(TOKEN_CHANNEL, revoking.woken)
         books.listen(TOKEN_CHANNEL, admitting.woken)
+        books.listen(ENDS_CHANNEL, ending.woken)
         books.listen(READY_CHANNEL, dispatcher.queued)
 
         worker_port = await pb.listen(
@@ -231,7 +244,11 @@ class Master(Service):
         return self._config.public_url or reached_at(scheme, address, port)
 
     def _farm(
-        self, books: Database, blobs: BlobStore, cancelled: Callable[[], None]
+        self,
+        books: Database,
+        blobs: BlobStore,
+        cancelled: Callable[[], None],
+        kinds: Kinds,
     ) -> LiveFarm:
         config = self._config
         git = GitReader(
@@ -242,8 +259,9 @@ class Master(Service):
             isolation=config.isolation,
             run_limit=config.run_limit,
             idle_limit=config.idle_limit,
+            requirements=config.kinds.get("build", Requirements()),
         )
-        return LiveFarm(books, git, blobs, rules, cancelled)
+        return LiveFarm(books, git, blobs, rules, cancelled, kinds)
 
     async def _database_dsn(self) -> str:
         if self._config.database != EMBEDDED:
@@ -292,7 +310,7 @@ class Master(Service):
                 f" each a name of its own with name in its settings file"
             )
             return
-        if failure.check(BadCertificate):
+        if failure.check(BadCertificate, BadKind):
             self._end_with(failure.getErrorMessage())
             return
         self.log.failure("the buildmaster did not start", failure)

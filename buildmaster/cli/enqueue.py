@@ -41,6 +41,10 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument("performs", nargs="?", metavar="PERFORMS", help="what to perform")
     parser.add_argument("arguments", nargs="?", metavar="ARGUMENTS", help="a JSON object")
+    parser.add_argument(
+        "--kind",
+        help="a kind of job that says itself what it performs: leave PERFORMS out",
+    )
     parser.add_argument("--graph", type=Path, metavar="FILE", help="the jobs, as a file")
     parser.add_argument(
         "--tag",
@@ -89,12 +93,18 @@ async def enqueue(arguments: argparse.Namespace, context: Context) -> int:
 
 def one_job(arguments: argparse.Namespace) -> JobRequest:
     """The job that the command line describes; raises `CommandMisused`."""
-    if arguments.performs is None:
+    performs, text = arguments.performs, arguments.arguments
+    if arguments.kind is not None:
+        if text is not None:
+            raise CommandMisused("With --kind the kind says what the job performs.")
+        performs, text = None, performs
+    elif performs is None:
         raise CommandMisused("Name what the job performs, or a file with --graph.")
     given = {
         "name": arguments.name,
-        "performs": arguments.performs,
-        "arguments": _object(arguments.arguments),
+        "kind": arguments.kind or "native",
+        "performs": performs,
+        "arguments": _object(text),
         "needs": arguments.needs,
         "requirements": {"tags": arguments.tags or None, "worker": arguments.worker},
         "owner": arguments.owner,
@@ -118,7 +128,13 @@ def _object(text: str | None) -> object:
 def read_graph(arguments: argparse.Namespace) -> GraphRequest:
     """The graph in the file that was named; raises `CommandFailed`."""
     path: Path = arguments.graph
-    if arguments.performs or arguments.tags or arguments.needs or arguments.worker:
+    if (
+        arguments.performs
+        or arguments.kind
+        or arguments.tags
+        or arguments.needs
+        or arguments.worker
+    ):
         raise CommandMisused("With --graph the file says what each job is.")
     try:
         document: Any = yaml.load(path.read_text("utf-8"), yaml.CSafeLoader)

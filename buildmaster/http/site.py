@@ -31,6 +31,8 @@ from buildmaster.http.projects import Projects
 from buildmaster.http.request import FarmRequest
 from buildmaster.http.routing import Route, Routes
 from buildmaster.http.scopes import ARTIFACT
+from buildmaster.kinds.details import Details
+from buildmaster.kinds.registry import Kinds
 from buildmaster.requests import Farm
 from buildmaster.tokens import Tokens
 from protocol import websocket
@@ -70,6 +72,7 @@ def site(
     clients: Clients | None = None,
     forecaster: Forecaster | None = None,
     open_reading: bool = True,
+    kinds: Kinds | None = None,
 ) -> FarmSite:
     """The site, to be listened with.
 
@@ -78,12 +81,13 @@ def site(
     which the farm is reached, besides those of loopback; ``master`` is shown by
     /healthz; ``upload_limit`` is the most bytes that an artifact has; ``workers`` takes
     the connections of workers that come over WebSocket; ``clients`` may ask besides
-    those who have the farm's own token; with ``open_reading`` nobody needs one to read.
+    those who have the farm's own token; with ``open_reading`` nobody needs one to read;
+    ``kinds`` may have something to add to the documents of their jobs.
     """
     artifacts = Artifacts(database, blobs)
     clients = clients or Clients(database)
     routes = _routes(
-        Lists(database),
+        Lists(database, Details(database, kinds or Kinds())),
         Logs(database, feed),
         Events(database, feed),
         Changes(database, farm),

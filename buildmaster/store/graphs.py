@@ -206,6 +206,55 @@ async def add_jobs(
     )
 
 
+async def add_to_run(cursor: Cursor, run: int, jobs: Sequence[int]) -> None:
+    """Let jobs that exist, and have not ended, belong to a new run as well."""
+    await cursor.run(
+        "INSERT INTO run_job (run, job, merged) SELECT %s, unnest(%s::bigint[]), true",
+        (run, list(jobs)),
+    )
+
+
+Key = tuple[str, str]  #: kind, and key
+
+
+async def lock_keys(cursor: Cursor, keys: Sequence[Key]) -> dict[Key, int | None]:
+    """The newest job of each key, None without one; nobody else gets at them meanwhile."""
+    ordered = sorted(keys)
+    given = ([kind for kind, _ in ordered], [key for _, key in ordered])
+    await cursor.run(
+        """
+        INSERT INTO job_key (kind, key)
+        SELECT * FROM unnest(%s::text[], %s::text[]) ON CONFLICT DO NOTHING
+        """,
+        given,
+    )
+    rows = await cursor.rows(
+        """
+        SELECT kind, key, job FROM job_key
+        WHERE (kind, key) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+        ORDER BY kind, key FOR UPDATE
+        """,
+        given,
+    )
+    return {(kind, key): job for kind, key, job in rows}
+
+
+async def set_keys(cursor: Cursor, jobs: Mapping[Key, int]) -> None:
+    """Let these be the newest jobs of their keys, which are locked."""
+    await cursor.run(
+        """
+        UPDATE job_key AS k SET job = new.job
+        FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS new (kind, key, job)
+        WHERE (k.kind, k.key) = (new.kind, new.key)
+        """,
+        (
+            [kind for kind, _ in jobs],
+            [key for _, key in jobs],
+            list(jobs.values()),
+        ),
+    )
+
+
 async def add_edges(cursor: Cursor, edges: Sequence[NewEdge]) -> None:
     """Write dependencies of new jobs, which count them in ``blocked_by`` already."""
     if edges:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from buildmaster.farm import LiveFarm
@@ -41,6 +42,13 @@ class EnqueueCase(TestCase):
             lambda cursor: end_attempts(cursor, [end], delays=(0.0,), refused_for=1.0)
         )
         return became[job, attempt]
+
+    async def refusal(self, work: Any) -> Refusal:
+        try:
+            await work
+        except Refusal as error:
+            return error
+        self.fail("it was not refused")
 
     async def count(self, table: str) -> int:
         (count,) = await self.books.database.one(f"SELECT count(*) FROM {table}")
@@ -183,13 +191,6 @@ class EnqueueingTests(EnqueueCase):
         for table in ("run", "job", "edge", "attempt"):
             self.assertEqual(await self.count(table), 0)
 
-    async def refusal(self, work: Any) -> Refusal:
-        try:
-            await work
-        except Refusal as error:
-            return error
-        self.fail("it was not refused")
-
     async def test_a_semaphore_that_is_nearly_named_is_suggested(self) -> None:
         await self.books.database.run("INSERT INTO semaphore VALUES ('signing-key')")
         error = await self.refusal(self.enqueue({"semaphores": ["sining-key"]}))
@@ -242,6 +243,47 @@ class EnqueueingTests(EnqueueCase):
             [(each["exit_status"], each["output"]) for each in document["attempts"]],
             [(None, None), (3, None), (None, None), (None, {"n": 1})],
         )
+
+    async def test_the_same_key_under_way_is_the_same_job(self) -> None:
+        first = await self.enqueue({"name": "a", "key": "k"})
+        again = await self.enqueue(
+            {"name": "b", "key": "k", "needs": ["c"]},
+            {"name": "c"},
+            {"name": "d", "needs": ["b"]},
+        )
+        a, b, d = first.jobs[0], again.jobs[0], again.jobs[2]
+        self.assertEqual((b.id, b.merged, d.merged), (a.id, True, False))
+        # Whoever cancels one run leaves the job to the other.
+        await self.farm.cancel_run(first.run, "ann", "")
+        self.assertEqual(await self.books.state(a.id), ("ready", None, 1))
+        await self.books.claim(slots=4)
+        await self.finish(a.id)
+        self.assertEqual(await self.books.state(d.id), ("ready", None, 1))
+        self.assertEqual(await self.books.run_result(first.run), "success")
+        # It has ended: now it is another job.
+        [later] = (await self.enqueue({"key": "k"})).jobs
+        self.assertEqual((later.merged, later.id == a.id), (False, False))
+
+    async def test_twenty_at_once_with_one_key_are_one_job(self) -> None:
+        answers = await gatherResults(
+            [
+                Deferred.fromCoroutine(
+                    self.enqueue(
+                        {"name": "x", "key": f"{n % 2}"},
+                        {"name": "y", "key": f"{(n + 1) % 2}"},
+                    )
+                )
+                for n in range(20)
+            ]
+        )
+        self.assertEqual(len({job.id for answer in answers for job in answer.jobs}), 2)
+
+    async def test_a_job_that_is_being_stopped_is_not_joined(self) -> None:
+        [a] = (await self.enqueue({"key": "k"})).jobs
+        await self.books.claim()
+        await self.farm.cancel_job(a.id, "ann", "")
+        [b] = (await self.enqueue({"key": "k"})).jobs
+        self.assertNotEqual(a.id, b.id)
 
     async def test_cancelling_the_run_ends_what_has_not_begun(self) -> None:
         enqueued = await self.enqueue({"name": "a"}, {"name": "b", "needs": ["a"]})

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from buildmaster.graph import BadGraph, Graph, check
+from buildmaster.graph import BadGraph, Graph, KindRules, check
 from buildmaster.requests import GraphRequest
 
 
@@ -126,7 +126,8 @@ class GraphTests(SynchronousTestCase):
 
         defaults = Requirements(tags=("net",), memory=512, cpu=0.5)
         [one] = check(
-            request({"requirements": {"memory": 64, "slots": 2}}), lambda kind: defaults
+            request({"requirements": {"memory": 64, "slots": 2}}),
+            lambda kind: KindRules(defaults),
         ).members
         needs = one.needs
         self.assertEqual(

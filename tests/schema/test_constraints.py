@@ -93,6 +93,13 @@ VALID: dict[str, Row] = {
     },
     "log_chunk": {"job": 1, "attempt": 1, "start": 0, "length": 1, "data": b"x"},
     "blob": {"sha256": DIGEST, "size": 0},
+    "kind_schema_version": {
+        "kind": "k",
+        "number": 1,
+        "name": "0001_k",
+        "sha256": DIGEST,
+    },
+    "kind_end": {"job": 1, "attempt": 1},
     "artifact": {
         "job": 1,
         "attempt": 1,
@@ -117,6 +124,9 @@ class Case(NamedTuple):
 CASES = [
     Case("schema_version", "schema_version_number_check", {"number": 0}),
     Case("schema_version", "schema_version_sha256_check", {"sha256": b"short"}),
+    Case("kind_schema_version", "kind_schema_version_number_check", {"number": 0}),
+    Case("kind_schema_version", "kind_schema_version_sha256_check", {"sha256": b"x"}),
+    Case("kind_end", "kind_end_tries_check", {"tries": -1}),
     Case("job_kind", "job_kind_name_check", {"name": "No Kind"}),
     Case("job_kind", "job_kind_name_check", {"name": "kind\n"}),
     Case("configuration", "configuration_sha256_check", {"sha256": b"short"}),

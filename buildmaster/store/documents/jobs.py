@@ -146,11 +146,15 @@ def _source(wanted: JobFilter) -> tuple[str, list[str], list[Any]]:
     return source, tests, parameters
 
 
-async def job_document(database: Database, job: int) -> str | None:
-    """Everything about one job, as JSON; None if there is no such job."""
+async def job_document(database: Database, job: int, details: str = "null") -> str | None:
+    """Everything about one job, as JSON; None if there is no such job.
+
+    ``details`` is JSON that its kind adds.
+    """
     row = await database.row(
         f"""
         SELECT json_build_object({JOB_PAIRS},
+            'details', %s::json,
             'stages', coalesce(b.stages, '[]'), 'stage_numbers', b.stage_numbers,
             'arguments', (SELECT n.arguments FROM native_job n WHERE n.job = j.id),
             'requirements', json_build_object(
@@ -169,7 +173,7 @@ async def job_document(database: Database, job: int) -> str | None:
             'cursor', {CURSOR})::text
           FROM {JOB_TABLES} WHERE j.id = %s
         """,
-        (job,),
+        (details, job),
     )
     return None if row is None else str(row[0])
 
