@@ -29,22 +29,29 @@ from buildmaster.dispatcher import Dispatcher
 from buildmaster.ending import RetryPolicy
 from buildmaster.farm import LiveFarm
 from buildmaster.feed import EventFeed
+from buildmaster.forecasting import Forecaster
 from buildmaster.http.site import site
 from buildmaster.joining import Door
+from buildmaster.kinds.ends import KindEnds
+from buildmaster.kinds.installation import install
+from buildmaster.kinds.registry import BadKind, Kinds
 from buildmaster.leases import LeaseKeeper, LeaseRules
 from buildmaster.masters import KIND, Masters, forget_sessions
 from buildmaster.orders import OrderMaker
 from buildmaster.pidfile import PidFile
 from buildmaster.postgres.embedded import EmbeddedPostgres
+from buildmaster.requests import Requirements
 from buildmaster.revocations import Revocations
 from buildmaster.roster import Roster
 from buildmaster.rounds import Rounds
 from buildmaster.series import DEFAULT_SERIES
 from buildmaster.session import Session
 from buildmaster.source.reader import GitReader
+from buildmaster.store.kinds import ENDS_CHANNEL
 from buildmaster.store.queue import READY_CHANNEL
 from buildmaster.store.step import fold
 from buildmaster.store.tokens import CHANNEL as TOKEN_CHANNEL
+from buildmaster.store.tokens import attempt_secret
 from buildmaster.submission import SubmissionRules
 from buildmaster.tokens import Tokens, token_hash
 from protocol import pb, websocket
@@ -124,28 +131,31 @@ class Master(Service):
         )
         await self._take_name(dsn)
         await books.transaction(self._register_workers)
+        tokens = tokens.with_attempt_secret(
+            await books.transaction(
+                lambda cursor: attempt_secret(cursor, tokens.attempt_secret)
+            )
+        )
+        kinds = Kinds.found(config.kinds)
+        await install(dsn, books, kinds)
 
         policy = RetryPolicy(delays=config.retry_delays)
-        # Nobody can be connected before the dispatcher is there, a few lines below.
-        roster = Roster(
-            lambda session: dispatcher.room_changed(session),
-            lambda *told: dispatcher.tell(*told),
-        )
-        desk = Desk(books, Door(config.name, config.heartbeat, policy), policy)
 
         def new_session() -> Session:
             return Session(desk, roster, clock)
 
         clients = Clients(books)
         await clients.round()
+        forecaster = Forecaster(readers, clock)
         feed = EventFeed(readers, clock)
         feed.start()
         self._undo.append(feed.stop)
+        farm = self._farm(books, blobs, lambda: keeping.wake(), kinds)
         http = await self._serve_http(
             site(
                 readers,
                 feed,
-                self._farm(books, blobs, lambda: keeping.wake()),
+                farm,
                 blobs,
                 tokens,
                 clock,
@@ -155,7 +165,9 @@ class Master(Service):
                 workers=websocket.Listener(clock, new_session),
                 admission=Admission(books),
                 clients=clients,
+                forecaster=forecaster,
                 open_reading=config.open_reading,
+                kinds=kinds,
             ),
             tls,
         )
@@ -171,9 +183,11 @@ class Master(Service):
             policy,
             time.monotonic,
             wake=lambda: dispatching.wake(),
-            session_of=roster.get,
+            session_of=lambda worker: roster.get(worker),
         )
+        roster = Roster(dispatcher.room_changed, dispatcher.tell)
         dispatching = Rounds("dispatcher", dispatcher.round, clock)
+        desk = Desk(books, Door(config.name, config.heartbeat, policy), policy)
         rules = LeaseRules(resume_grace=config.resume_grace)
         keeper = LeaseKeeper(books, desk, roster, time.monotonic, rules, policy)
         keeping = Rounds("leases", keeper.round, clock)
@@ -181,6 +195,11 @@ class Master(Service):
         revocations = Revocations(books, roster, config.name)
         revoking = Rounds("revocations", revocations.round, clock, interval=5.0)
         admitting = Rounds("clients", clients.round, clock, interval=5.0)
+        learning = Rounds(
+            "forecasts", lambda: forecaster.round(books), clock, interval=10.0
+        )
+        ends = KindEnds(books, kinds, farm.enqueue_within, clock, lambda: ending.wake())
+        ending = Rounds("kinds", ends.round, clock)
         auditor = Auditor(books, readers)
         auditing = Rounds("audit", auditor.round, clock, interval=60.0)
         masters = Masters(books, time.monotonic)
@@ -191,6 +210,8 @@ class Master(Service):
             counting,
             revoking,
             admitting,
+            learning,
+            ending,
             auditing,
             minding,
         ):
@@ -198,6 +219,7 @@ class Master(Service):
             self._undo.append(rounds.stopService)
         books.listen(TOKEN_CHANNEL, revoking.woken)
         books.listen(TOKEN_CHANNEL, admitting.woken)
+        books.listen(ENDS_CHANNEL, ending.woken)
         books.listen(READY_CHANNEL, dispatcher.queued)
 
         worker_port = await pb.listen(
@@ -222,7 +244,11 @@ class Master(Service):
         return self._config.public_url or reached_at(scheme, address, port)
 
     def _farm(
-        self, books: Database, blobs: BlobStore, cancelled: Callable[[], None]
+        self,
+        books: Database,
+        blobs: BlobStore,
+        cancelled: Callable[[], None],
+        kinds: Kinds,
     ) -> LiveFarm:
         config = self._config
         git = GitReader(
@@ -233,8 +259,9 @@ class Master(Service):
             isolation=config.isolation,
             run_limit=config.run_limit,
             idle_limit=config.idle_limit,
+            requirements=config.kinds.get("build", Requirements()),
         )
-        return LiveFarm(books, git, blobs, rules, cancelled)
+        return LiveFarm(books, git, blobs, rules, cancelled, kinds)
 
     async def _database_dsn(self) -> str:
         if self._config.database != EMBEDDED:
@@ -283,7 +310,7 @@ class Master(Service):
                 f" each a name of its own with name in its settings file"
             )
             return
-        if failure.check(BadCertificate):
+        if failure.check(BadCertificate, BadKind):
             self._end_with(failure.getErrorMessage())
             return
         self.log.failure("the buildmaster did not start", failure)

@@ -27,13 +27,16 @@ COMMANDS = (
     "check",
     "plan",
     "submit",
+    "enqueue",
     "lists",
     "show",
+    "explain",
     "logs",
     "intervene",
     "audit",
     "worker",
     "token",
+    "image",
 )
 
 _EPILOGUE = """\

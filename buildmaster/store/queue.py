@@ -235,19 +235,6 @@ async def forget_vain_refusals(cursor: Cursor) -> None:
     )
 
 
-async def renew(cursor: Cursor, worker: str, attempts: Sequence[tuple[int, int]]) -> None:
-    """Count one more sign of life for each lease of ``worker`` among ``attempts``."""
-    await cursor.run(
-        """
-        UPDATE running SET renewals = renewals + 1
-        FROM unnest(%s::bigint[], %s::integer[]) AS held (job, attempt)
-        WHERE running.job = held.job AND running.attempt = held.attempt
-          AND running.worker = %s
-        """,
-        ([job for job, _ in attempts], [number for _, number in attempts], worker),
-    )
-
-
 @dataclass(frozen=True)
 class Lease:
     """A row of ``running``, as the reaper sees it."""
@@ -288,6 +275,7 @@ class OwnLease:
     class_id: int
     kind: str
     is_native: bool
+    number: int
 
 
 async def leases_of(cursor: Cursor, worker: str, *, locked: bool = False) -> list[OwnLease]:
@@ -298,7 +286,7 @@ async def leases_of(cursor: Cursor, worker: str, *, locked: bool = False) -> lis
     rows = await cursor.rows(
         f"""
         SELECT running.job, running.attempt, accepted_at IS NOT NULL, running.class,
-               job.kind, job_class.performs <> ''
+               job.kind, job_class.performs <> '', running.lease
         FROM running JOIN job ON job.id = running.job
         JOIN job_class ON job_class.id = running.class
         WHERE running.worker = %s ORDER BY running.job
