@@ -58,6 +58,15 @@ class Amounts:
             disk = None if disk is None else disk - needs.disk
         return Amounts(slots, cpu, memory, disk)
 
+    def more(self, given_back: Needs) -> Amounts:
+        """What is left when a job with these needs has given its part back."""
+        return Amounts(
+            self.slots + given_back.slots,
+            None if self.cpu is None else self.cpu + given_back.cpu,
+            None if self.memory is None else self.memory + given_back.memory,
+            None if self.disk is None else self.disk + given_back.disk,
+        )
+
     def hold(self, needs: Needs) -> bool:
         """Whether there is as much as ``needs`` takes."""
         return (

@@ -153,9 +153,9 @@ class Session:
 
     def drop(self, job: int, attempt: int) -> None:
         """Note that an attempt is no longer leased to the worker."""
-        if self.attempts.pop((job, attempt), None) is not None:
-            taken = [leased.needs for leased in self.attempts.values()]
-            self.left = self.capability.amounts.less(taken)
+        leased = self.attempts.pop((job, attempt), None)
+        if leased is not None:
+            self.left = self.left.more(leased.needs)
             self._owner.room_changed(self)
 
     def start(self, order: AnyOrder) -> None:
