@@ -56,7 +56,7 @@ def _bounded_headers() -> type[tarfile.TarInfo]:
 
         @classmethod
         def _frombuf(cls, *arguments: Any, **options: Any) -> Self:
-            # Newer ones (Debian's 3.11.2-6+deb12u9 is the first) read through this one.
+            # Newer ones (Debian's 3.11.2-6+deb12u9, for one) read through this one.
             header: Self = super()._frombuf(*arguments, **options)  # type: ignore[misc]
             check(header)
             return header
