@@ -76,6 +76,8 @@ class Server:
     async def start(self) -> None:
         """Make the cluster, start the server, and wait until it takes connections."""
         await self._initialise()
+        if not self._takes("wal_compression"):
+            self.settings["wal_compression"] = "on"
         command = [self.binaries.program("postgres"), "-D", str(self._folder / "data")]
         for name, value in self._all_settings().items():
             command += ["-c", f"{name}={value}"]
@@ -147,6 +149,16 @@ class Server:
             if account.is_other:
                 os.chown(folder, account.uid, account.gid)
         await self.make_cluster(self._folder / "data")
+
+    def _takes(self, setting: str) -> bool:
+        """Whether these programs were built with what the value of ``setting`` needs."""
+        told = self.account.run(
+            [
+                *(self.binaries.program("postgres"), "-D", str(self._folder / "data")),
+                *("-C", setting, "-c", f"{setting}={self.settings[setting]}"),
+            ]
+        )
+        return told.returncode == 0
 
     def _all_settings(self) -> Mapping[str, str]:
         private = {"listen_addresses": "", "unix_socket_directories": str(self.sockets)}
