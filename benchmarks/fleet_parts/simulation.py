@@ -53,7 +53,7 @@ class Fleet:
             _POLICY,
             lambda: self.at,
             wake=lambda: None,
-            session_of=lambda name: self.sessions.get(name),  # type: ignore[arg-type,return-value]
+            session_of=lambda name: self.sessions.get(name),
         )
         for machine in machines:
             self.books.add_worker(

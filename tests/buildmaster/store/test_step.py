@@ -318,6 +318,21 @@ class TurnTests(StepCase):
         line = self.books.job_class(tags=("rare",))
         self.assertIn(other, self.begin(2, self.line, line))
 
+    def test_a_class_in_which_nothing_moves_tells_nobody_where_the_others_are(self) -> None:
+        """Its only worker is gone; whoever asks for something else is not that far back."""
+        stuck = self.books.job_class(tags=("gone",))
+        self.submit("ann", 2, line=stuck)
+        self.begin(1, stuck)
+        ann = self.submit("ann", 200)
+        self.begin(100)
+        self.books.set_clock(datetime(2026, 1, 1, 1, tzinfo=UTC))
+        self.begin(1)
+        turns = self.books.act(lambda cursor: queue.take_turns(cursor, "bob", "", 50))
+        bob = self.add(*[NewJob("bob", virtual_start=turns.of(n)) for n in range(50)])
+        got = self.begin(40)
+        self.assertAlmostEqual(len(set(got) & set(bob)), 20, delta=2)
+        self.assertAlmostEqual(len(set(got) & set(ann)), 20, delta=2)
+
     def test_who_was_away_gets_no_more_than_the_others_from_then_on(self) -> None:
         self.submit("bob", 1)
         self.begin(1)
