@@ -81,13 +81,16 @@ lint: venv
 	$(BIN)/lint-imports --config setup.cfg --no-cache --no-logo
 
 # The big numbers, for which a test run has no time: laws over 10,000 examples each,
-# 10,000 strangers at each carrier, a thousand builds whose worker is killed (as root), and
+# 10,000 strangers at each carrier, a thousand builds whose worker is killed (as root),
+# 10,000 graphs (HEADRACE_GRAPHS: more), two hundred masters killed under load, and
 # ten minutes of fuzzing (with coverage to lead the way where atheris is installed).
 prove: venv
 	HEADRACE_LONG=1 $(BIN)/python -m twisted.trial tests.protocol.pipeline \
 	    tests.buildmaster.test_planner tests.buildmaster.test_session_laws \
 	    tests.protocol.test_conversation tests.protocol.test_fuzz
 	HEADRACE_LONG=1 $(BIN)/python -m twisted.trial tests.worker.test_cleanliness
+	HEADRACE_LONG=1 $(BIN)/python -m twisted.trial tests.buildmaster.test_oracle \
+	    tests.buildmaster.store.test_room tests.test_whole_two_masters
 	$(BIN)/python -m tests.fuzz_configuration 600
 
 docs: venv

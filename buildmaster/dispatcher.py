@@ -189,6 +189,7 @@ class Dispatcher:
             self._failed_orders = failed + self._failed_orders
             if isinstance(error, OutcomeUnknown):
                 self._must_reread = True
+                self._doubt(picked)
                 self._lost_until = self._seconds() + LOST_FOR
             raise
         except Exception:
@@ -204,6 +205,12 @@ class Dispatcher:
                 session.close()
         self._hand_out(stepped.claims)
         return self._found_less_than_there_may_be(picked, stepped, marks)
+
+    def _doubt(self, picked: Picked) -> None:
+        for worker in picked.workers:
+            session = self._session_of(worker.name)
+            if session is not None:
+                session.doubt()
 
     async def _write_each(
         self, tellings: Sequence[_Telling], failed: Sequence[AttemptEnd]

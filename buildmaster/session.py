@@ -136,11 +136,17 @@ class Session:
         self.left = NOTHING.amounts  #: how much of it is free
         self.attempts: dict[tuple[int, int], Leased] = {}  #: leased through this session
         self._next_lease = 0  # no smaller number comes any more
+        self._doubted_from: int | None = None
 
     @property
     def since(self) -> int:
         """The number before which all leases of the worker have ended."""
-        return min((one.lease for one in self.attempts.values()), default=self._next_lease)
+        since = min((one.lease for one in self.attempts.values()), default=self._next_lease)
+        return since if self._doubted_from is None else min(since, self._doubted_from)
+
+    def doubt(self) -> None:
+        """A lease may have been given of which nothing was heard: count from here on."""
+        self._doubted_from = self.since
 
     # What the master wants to say.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from buildmaster.matching import Amounts, Capability, Leased
+from buildmaster.session import Session
 from tests.direct import Direct, Row
 
 
@@ -44,12 +45,19 @@ class PaperSession:
     left: Amounts = field(init=False)
     attempts: dict[tuple[int, int], Leased] = field(default_factory=dict)
     is_open: bool = True
+    _next_lease: int = 0
+    _doubted_from: int | None = None
+
+    # As the real one has them.
+    since = Session.since
+    doubt = Session.doubt
 
     def __post_init__(self) -> None:
         self.left = self.capability.amounts
 
     def lease(self, job: int, attempt: int, leased: Leased) -> None:
         self.attempts[job, attempt] = leased
+        self._next_lease = max(self._next_lease, leased.lease + 1)
         self.left = self.left.less([leased.needs])
         self.changed(self)
 

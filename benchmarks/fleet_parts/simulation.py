@@ -21,8 +21,6 @@ from tests.direct import Direct, DirectCursor, NewEdge, NewJob, now
 from tests.paper_sessions import DirectDatabase, PaperOrders, PaperSession
 
 BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
-#: Seconds of simulated time between two looks of the master.
-TICK = 5.0
 #: How often a worker breaks, and for how long.
 BREAKS_EVERY, BROKEN_FOR = 5 * 86400.0, 1800.0
 _POLICY = RetryPolicy()
@@ -31,12 +29,14 @@ _POLICY = RetryPolicy()
 class Fleet:
     """Workers, a master and its database, from one tick to the next."""
 
-    def __init__(self, dsn: str, machines: Sequence[Worker]) -> None:
+    def __init__(self, dsn: str, machines: Sequence[Worker], tick: float = 5.0) -> None:
+        """``tick``: seconds of simulated time between two looks of the master."""
+        self.tick_seconds = tick
         self.books = Direct(dsn)
         self.at = 0.0
         self.chance = Random(3)
         self.seconds: dict[int, float] = {}  # that a job takes
-        self.sessions: dict[str, PaperSession] = {}
+        self.sessions: dict[str, Any] = {}
         self._machines = {machine.name: machine for machine in machines}
         self._ends: list[tuple[float, int, int, str]] = []
         self._accepted: list[Acceptance] = []
@@ -53,7 +53,7 @@ class Fleet:
             _POLICY,
             lambda: self.at,
             wake=lambda: None,
-            session_of=lambda name: self.sessions.get(name),  # type: ignore[arg-type,return-value]
+            session_of=lambda name: self.sessions.get(name),
         )
         for machine in machines:
             self.books.add_worker(
@@ -78,7 +78,7 @@ class Fleet:
             session,
             Capability(machine.name, (offer,), (), (), ("noop",), amounts),
             self._begin,
-            self._dispatcher.room_changed,  # type: ignore[arg-type]
+            self._dispatcher.room_changed,
         )
         self.sessions[machine.name] = one
         self._dispatcher.room_changed(one)  # type: ignore[arg-type]
@@ -175,7 +175,7 @@ class Fleet:
     def _break(self) -> None:
         """Now and then a machine breaks, and what it had is lost when it is back."""
         for name in list(self.sessions):
-            if self.chance.random() < TICK / BREAKS_EVERY:
+            if self.chance.random() < self.tick_seconds / BREAKS_EVERY:
                 session = self.sessions.pop(name)
                 session.close()
                 self.books.run(
@@ -200,8 +200,8 @@ class Fleet:
     # -- the time
 
     def tick(self) -> None:
-        """The next five seconds."""
-        self.at += TICK
+        """The next few seconds."""
+        self.at += self.tick_seconds
         self.books.set_clock(BEGIN + timedelta(seconds=self.at))
         self._break()
         self._end()
@@ -235,10 +235,12 @@ class Fleet:
             )
         for architecture, slots in there.items():
             # What ended within the last tick was idle for the rest of it.
-            worked = used[architecture] * TICK - self._idle.pop(architecture, 0)
+            worked = used[architecture] * self.tick_seconds - self._idle.pop(
+                architecture, 0
+            )
             if waiting & {architecture, ""}:
                 self.used[architecture] += worked
-                self.there[architecture] += slots * TICK
+                self.there[architecture] += slots * self.tick_seconds
 
     def is_done(self) -> bool:
         """Whether nothing is left."""
