@@ -80,12 +80,13 @@ lint: venv
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config setup.cfg --no-cache --no-logo
 
-# The big numbers, for which a test run has no time: laws over 10,000 examples each, a
-# thousand builds whose worker is killed (as root), and
+# The big numbers, for which a test run has no time: laws over 10,000 examples each,
+# 10,000 strangers at each carrier, a thousand builds whose worker is killed (as root), and
 # ten minutes of fuzzing (with coverage to lead the way where atheris is installed).
 prove: venv
 	HEADRACE_LONG=1 $(BIN)/python -m twisted.trial tests.protocol.pipeline \
-	    tests.buildmaster.test_planner
+	    tests.buildmaster.test_planner tests.buildmaster.test_session_laws \
+	    tests.protocol.test_conversation tests.protocol.test_fuzz
 	HEADRACE_LONG=1 $(BIN)/python -m twisted.trial tests.worker.test_cleanliness
 	$(BIN)/python -m tests.fuzz_configuration 600
 

@@ -8,7 +8,9 @@ import secrets
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -18,6 +20,7 @@ import yaml
 from twisted.internet.task import deferLater
 
 from benchmarks.bench import Bench
+from benchmarks.books import Books
 from benchmarks.processes import ProcessFailed
 from buildmaster.addresses import FILE, Addresses
 from buildmaster.postgres.child import Child
@@ -28,7 +31,9 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 _PLUGINS = Path(__file__).parent / "plugins"
 _TWISTD = "from twisted.scripts.twistd import run; run()"
 _PAPER = "import sys; from benchmarks.paper_workers import main; main(sys.argv[1:])"
+#: Seconds until a daemon must be there, and until all jobs must be done.
 _PATIENCE = 60.0
+_LONG = 600.0
 
 
 class Farm:
@@ -60,8 +65,8 @@ class Farm:
         # Twisted puts a cache beside the plug-ins that it finds.
         shutil.copytree(_PLUGINS, self.folder / "plugins")
         settings = self._write_master()
-        master = self._start(settings.parent, _TWISTD, *_daemon("buildmaster", settings))
-        await self._until(lambda: (settings.parent / FILE).exists(), master)
+        self._start(settings.parent, _TWISTD, *_daemon("buildmaster", settings))
+        await self._until(lambda: (settings.parent / FILE).exists())
 
     async def start_workers(self, performs: str) -> None:
         """Start every worker's daemon, and wait until all have joined.
@@ -71,7 +76,7 @@ class Farm:
         for name in self.names:
             settings = self._write_worker(name)
             self._start(settings.parent, _TWISTD, *_daemon("buildworker", settings))
-        await self._until(self._is_complete, *self._daemons)
+        await self._until(self._is_complete)
         if self._count("performs @> ARRAY[%s]", performs) != len(self.names):
             raise ProcessFailed(f"the workers perform no {performs}\n{self.last_words()}")
 
@@ -82,7 +87,24 @@ class Farm:
         port = self.addresses.workers.rpartition(":")[2]
         tokens = [f"{name}={self._token(name)}" for name in self.names]
         self._start(folder, _PAPER, port, str(self._slots), performs, *tokens)
-        await self._until(self._is_complete, *self._daemons)
+        await self._until(self._is_complete)
+
+    async def until_idle(self, books: Books, *, pause: float) -> None:
+        """Wait until nothing is in a line and nothing is leased.
+
+        Raises `ProcessFailed` if a daemon ends meanwhile, or if that takes too long.
+        """
+        ends = monotonic() + _LONG
+        while not await books.is_idle():
+            self._require_alive(ends, _LONG)
+            await deferLater(self._bench.reactor, pause)
+
+    def last_words(self) -> str:
+        """The ends of the daemons' logs."""
+        logs = sorted(self.folder.glob("*/log"))
+        return "\n".join(
+            f"{log}: {log.read_text('utf-8', 'replace')[-1000:]}" for log in logs
+        )
 
     async def stop(self) -> None:
         """End the workers, then the master; nothing of what they started is left."""
@@ -93,7 +115,7 @@ class Farm:
             if pid is not None:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                await self._until(lambda place=place: not attach.is_alive(place))
+                await self._until(partial(_is_gone, place))
             traces.remove(place)
 
     def _write_master(self) -> Path:
@@ -158,22 +180,21 @@ class Farm:
             row: Any = cursor.fetchone()
         return int(row[0])
 
-    async def _until(self, reached: Any, *alive: Child) -> None:
-        """Wait until ``reached()``; fail if a daemon of ``alive`` ends meanwhile."""
+    async def _until(self, reached: Callable[[], bool]) -> None:
         ends = monotonic() + _PATIENCE
         while not reached():
-            if any(child.end is not None for child in alive):
-                raise ProcessFailed(f"a daemon ended by itself\n{self.last_words()}")
-            if monotonic() > ends:
-                raise ProcessFailed(f"not there in {_PATIENCE:.0f} s\n{self.last_words()}")
+            self._require_alive(ends, _PATIENCE)
             await deferLater(self._bench.reactor, 0.02)
 
-    def last_words(self) -> str:
-        """The ends of the daemons' logs."""
-        logs = sorted(self.folder.glob("*/log"))
-        return "\n".join(
-            f"{log}: {log.read_text('utf-8', 'replace')[-1000:]}" for log in logs
-        )
+    def _require_alive(self, ends: float, patience: float) -> None:
+        if any(daemon.end is not None for daemon in self._daemons):
+            raise ProcessFailed(f"a daemon ended by itself\n{self.last_words()}")
+        if monotonic() > ends:
+            raise ProcessFailed(f"not there in {patience:.0f} s\n{self.last_words()}")
+
+
+def _is_gone(place: Path) -> bool:
+    return not attach.is_alive(place)
 
 
 def _daemon(name: str, settings: Path) -> tuple[str, ...]:

@@ -282,7 +282,8 @@ class Dispatcher:
             session = self._session_of(claim.worker)
             if session is None:
                 continue  # Its next session finds the lease, which it has not accepted.
-            leased = Leased(self._needs(claim), is_native=claim.payload is not None)
+            is_native = claim.payload is not None
+            leased = Leased(self._needs(claim), is_native, claim.lease)
             session.lease(claim.job, claim.attempt, leased)
             if claim.payload is None:
                 builds.setdefault(claim.worker, []).append(claim)

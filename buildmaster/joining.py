@@ -138,7 +138,9 @@ class Door:
         leases = await queue.leases_of(cursor, worker)
         needs = await queue.needs_of(cursor, [lease.class_id for lease in leases])
         return {
-            (lease.job, lease.attempt): Leased(needs[lease.class_id], lease.is_native)
+            (lease.job, lease.attempt): Leased(
+                needs[lease.class_id], lease.is_native, lease.number
+            )
             for lease in leases
         }
 

@@ -27,7 +27,8 @@ class LeaseRules:
 
     accept_within: float = 30.0
     resume_grace: float = 300.0  #: a lease not renewed for this long is broken
-    cancel_within: float = 5.0  #: a cancelled job is over on the books after this
+    #: A cancelled job is over on the books after this, and a round that it may take.
+    cancel_within: float = 4.0
     end_within: float = 120.0  #: beyond its limit: the worker should have ended it
 
 

@@ -74,6 +74,7 @@ class Leased:
 
     needs: Needs
     is_native: bool  #: runs a callable or a command, and may end with one report
+    lease: int = 0  #: its number: leases are numbered as they are given
 
 
 @dataclass(frozen=True)

@@ -19,31 +19,39 @@ from twisted.python.failure import Failure
 
 from buildmaster.addresses import Addresses, endpoint, reached_at
 from buildmaster.admission import Admission, settled_worker
+from buildmaster.auditing import Auditor
 from buildmaster.blobs import BlobStore
 from buildmaster.clients import Clients
 from buildmaster.config import EMBEDDED, ConfigError, MasterConfig, read_config
-from buildmaster.database import Database
-from buildmaster.desk import Desk, tell_workers
+from buildmaster.database import Database, HeldByAnother, Hold
+from buildmaster.desk import Desk
 from buildmaster.dispatcher import Dispatcher
 from buildmaster.ending import RetryPolicy
 from buildmaster.farm import LiveFarm
 from buildmaster.feed import EventFeed
+from buildmaster.forecasting import Forecaster
 from buildmaster.http.site import site
 from buildmaster.joining import Door
+from buildmaster.kinds.ends import KindEnds
+from buildmaster.kinds.installation import install
+from buildmaster.kinds.registry import BadKind, Kinds
 from buildmaster.leases import LeaseKeeper, LeaseRules
+from buildmaster.masters import KIND, Masters, forget_sessions
 from buildmaster.orders import OrderMaker
 from buildmaster.pidfile import PidFile
 from buildmaster.postgres.embedded import EmbeddedPostgres
+from buildmaster.requests import Requirements
 from buildmaster.revocations import Revocations
 from buildmaster.roster import Roster
 from buildmaster.rounds import Rounds
 from buildmaster.series import DEFAULT_SERIES
 from buildmaster.session import Session
 from buildmaster.source.reader import GitReader
-from buildmaster.store import workers as worker_store
+from buildmaster.store.kinds import ENDS_CHANNEL
 from buildmaster.store.queue import READY_CHANNEL
 from buildmaster.store.step import fold
 from buildmaster.store.tokens import CHANNEL as TOKEN_CHANNEL
+from buildmaster.store.tokens import attempt_secret
 from buildmaster.submission import SubmissionRules
 from buildmaster.tokens import Tokens, token_hash
 from protocol import pb, websocket
@@ -54,6 +62,8 @@ from schema.migrate import migrate
 
 #: Seconds before the end of the grace at which a supervisor kills what nobody renews.
 FENCE_BEFORE = 30.0
+#: Seconds for which one of the same name may still have the database's attention.
+NAME_PATIENCE = 10.0
 
 
 class Options(usage.Options):
@@ -119,7 +129,15 @@ class Master(Service):
         readers = await self._connect(
             Database(dsn, clock, name="headrace-status", statement_timeout=30.0)
         )
+        await self._take_name(dsn)
         await books.transaction(self._register_workers)
+        tokens = tokens.with_attempt_secret(
+            await books.transaction(
+                lambda cursor: attempt_secret(cursor, tokens.attempt_secret)
+            )
+        )
+        kinds = Kinds.found(config.kinds)
+        await install(dsn, books, kinds)
 
         policy = RetryPolicy(delays=config.retry_delays)
 
@@ -128,14 +146,16 @@ class Master(Service):
 
         clients = Clients(books)
         await clients.round()
+        forecaster = Forecaster(readers, clock)
         feed = EventFeed(readers, clock)
         feed.start()
         self._undo.append(feed.stop)
+        farm = self._farm(books, blobs, lambda: keeping.wake(), kinds)
         http = await self._serve_http(
             site(
                 readers,
                 feed,
-                self._farm(books, blobs, lambda: keeping.wake()),
+                farm,
                 blobs,
                 tokens,
                 clock,
@@ -145,7 +165,9 @@ class Master(Service):
                 workers=websocket.Listener(clock, new_session),
                 admission=Admission(books),
                 clients=clients,
+                forecaster=forecaster,
                 open_reading=config.open_reading,
+                kinds=kinds,
             ),
             tls,
         )
@@ -173,11 +195,31 @@ class Master(Service):
         revocations = Revocations(books, roster, config.name)
         revoking = Rounds("revocations", revocations.round, clock, interval=5.0)
         admitting = Rounds("clients", clients.round, clock, interval=5.0)
-        for rounds in (keeping, dispatching, counting, revoking, admitting):
+        learning = Rounds(
+            "forecasts", lambda: forecaster.round(books), clock, interval=10.0
+        )
+        ends = KindEnds(books, kinds, farm.enqueue_within, clock, lambda: ending.wake())
+        ending = Rounds("kinds", ends.round, clock)
+        auditor = Auditor(books, readers)
+        auditing = Rounds("audit", auditor.round, clock, interval=60.0)
+        masters = Masters(books, time.monotonic)
+        minding = Rounds("masters", masters.round, clock, interval=5.0)
+        for rounds in (
+            keeping,
+            dispatching,
+            counting,
+            revoking,
+            admitting,
+            learning,
+            ending,
+            auditing,
+            minding,
+        ):
             rounds.startService()
             self._undo.append(rounds.stopService)
         books.listen(TOKEN_CHANNEL, revoking.woken)
         books.listen(TOKEN_CHANNEL, admitting.woken)
+        books.listen(ENDS_CHANNEL, ending.woken)
         books.listen(READY_CHANNEL, dispatcher.queued)
 
         worker_port = await pb.listen(
@@ -202,7 +244,11 @@ class Master(Service):
         return self._config.public_url or reached_at(scheme, address, port)
 
     def _farm(
-        self, books: Database, blobs: BlobStore, cancelled: Callable[[], None]
+        self,
+        books: Database,
+        blobs: BlobStore,
+        cancelled: Callable[[], None],
+        kinds: Kinds,
     ) -> LiveFarm:
         config = self._config
         git = GitReader(
@@ -213,8 +259,9 @@ class Master(Service):
             isolation=config.isolation,
             run_limit=config.run_limit,
             idle_limit=config.idle_limit,
+            requirements=config.kinds.get("build", Requirements()),
         )
-        return LiveFarm(books, git, blobs, rules, cancelled)
+        return LiveFarm(books, git, blobs, rules, cancelled, kinds)
 
     async def _database_dsn(self) -> str:
         if self._config.database != EMBEDDED:
@@ -230,9 +277,14 @@ class Master(Service):
         self._undo.append(lambda: Deferred.fromCoroutine(database.stop()))
         return database
 
+    async def _take_name(self, dsn: str) -> None:
+        """Be the only one of this name: workers' sessions are known by their master's."""
+        name = Hold(dsn, self._reactor, KIND, self._config.name)
+        self._undo.append(lambda: Deferred.fromCoroutine(name.stop()))
+        await name.take(NAME_PATIENCE)
+
     async def _register_workers(self, cursor: Any) -> None:
-        left = await worker_store.forget_sessions_of(cursor, self._config.name)
-        await tell_workers(cursor, left, "unreachable")
+        await forget_sessions(cursor, self._config.name)
         for name, entry in sorted(self._config.workers.items()):
             if entry.token_sha256 is not None:
                 digest = bytes.fromhex(entry.token_sha256)
@@ -252,7 +304,13 @@ class Master(Service):
                 f"change listen in the settings file"
             )
             return
-        if failure.check(BadCertificate):
+        if failure.check(HeldByAnother):
+            self._end_with(
+                f"another master named {self._config.name} works with this database: give"
+                f" each a name of its own with name in its settings file"
+            )
+            return
+        if failure.check(BadCertificate, BadKind):
             self._end_with(failure.getErrorMessage())
             return
         self.log.failure("the buildmaster did not start", failure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,13 +17,14 @@ from buildmaster.farm_series import (
     series_offered,
     what_is_offered,
 )
+from buildmaster.graph import needs_of
 from buildmaster.intervention import retry_job
 from buildmaster.lifecycle import JobState
-from buildmaster.matching import Needs
 from buildmaster.planner import Plan, PlannedBuild, plan
 from buildmaster.requests import (
     Problem,
     Refusal,
+    Requirements,
     Skipped,
     SubmissionRequest,
     Submitted,
@@ -70,6 +71,7 @@ class SubmissionRules:
     trust_domain: str = TRUSTED
     run_limit: float | None = 6 * 3600.0
     idle_limit: float | None = 3600.0
+    requirements: Requirements = field(default_factory=Requirements)  #: of builds
 
 
 def check_repository(repository: str) -> None:
@@ -298,9 +300,11 @@ class Submission:
         self, cursor: Cursor, build: PlannedBuild, offerings: Sequence[Offering]
     ) -> int:
         needed = tuple(sorted(self._needed(build, offerings)))
-        return await queue.class_for(
-            cursor, Needs(build.architecture, self.isolation, needed)
+        wanted = needs_of(
+            Requirements(architecture=build.architecture), self.rules.requirements, ""
         )
+        wanted = replace(wanted, isolation=self.isolation, series=needed)
+        return await queue.class_for(cursor, wanted)
 
     async def _add_run(
         self,

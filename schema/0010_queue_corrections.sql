@@ -10,9 +10,9 @@ CREATE TABLE cancel_wish (
 -- class before which nothing is left that this call could see; 'aside', a job that met a full
 -- semaphore; 'gone', a worker whose session is over. payload: of a claim of a job that runs
 -- natively, what its order needs.
-CREATE OR REPLACE FUNCTION claim_jobs(workers jsonb, classes jsonb)
+CREATE FUNCTION claim_jobs(workers jsonb, classes jsonb)
 RETURNS TABLE (what text, job bigint, attempt integer, worker text, class integer,
-               "position" bigint, kind text, payload text)
+               "position" bigint, kind text, payload text, lease bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
     now_ timestamptz := farm_now();
@@ -30,6 +30,7 @@ DECLARE
     left_class integer[]; left_position bigint[];
     all_job bigint[] := '{}'; all_attempt integer[] := '{}'; all_worker text[] := '{}';
     all_class integer[] := '{}'; all_position bigint[] := '{}';
+    lease_job bigint[]; lease_number bigint[];
 BEGIN
     -- Whoever else is at a worker just now, to claim for it or to open a session, has it
     -- until the end of its transaction; nobody waits for that.
@@ -38,7 +39,7 @@ BEGIN
     WHERE pg_try_advisory_xact_lock(hashtext('headrace.worker'), hashtext(h.name));
     RETURN QUERY
         SELECT 'gone', NULL::bigint, NULL::integer, h.name, NULL::integer, NULL::bigint,
-               NULL::text, NULL::text
+               NULL::text, NULL::text, NULL::bigint
         FROM jsonb_populate_recordset(NULL::hungry_worker, workers) AS h
         WHERE NOT EXISTS (
             SELECT FROM worker AS w WHERE w.name = h.name AND w.session = h.session);
@@ -67,12 +68,13 @@ BEGIN
           FROM jsonb_populate_recordset(NULL::hungry_worker, workers) AS h
           JOIN worker AS known ON known.name = h.name AND known.session = h.session
           -- The master may not have heard of what it was leased itself: the books decide.
-          LEFT JOIN (SELECT r.worker, sum(c.slots)::integer AS slots,
+          LEFT JOIN LATERAL (
+                     SELECT sum(c.slots)::integer AS slots,
                             sum(c.cpu)::integer AS cpu, sum(c.memory)::integer AS memory,
                             sum(c.disk)::integer AS disk
                      FROM running AS r JOIN job_class AS c ON c.id = r.class
-                     WHERE r.worker = ANY (locked) GROUP BY r.worker) AS has
-            ON has.worker = h.name
+                     WHERE r.worker = h.name AND r.lease >= coalesce(h.since, 0)) AS has
+            ON true
           WHERE known.duty = 'active' AND h.name = ANY (locked)
           ORDER BY h.bunch, slots DESC, h.name) AS w;
     WHILE first_ <= coalesce(cardinality(names), 0) LOOP
@@ -188,7 +190,7 @@ BEGIN
                 JOIN job AS j ON j.id = t.job;
             RETURN QUERY
                 SELECT 'aside', t.job, NULL::integer, NULL::text, NULL::integer, NULL::bigint,
-                       NULL::text, NULL::text
+                       NULL::text, NULL::text, NULL::bigint
                 FROM unnest(aside_job) AS t (job);
         END IF;
         all_job := all_job || taken_job;
@@ -200,7 +202,7 @@ BEGIN
         RETURN QUERY
             SELECT 'mark', NULL::bigint, NULL::integer, NULL::text, m.class,
                    coalesce(min(m.position) FILTER (WHERE m.is_left), max(m.position)),
-                   NULL::text, NULL::text
+                   NULL::text, NULL::text, NULL::bigint
             FROM (SELECT *, true FROM unnest(left_class, left_position)
                   UNION ALL SELECT *, false FROM unnest(taken_class, taken_position)
                   UNION ALL SELECT *, false FROM unnest(aside_class, aside_position))
@@ -211,10 +213,14 @@ BEGIN
     IF cardinality(all_job) = 0 THEN
         RETURN;
     END IF;
-    INSERT INTO running (job, attempt, worker, class, assigned_at, position)
+    WITH leased AS (
+        INSERT INTO running AS r (job, attempt, worker, class, assigned_at, position)
         SELECT t.job, t.attempt, t.worker, t.class, now_, t.position
         FROM unnest(all_job, all_attempt, all_worker, all_class, all_position)
-            AS t (job, attempt, worker, class, position);
+            AS t (job, attempt, worker, class, position)
+        RETURNING r.job, r.lease)
+    SELECT array_agg(leased.job), array_agg(leased.lease) INTO lease_job, lease_number
+    FROM leased;
     INSERT INTO event (kind, job, worker, payload)
         SELECT 'job.assigned', t.job, t.worker,
                jsonb_build_object('state', 'assigned', 'attempt', t.attempt,
@@ -227,9 +233,11 @@ BEGIN
         SELECT 'claim', t.job, t.attempt, t.worker, t.class, t.position, a.kind,
                CASE WHEN n.job IS NOT NULL THEN json_build_object(
                    'performs', c.performs, 'arguments', n.arguments,
-                   'run', a.run_limit)::text END
+                   'run', a.run_limit)::text END,
+               l.lease
         FROM unnest(all_job, all_attempt, all_worker, all_class, all_position)
             AS t (job, attempt, worker, class, position)
+        JOIN unnest(lease_job, lease_number) AS l (job, lease) ON l.job = t.job
         JOIN assigned AS a ON a.id = t.job
         JOIN job_class AS c ON c.id = t.class
         LEFT JOIN native_job AS n ON n.job = t.job;
@@ -237,7 +245,7 @@ END $$;
 
 -- Take all semaphores of a job, or none. NULL: taken; a name: that one is full; '': somebody
 -- else is at one of them just now. One that nobody has made yet has room for one job.
-CREATE OR REPLACE FUNCTION take_semaphores(the_job bigint, names text[]) RETURNS text
+CREATE FUNCTION take_semaphores(the_job bigint, names text[]) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
     one text;

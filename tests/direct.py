@@ -18,7 +18,9 @@ from psycopg2 import extensions
 
 from buildmaster.ending import RetryPolicy
 from buildmaster.matching import Needs
+from buildmaster.store import jobs as job_store
 from buildmaster.store import queue
+from buildmaster.store import submissions as store
 from buildmaster.store.step import Acceptance, AttemptEnd, HungryWorker, Stepped, step
 
 T = TypeVar("T")
@@ -121,16 +123,24 @@ class Direct:
             lambda cursor: queue.class_for(cursor, Needs(performs=performs, **needs))
         )
 
-    def add_worker(self, name: str, slots: int = 1, **amounts: int | None) -> None:
+    def add_worker(
+        self, name: str, slots: int = 1, performs: str = "noop", **amounts: int | None
+    ) -> None:
         """A worker that is connected, in the session ``s-NAME``."""
         self.run(
             """
             INSERT INTO worker (name, state, session, master, slots, cpu, memory, disk,
                                 performs, offers)
-            VALUES (%s, 'connected', %s, 'm', %s, %s, %s, %s, '{noop}',
+            VALUES (%s, 'connected', %s, 'm', %s, %s, %s, %s, ARRAY[%s],
                     '[{"isolation": "native", "architecture": "amd64", "series": ["*"]}]')
             """,
-            (name, f"s-{name}", slots, *map(amounts.get, ("cpu", "memory", "disk"))),
+            (
+                name,
+                f"s-{name}",
+                slots,
+                *map(amounts.get, ("cpu", "memory", "disk")),
+                performs,
+            ),
         )
 
     def add_graph(
@@ -196,7 +206,27 @@ class Direct:
                     cursor, ids[edge.up], ids[edge.down], edge.require, edge.stage
                 )
             await queue.make_ready(cursor, ids)
+            await job_store.end_run_without_jobs(cursor, run)
             return run, ids
+
+        return self.act(work)
+
+    def add_run_of(self, jobs: dict[int, bool]) -> int:
+        """A run of jobs that exist, and whether it needs each; as a submission does it."""
+
+        async def work(cursor: DirectCursor) -> int:
+            await job_store.lock(cursor, list(jobs))
+            run = await self._add_run(cursor)
+            await cursor.run(
+                """
+                INSERT INTO run_job (run, job, required, merged)
+                SELECT %s, *, true FROM unnest(%s::bigint[], %s::boolean[])
+                """,
+                (run, list(jobs), list(jobs.values())),
+            )
+            await store.add_to_run(cursor, run, [])
+            await job_store.end_run_without_jobs(cursor, run)
+            return run
 
         return self.act(work)
 

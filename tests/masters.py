@@ -39,11 +39,13 @@ class MasterHome:
         name: str = "m1",
         workers: Sequence[str] = ("ant",),
         twistd: str = TWISTD,
+        host: str = "127.0.0.1",
         **settings: Any,
     ) -> None:
         """``twistd`` is the script that becomes the daemon (`tests.versions`)."""
         self.folder = folder_for(test) / name
         self.folder.mkdir(mode=0o700)
+        self.host = host
         self.port, self.http = free_port(), free_port()
         self.daemons: list[MasterProcess] = []
         self._twistd = twistd
@@ -55,8 +57,8 @@ class MasterHome:
             "name": name,
             "database": dsn,
             "listen": {
-                "workers": f"127.0.0.1:{self.port}",
-                "http": f"127.0.0.1:{self.http}",
+                "workers": f"{host}:{self.port}",
+                "http": f"{host}:{self.http}",
             },
             "local_repositories": True,
             "workers": {each: {"token_file": "token-of-workers"} for each in workers},
@@ -99,7 +101,7 @@ class MasterHome:
     def url(self) -> str:
         """Where its HTTP port is."""
         scheme = "http" if self.trust_file is None else "https"
-        return f"{scheme}://127.0.0.1:{self.http}"
+        return f"{scheme}://{self.host}:{self.http}"
 
     async def worker(self, name: str, state: str) -> None:
         """Return once the farm says that the worker is in this state."""

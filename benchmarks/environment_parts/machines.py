@@ -98,7 +98,7 @@ def pair(
             *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot"),
             *("-display", "none", "-serial", "stdio", "-monitor", "none"),
             *("-machine", f"q35,accel={accel}", "-cpu", "max", "-smp", "1"),
-            *("-m", str(_MEMORY >> 20), "-kernel", str(kernel.image)),
+            *("-m", str(_MEMORY >> 20), "-kernel", str(kernel.packed)),
             *("-initrd", str(first)),
             *("-append", "console=ttyS0 quiet panic=-1 rdinit=/bare"),
             *("-drive", "if=none,id=disk,file=overlay,format=qcow2,cache=unsafe"),

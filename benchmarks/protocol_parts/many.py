@@ -16,9 +16,10 @@ from benchmarks.machine import processor_seconds
 from benchmarks.protocol_parts.at_hand import Bench, Told, memory_of
 from benchmarks.report import Bar, Figures, Measured
 from buildmaster.requests import GitRequest, SubmissionRequest
+from buildmaster.tokens import token_hash
 from protocol.tls import make_certificate
 from tests.farm import repository
-from tests.masters import MasterHome
+from tests.masters import TOKEN, MasterHome
 from tests.postgres import fresh_dsn
 
 WORKERS = 2_000
@@ -85,8 +86,16 @@ async def _measure(bench: Any, carrier: str, count: int, tls: bool, quick: bool)
         key = Path(bench.folder, "key.pem")
         make_certificate(certificate, key, ["127.0.0.1"])
         settings["tls"] = {"certificate": str(certificate), "key": str(key)}
-    names = [f"w{number}" for number in range(count)]
-    master = MasterHome(bench, dsn, workers=names, **settings)
+    with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO worker (name) SELECT 'w' || n FROM generate_series(0, %s) n",
+            (count - 1,),
+        )
+        cursor.execute(
+            "INSERT INTO worker_token (worker, sha256) SELECT name, %s FROM worker",
+            (token_hash(TOKEN),),
+        )
+    master = MasterHome(bench, dsn, workers=(), **settings)
     master.trust_file = str(certificate) if tls else None
     daemon = await master.start()
     # Joins warm what they need.

@@ -61,7 +61,7 @@ async def through_master(bench: Bench, jobs: int) -> Figures:
             of_master = machine.processor_seconds(farm.pids[0])
             of_server = machine.tree_seconds(bench.server.pid)
             await farm.start_paper_workers(NOTHING)
-            await bench.until(books.is_idle, pause=0.1)
+            await farm.until_idle(books, pause=0.1)
             of_master = machine.processor_seconds(farm.pids[0]) - of_master
             of_server = machine.tree_seconds(bench.server.pid) - of_server
             done, seconds = await books.span()

@@ -36,10 +36,10 @@ async def _farm(bench: Bench, *, slots: int, jobs: int) -> Figures:
         await farm.start_workers(NOTHING)
         async with opened(dsn, bench.reactor, claims=False) as books:
             job_class = await books.job_class("", NOTHING)
-            await _drain(bench, books, job_class, jobs // 5)  # warms it up
+            await _drain(farm, books, job_class, jobs // 5)  # warms it up
             bench.server.settle("whole")
             used = [machine.processor_seconds(pid) for pid in farm.pids]
-            seconds = await _drain(bench, books, job_class, jobs)
+            seconds = await _drain(farm, books, job_class, jobs)
             used = [
                 machine.processor_seconds(pid) - before
                 for pid, before in zip(farm.pids, used, strict=True)
@@ -55,12 +55,12 @@ async def _farm(bench: Bench, *, slots: int, jobs: int) -> Figures:
     }
 
 
-async def _drain(bench: Bench, books: Books, job_class: int, jobs: int) -> float:
+async def _drain(farm: Farm, books: Books, job_class: int, jobs: int) -> float:
     """Seconds from when the jobs are there until all are done."""
     before, _ = await books.span()
     await books.add(job_class, jobs)  # in one transaction: nobody sees some of them
     start = monotonic()
-    await bench.until(books.is_idle, pause=0.01)
+    await farm.until_idle(books, pause=0.01)
     seconds = monotonic() - start
     done, _ = await books.span()
     assert done - before == jobs, f"{done - before} of {jobs} jobs are done"

@@ -9,15 +9,17 @@ import msgspec
 from msgspec import Meta
 
 from buildmaster.database import Database
-from buildmaster.grants import Grant
+from buildmaster.grants import Grant, Scope
 from buildmaster.http.answers import Answer, document
 from buildmaster.http.call import Call
-from buildmaster.http.problems import bad_request, not_found
+from buildmaster.http.problems import Problem, bad_request, not_found
 from buildmaster.http.scopes import outside
-from buildmaster.requests import Farm, SubmissionRequest
+from buildmaster.requests import Farm, GraphRequest, JobRequest, SubmissionRequest
 from buildmaster.store.documents.jobs import job_in_short, retried_job
 from buildmaster.store.documents.runs import run_in_short
 
+#: What a job gets that says nothing; only admins may put theirs before those of others.
+_USUAL_SCORE = 500_000
 _TITLE = re.compile(r"(.{1,200}):([0-9]{1,9})\Z", re.DOTALL)
 
 
@@ -52,6 +54,18 @@ class Changes:
             201 if is_new else 200,
             msgspec.json.encode(submitted),
             headers={"Location": f"/api/v1/runs/{submitted.run}"},
+        )
+
+    async def enqueue(self, call: Call) -> Answer:
+        """POST /api/v1/jobs"""
+        call.query.allow()
+        request = _graph(call)
+        _check_trust(call.grant, request)
+        enqueued = await self._farm.enqueue(request, _by(call))
+        return Answer(
+            201,
+            msgspec.json.encode(enqueued),
+            headers={"Location": f"/api/v1/runs/{enqueued.run}"},
         )
 
     async def cancel_run(self, call: Call) -> Answer:
@@ -96,6 +110,30 @@ def _check_project(grant: Grant | None, request: SubmissionRequest) -> None:
     repository = getattr(request.source, "repository", None)
     if grant is not None and not grant.reaches(repository):
         raise outside(grant)
+
+
+def _graph(call: Call) -> GraphRequest:
+    """The graph in the body, which may also be that of one job."""
+    if "jobs" in call.json(dict[str, msgspec.Raw]):
+        return call.json(GraphRequest)
+    return GraphRequest(jobs=(call.json(JobRequest),))
+
+
+def _check_trust(grant: Grant | None, request: GraphRequest) -> None:
+    """Native jobs run without walls, and are of no project."""
+    if grant is None:
+        return
+    if not grant.reaches(None):
+        raise outside(grant)
+    if not grant.covers(Scope.ADMIN):
+        for job in request.jobs:
+            if job.score > _USUAL_SCORE:
+                raise Problem(
+                    403,
+                    "not_allowed",
+                    f"a score above {_USUAL_SCORE} puts a job before those of others, and"
+                    f" needs the scope admin",
+                )
 
 
 def _existing(what: str, text: str | None) -> str:

@@ -13,10 +13,13 @@ from buildmaster.blobs import BlobStore
 from buildmaster.clients import Clients
 from buildmaster.database import Database
 from buildmaster.feed import EventFeed
+from buildmaster.forecasting import Forecaster
 from buildmaster.http.admission import Doors
 from buildmaster.http.artifacts import Artifacts
+from buildmaster.http.audit import Audit
 from buildmaster.http.changes import Changes
 from buildmaster.http.events import Events
+from buildmaster.http.explaining import Explaining
 from buildmaster.http.front import Front
 from buildmaster.http.guard import Guard
 from buildmaster.http.health import Health
@@ -28,6 +31,8 @@ from buildmaster.http.projects import Projects
 from buildmaster.http.request import FarmRequest
 from buildmaster.http.routing import Route, Routes
 from buildmaster.http.scopes import ARTIFACT
+from buildmaster.kinds.details import Details
+from buildmaster.kinds.registry import Kinds
 from buildmaster.requests import Farm
 from buildmaster.tokens import Tokens
 from protocol import websocket
@@ -65,7 +70,9 @@ def site(
     workers: websocket.Listener | None = None,
     admission: Admission | None = None,
     clients: Clients | None = None,
+    forecaster: Forecaster | None = None,
     open_reading: bool = True,
+    kinds: Kinds | None = None,
 ) -> FarmSite:
     """The site, to be listened with.
 
@@ -74,12 +81,13 @@ def site(
     which the farm is reached, besides those of loopback; ``master`` is shown by
     /healthz; ``upload_limit`` is the most bytes that an artifact has; ``workers`` takes
     the connections of workers that come over WebSocket; ``clients`` may ask besides
-    those who have the farm's own token; with ``open_reading`` nobody needs one to read.
+    those who have the farm's own token; with ``open_reading`` nobody needs one to read;
+    ``kinds`` may have something to add to the documents of their jobs.
     """
     artifacts = Artifacts(database, blobs)
     clients = clients or Clients(database)
     routes = _routes(
-        Lists(database),
+        Lists(database, Details(database, kinds or Kinds())),
         Logs(database, feed),
         Events(database, feed),
         Changes(database, farm),
@@ -88,6 +96,8 @@ def site(
         Pages(),
         Lines(workers),
         Doors(database, admission or Admission(database), clients),
+        Audit(database),
+        Explaining(database, forecaster or Forecaster(database, clock)),
     )
     front = Front(
         Guard(hosts, tokens, clients),
@@ -111,6 +121,8 @@ def _routes(
     pages: Pages,
     lines: Lines,
     doors: Doors,
+    audit: Audit,
+    explaining: Explaining,
 ) -> Routes:
     return Routes(
         Route("/", {"GET": pages.index}),
@@ -120,9 +132,11 @@ def _routes(
         Route("/api/v1/runs", {"GET": lists.runs, "POST": changes.submit}),
         Route("/api/v1/runs/{run}", {"GET": lists.run}),
         Route("/api/v1/runs/{run}/cancel", {"POST": changes.cancel_run}),
-        Route("/api/v1/jobs", {"GET": lists.jobs}),
+        Route("/api/v1/jobs", {"GET": lists.jobs, "POST": changes.enqueue}),
         Route("/api/v1/jobs/{job}", {"GET": lists.job}),
         Route("/api/v1/jobs/{job}/log", {"GET": logs.get}),
+        Route("/api/v1/jobs/{job}/explain", {"GET": explaining.explain}),
+        Route("/api/v1/forecast", {"GET": explaining.forecast}),
         Route("/api/v1/jobs/{job}/cancel", {"POST": changes.cancel_job}),
         Route("/api/v1/jobs/{job}/retry", {"POST": changes.retry}),
         Route("/api/v1/workers", {"GET": lists.workers, "POST": doors.add_worker}),
@@ -132,5 +146,6 @@ def _routes(
         Route("/api/v1/tokens", {"GET": doors.tokens, "POST": doors.add_token}),
         Route("/api/v1/tokens/{token}/revoke", {"POST": doors.revoke_token}),
         Route("/api/v1/events", {"GET": events.get}),
+        Route("/api/v1/audit", {"GET": audit.get}),
         Route(ARTIFACT, {"GET": artifacts.get, "PUT": artifacts.put}),
     )

@@ -275,6 +275,7 @@ class OwnLease:
     class_id: int
     kind: str
     is_native: bool
+    number: int
 
 
 async def leases_of(cursor: Cursor, worker: str, *, locked: bool = False) -> list[OwnLease]:
@@ -285,7 +286,7 @@ async def leases_of(cursor: Cursor, worker: str, *, locked: bool = False) -> lis
     rows = await cursor.rows(
         f"""
         SELECT running.job, running.attempt, accepted_at IS NOT NULL, running.class,
-               job.kind, job_class.performs <> ''
+               job.kind, job_class.performs <> '', running.lease
         FROM running JOIN job ON job.id = running.job
         JOIN job_class ON job_class.id = running.class
         WHERE running.worker = %s ORDER BY running.job

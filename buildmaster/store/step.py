@@ -51,6 +51,7 @@ class HungryWorker:
     cpu: int | None = None  #: hundredths of a core
     memory: int | None = None  #: MiB
     disk: int | None = None  #: MiB
+    since: int = 0  #: every lease of it with a smaller number has ended
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Claim:
     position: int
     kind: str
     payload: str | None  #: JSON: what the order of a job needs that runs natively
+    lease: int  #: its number; later leases have greater ones
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ async def step(
     """
     rows = await cursor.rows(
         """
-        SELECT what, job, attempt, worker, class, position, kind, payload
+        SELECT what, job, attempt, worker, class, position, kind, payload, lease
         FROM step(%s::jsonb, %s::bigint[], %s::integer[], %s::text[], %s::jsonb, %s::jsonb,
                   %s::double precision[], %s)
         """,
@@ -137,7 +139,8 @@ async def unaccepted_claims(cursor: Cursor, workers: Sequence[str]) -> list[Clai
                coalesce(running.position, 0), job.kind,
                CASE WHEN native_job.job IS NOT NULL THEN json_build_object(
                    'performs', job_class.performs, 'arguments', native_job.arguments,
-                   'run', job.run_limit)::text END
+                   'run', job.run_limit)::text END,
+               running.lease
         FROM running JOIN job ON job.id = running.job
         JOIN job_class ON job_class.id = running.class
         LEFT JOIN native_job ON native_job.job = running.job
@@ -195,11 +198,11 @@ def _stepped(rows: Sequence[tuple[Any, ...]]) -> Stepped:
     gone: set[str] = set()
     claims: list[Claim] = []
     aside = 0
-    for what, job, attempt, worker, class_id, position, kind, payload in rows:
+    for what, job, attempt, worker, class_id, position, kind, payload, lease in rows:
         match what:
             case "claim":
                 claims.append(
-                    Claim(job, attempt, worker, class_id, position, kind, payload)
+                    Claim(job, attempt, worker, class_id, position, kind, payload, lease)
                 )
             case "done" | "again" | "stale":
                 ended[job, attempt] = what

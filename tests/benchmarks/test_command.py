@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -86,8 +85,6 @@ class QuickTests(TestCase):
         self.assertEqual(list(document), ["machine", "reference", "figures", "must_show"])
         measured = {name for name, found in document["figures"].items() if "took" in found}
         expected = {part.name for part in PARTS} - {"peers"}
-        if importlib.util.find_spec("worker.native") is None:
-            expected -= {"whole-path", "pick-up"}  # these workers perform nothing natively
         self.assertEqual(measured, expected, command.err.decode())
         for entry in document["must_show"]:
             self.assertLessEqual({"name", "value", "unit", "bar", "holds"}, set(entry))

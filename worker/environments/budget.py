@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.environments import traces
-from worker.environments.images import DISKS, LAYERS, Images
+from worker.environments.images import DISKS, KERNELS, LAYERS, Images
 from worker.environments.store import Store, disk_usage
 
 
@@ -31,7 +31,8 @@ def trim_images(folder: Path, limit: int) -> int:
     images = Images(folder, {})
     named = {facts.digest for facts in images.facts()}
     total, candidates = 0, []
-    for store in (images.store, Store(folder / LAYERS), Store(folder / DISKS)):
+    others = (Store(folder / name) for name in (LAYERS, DISKS, KERNELS))
+    for store in (images.store, *others):
         _clear_remnants(store.folder)
         for entry in store.entries():
             total += entry.size

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import lzma
 import re
-import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,11 @@ from worker.environments.bootstrap import NoImage
 from worker.environments.cpio import Member, archive
 from worker.environments.images import KERNELS
 from worker.environments.store import Held, Store
+from worker.environments.unpacking import unpacked
 
 _GUEST = Path(__file__).parent / "guest"
+#: Seconds for which the newest kernel is taken to be the newest.
+_FRESH = 86400.0
 #: Modules that the first program loads, with all that they need.
 _MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "virtio_net", "virtio-rng")
 #: Debian's small kernels for virtual machines, or else the usual ones.
@@ -35,7 +38,12 @@ class Kernel:
 
     @property
     def image(self) -> Path:
-        """The kernel itself."""
+        """The kernel itself, unpacked where that could be done."""
+        return self.held.path / "vmlinux"
+
+    @property
+    def packed(self) -> Path:
+        """The kernel as its package has it."""
         return self.held.path / "vmlinuz"
 
     @property
@@ -61,6 +69,9 @@ class Kernels:
 
         NoImage if there is none.
         """
+        lately = self._made_since(time.time() - _FRESH)
+        if lately is not None:
+            return lately
         package = self._package()
         if package is None:
             # What was made before will do, where apt knows nothing at the moment.
@@ -79,13 +90,29 @@ class Kernels:
         held = self._store.hold(key)
         if held is None:
             say(f"Taking the kernel of virtual machines out of {name} {version}")
-            self._store.add(
-                key, lambda to: self._make(name, version, to), {"package": name}
-            )
+            facts = {"package": name, "guest": self._guest_digest()}
+            self._store.add(key, lambda to: self._make(name, version, to), facts)
             held = self._store.hold(key)
+        else:
+            # It is still the newest.
+            self._store.note(key, held.path, self._store.facts(key))
         if held is None:
             raise NoImage("The kernel of virtual machines was removed a moment ago.")
         return Kernel(held)
+
+    def _made_since(self, moment: float) -> Kernel | None:
+        """One that was the newest then, so that apt need not be asked each time."""
+        guest = self._guest_digest()
+        for entry in self._store.entries():
+            facts = entry.facts
+            if (
+                entry.key.startswith(self._prefix)
+                and facts.get("guest") == guest
+                and float(facts.get("made_at", 0)) > moment
+                and (held := self._store.hold(entry.key))
+            ):
+                return Kernel(held)
+        return None
 
     @property
     def _prefix(self) -> str:
@@ -104,8 +131,8 @@ class Kernels:
         return None
 
     def _guest_digest(self) -> str:
-        """Another one when the programs in the initramfs are."""
-        digest = hashlib.sha256()
+        """Another one when the programs in the initramfs are, or how this is made."""
+        digest = hashlib.sha256(b"unpacked")
         for name in ("init", "agent"):
             digest.update((_GUEST / name).read_bytes())
         return digest.hexdigest()
@@ -117,12 +144,14 @@ class Kernels:
             _run(["apt-get", "--quiet", "download", "busybox-static"], place)
             for number, deb in enumerate(sorted(place.glob("*.deb"))):
                 _run(["dpkg-deb", "--extract", str(deb), f"tree{number}"], place)
-            shutil.copyfile(_only(place, "tree*/boot/vmlinuz-*"), to / "vmlinuz")
+            packed = _only(place, "tree*/boot/vmlinuz-*").read_bytes()
+            (to / "vmlinuz").write_bytes(packed)
+            (to / "vmlinux").write_bytes(unpacked(packed))
             busybox = _only(place, "tree*/bin/busybox", "tree*/usr/bin/busybox")
             modules = [path for path in place.glob("tree*/**/*.ko*") if path.is_file()]
             (to / "initramfs").write_bytes(_first_files(busybox, modules))
         # The virtual machine's own user reads it.
-        for name in ("vmlinuz", "initramfs"):
+        for name in ("vmlinuz", "vmlinux", "initramfs"):
             (to / name).chmod(0o644)
         to.chmod(0o755)
 

@@ -22,7 +22,7 @@ from worker.environments.line import Line, MachineGone
 from worker.environments.quota import SMALLEST
 
 #: Commands that can run at the same time.
-COMMANDS = 8
+COMMANDS = 4
 #: Seconds for the agent to answer after a start; slow where a processor is emulated.
 _BOOT = 180.0
 #: Seconds for a probe: what takes longer is no help.
