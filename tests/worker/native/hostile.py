@@ -235,7 +235,8 @@ def print_much(arguments: dict[str, Any], context: Context) -> None:
 
 
 def _daemon(mark: str) -> None:
-    """A process that nobody waits for, in a session of its own."""
+    """A process that nobody waits for, in a session of its own; it sleeps already."""
+    sleeps_end, sleeps = os.pipe()
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
@@ -243,6 +244,8 @@ def _daemon(mark: str) -> None:
             os.execvp("sleep", ["sleep", mark])
         os._exit(0)
     os.wait()
+    os.close(sleeps)
+    os.read(sleeps_end, 1)  # The kernel closes the other end as it begins the program.
 
 
 @job("leave-daemon")
