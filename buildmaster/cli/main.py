@@ -35,6 +35,7 @@ COMMANDS = (
     "audit",
     "worker",
     "token",
+    "semaphore",
     "image",
 )
 
