@@ -23,18 +23,20 @@ from buildmaster.auditing import Auditor
 from buildmaster.blobs import BlobStore
 from buildmaster.clients import Clients
 from buildmaster.config import EMBEDDED, ConfigError, MasterConfig, read_config
-from buildmaster.database import Database
-from buildmaster.desk import Desk, tell_workers
+from buildmaster.database import Database, HeldByAnother, Hold
+from buildmaster.desk import Desk
 from buildmaster.dispatcher import Dispatcher
 from buildmaster.ending import RetryPolicy
 from buildmaster.farm import LiveFarm
 from buildmaster.feed import EventFeed
+from buildmaster.forecasting import Forecaster
 from buildmaster.http.site import site
 from buildmaster.joining import Door
 from buildmaster.kinds.ends import KindEnds
 from buildmaster.kinds.installation import install
 from buildmaster.kinds.registry import BadKind, Kinds
 from buildmaster.leases import LeaseKeeper, LeaseRules
+from buildmaster.masters import KIND, Masters, forget_sessions
 from buildmaster.orders import OrderMaker
 from buildmaster.pidfile import PidFile
 from buildmaster.postgres.embedded import EmbeddedPostgres
@@ -45,11 +47,11 @@ from buildmaster.rounds import Rounds
 from buildmaster.series import DEFAULT_SERIES
 from buildmaster.session import Session
 from buildmaster.source.reader import GitReader
-from buildmaster.store import workers as worker_store
 from buildmaster.store.kinds import ENDS_CHANNEL
 from buildmaster.store.queue import READY_CHANNEL
 from buildmaster.store.step import fold
 from buildmaster.store.tokens import CHANNEL as TOKEN_CHANNEL
+from buildmaster.store.tokens import attempt_secret
 from buildmaster.submission import SubmissionRules
 from buildmaster.tokens import Tokens, token_hash
 from protocol import pb, websocket
@@ -60,6 +62,8 @@ from schema.migrate import migrate
 
 #: Seconds before the end of the grace at which a supervisor kills what nobody renews.
 FENCE_BEFORE = 30.0
+#: Seconds for which one of the same name may still have the database's attention.
+NAME_PATIENCE = 10.0
 
 
 class Options(usage.Options):
@@ -125,7 +129,13 @@ class Master(Service):
         readers = await self._connect(
             Database(dsn, clock, name="headrace-status", statement_timeout=30.0)
         )
+        await self._take_name(dsn)
         await books.transaction(self._register_workers)
+        tokens = tokens.with_attempt_secret(
+            await books.transaction(
+                lambda cursor: attempt_secret(cursor, tokens.attempt_secret)
+            )
+        )
         kinds = Kinds.found(config.kinds)
         await install(dsn, books, kinds)
 
@@ -136,6 +146,7 @@ class Master(Service):
 
         clients = Clients(books)
         await clients.round()
+        forecaster = Forecaster(readers, clock)
         feed = EventFeed(readers, clock)
         feed.start()
         self._undo.append(feed.stop)
@@ -154,6 +165,7 @@ class Master(Service):
                 workers=websocket.Listener(clock, new_session),
                 admission=Admission(books),
                 clients=clients,
+                forecaster=forecaster,
                 open_reading=config.open_reading,
                 kinds=kinds,
             ),
@@ -183,12 +195,26 @@ class Master(Service):
         revocations = Revocations(books, roster, config.name)
         revoking = Rounds("revocations", revocations.round, clock, interval=5.0)
         admitting = Rounds("clients", clients.round, clock, interval=5.0)
+        learning = Rounds(
+            "forecasts", lambda: forecaster.round(books), clock, interval=10.0
+        )
         ends = KindEnds(books, kinds, farm.enqueue_within, clock, lambda: ending.wake())
         ending = Rounds("kinds", ends.round, clock)
         auditor = Auditor(books, readers)
         auditing = Rounds("audit", auditor.round, clock, interval=60.0)
-        everything = (keeping, dispatching, counting, revoking, admitting, ending, auditing)
-        for rounds in everything:
+        masters = Masters(books, time.monotonic)
+        minding = Rounds("masters", masters.round, clock, interval=5.0)
+        for rounds in (
+            keeping,
+            dispatching,
+            counting,
+            revoking,
+            admitting,
+            learning,
+            ending,
+            auditing,
+            minding,
+        ):
             rounds.startService()
             self._undo.append(rounds.stopService)
         books.listen(TOKEN_CHANNEL, revoking.woken)
@@ -251,9 +277,14 @@ class Master(Service):
         self._undo.append(lambda: Deferred.fromCoroutine(database.stop()))
         return database
 
+    async def _take_name(self, dsn: str) -> None:
+        """Be the only one of this name: workers' sessions are known by their master's."""
+        name = Hold(dsn, self._reactor, KIND, self._config.name)
+        self._undo.append(lambda: Deferred.fromCoroutine(name.stop()))
+        await name.take(NAME_PATIENCE)
+
     async def _register_workers(self, cursor: Any) -> None:
-        left = await worker_store.forget_sessions_of(cursor, self._config.name)
-        await tell_workers(cursor, left, "unreachable")
+        await forget_sessions(cursor, self._config.name)
         for name, entry in sorted(self._config.workers.items()):
             if entry.token_sha256 is not None:
                 digest = bytes.fromhex(entry.token_sha256)
@@ -271,6 +302,12 @@ class Master(Service):
             self._end_with(
                 f"another program listens at {error.interface}:{error.port}: stop it, or "
                 f"change listen in the settings file"
+            )
+            return
+        if failure.check(HeldByAnother):
+            self._end_with(
+                f"another master named {self._config.name} works with this database: give"
+                f" each a name of its own with name in its settings file"
             )
             return
         if failure.check(BadCertificate, BadKind):

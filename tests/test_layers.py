@@ -14,7 +14,11 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 #: Rules: they get everything as arguments, and are tested without a reactor.
 PURE = {
+    "buildmaster.calibration",
     "buildmaster.dependencies",
+    "buildmaster.durations",
+    "buildmaster.explanation",
+    "buildmaster.forecast",
     "buildmaster.graph",
     "buildmaster.lifecycle",
     "buildmaster.matching",

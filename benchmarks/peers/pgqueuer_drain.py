@@ -7,9 +7,11 @@ batches of 1,000; durable tables and the autovacuum settings that PgQueuer recom
 from __future__ import annotations
 
 import json
+import os
 import sys
 from importlib.metadata import version
-from time import perf_counter
+from pathlib import Path
+from time import perf_counter, process_time
 
 import asyncpg
 import uvloop
@@ -20,6 +22,12 @@ from pgqueuer.queries import Queries
 from pgqueuer.types import QueueExecutionMode
 
 BATCH = 1000
+
+
+def processor_seconds(pid: int) -> float:
+    """What a process of this machine has used since it started."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def main(dsn: str, count: int) -> None:
@@ -45,9 +53,11 @@ async def main(dsn: str, count: int) -> None:
         nonlocal seen
         seen += 1
 
-    start = perf_counter()
+    backend = await connection.fetchval("SELECT pg_backend_pid()")
+    start, own, of_server = perf_counter(), process_time(), processor_seconds(backend)
     await manager.run(batch_size=BATCH, mode=QueueExecutionMode.drain)
-    drained = perf_counter() - start
+    drained, own = perf_counter() - start, process_time() - own
+    of_server = processor_seconds(backend) - of_server
     assert seen == count, (seen, count)
     print(
         json.dumps(
@@ -56,6 +66,8 @@ async def main(dsn: str, count: int) -> None:
                 "jobs": count,
                 "enqueue_per_s": count / enqueued,
                 "drain_per_s": count / drained,
+                "client_processor_us_per_job": 1e6 * own / count,
+                "postgresql_processor_us_per_job": 1e6 * of_server / count,
             }
         )
     )

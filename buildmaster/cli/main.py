@@ -30,6 +30,7 @@ COMMANDS = (
     "enqueue",
     "lists",
     "show",
+    "explain",
     "logs",
     "intervene",
     "audit",

@@ -38,6 +38,8 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("POST", "/api/v1/jobs"): Need.SUBMIT,
     ("GET", "/api/v1/jobs/{job}"): Need.READ,
     ("GET", "/api/v1/jobs/{job}/log"): Need.READ,
+    ("GET", "/api/v1/jobs/{job}/explain"): Need.READ,
+    ("GET", "/api/v1/forecast"): Need.READ,
     ("POST", "/api/v1/jobs/{job}/cancel"): Need.CANCEL,
     ("POST", "/api/v1/jobs/{job}/retry"): Need.SUBMIT,
     ("GET", "/api/v1/workers"): Need.READ,

@@ -13,11 +13,13 @@ from buildmaster.blobs import BlobStore
 from buildmaster.clients import Clients
 from buildmaster.database import Database
 from buildmaster.feed import EventFeed
+from buildmaster.forecasting import Forecaster
 from buildmaster.http.admission import Doors
 from buildmaster.http.artifacts import Artifacts
 from buildmaster.http.audit import Audit
 from buildmaster.http.changes import Changes
 from buildmaster.http.events import Events
+from buildmaster.http.explaining import Explaining
 from buildmaster.http.front import Front
 from buildmaster.http.guard import Guard
 from buildmaster.http.health import Health
@@ -69,6 +71,7 @@ def site(
     workers: websocket.Listener | None = None,
     admission: Admission | None = None,
     clients: Clients | None = None,
+    forecaster: Forecaster | None = None,
     open_reading: bool = True,
     kinds: Kinds | None = None,
 ) -> FarmSite:
@@ -96,6 +99,7 @@ def site(
         Doors(database, admission or Admission(database), clients),
         Audit(database),
         Limits(database),
+        Explaining(database, forecaster or Forecaster(database, clock)),
     )
     front = Front(
         Guard(hosts, tokens, clients),
@@ -121,6 +125,7 @@ def _routes(
     doors: Doors,
     audit: Audit,
     limits: Limits,
+    explaining: Explaining,
 ) -> Routes:
     return Routes(
         Route("/", {"GET": pages.index}),
@@ -133,6 +138,8 @@ def _routes(
         Route("/api/v1/jobs", {"GET": lists.jobs, "POST": changes.enqueue}),
         Route("/api/v1/jobs/{job}", {"GET": lists.job}),
         Route("/api/v1/jobs/{job}/log", {"GET": logs.get}),
+        Route("/api/v1/jobs/{job}/explain", {"GET": explaining.explain}),
+        Route("/api/v1/forecast", {"GET": explaining.forecast}),
         Route("/api/v1/jobs/{job}/cancel", {"POST": changes.cancel_job}),
         Route("/api/v1/jobs/{job}/retry", {"POST": changes.retry}),
         Route("/api/v1/workers", {"GET": lists.workers, "POST": doors.add_worker}),

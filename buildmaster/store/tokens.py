@@ -151,3 +151,16 @@ async def note_api_use(cursor: Cursor, names: Sequence[str]) -> None:
         "UPDATE api_token SET last_used_at = farm_now() WHERE name = ANY (%s)",
         (list(names),),
     )
+
+
+async def attempt_secret(cursor: Cursor, proposed: str) -> str:
+    """The farm's secret behind the tokens of attempts; ``proposed``, if it has none."""
+    await cursor.run(
+        """
+        INSERT INTO farm_secret (name, value) VALUES ('attempts', %s)
+        ON CONFLICT (name) DO NOTHING
+        """,
+        (proposed,),
+    )
+    [secret] = await cursor.one("SELECT value FROM farm_secret WHERE name = 'attempts'")
+    return str(secret)

@@ -99,6 +99,21 @@ async def forget_sessions_of(cursor: Cursor, master: str) -> list[str]:
     return sorted(name for (name,) in rows)
 
 
+async def masters_gone(cursor: Cursor) -> list[str]:
+    """Masters with open sessions of which none lives: nobody holds their name."""
+    rows = await cursor.rows(
+        """
+        WITH there AS MATERIALIZED (
+            SELECT DISTINCT master FROM worker WHERE session IS NOT NULL LIMIT 1000
+        )
+        SELECT master FROM there
+        WHERE pg_try_advisory_xact_lock_shared(hashtext('headrace.master'),
+                                               hashtext(master))
+        """
+    )
+    return sorted(master for (master,) in rows)
+
+
 async def settle(cursor: Cursor) -> list[str]:
     """Call unreachable workers offline once none of their work is waited for; whom."""
     rows = await cursor.rows(

@@ -15,7 +15,8 @@ from buildmaster.grants import Scope
 from buildmaster.knocks import BURST
 from buildmaster.requests import Refusal
 from buildmaster.revocations import Revocations
-from buildmaster.tokens import token_hash
+from buildmaster.store.tokens import attempt_secret
+from buildmaster.tokens import AttemptGrant, Tokens, token_hash
 from protocol.messages import Goodbye, Hello, Welcome, encode
 from tests.buildmaster.books import hello
 from tests.buildmaster.test_session import MasterTestCase
@@ -200,6 +201,20 @@ class ClientTests(AdmissionCase):
             await self.refused(self.admission.add_client("ci", ["read"], None, "x")),
             "token_exists",
         )
+
+    async def test_masters_of_one_farm_know_each_others_attempts(self) -> None:
+        """Each has a data folder, and so a secret, of its own to begin with."""
+        one = await self.shared(Tokens("f" * 64, b"1" * 32))
+        two = await self.shared(Tokens("e" * 64, b"2" * 32))
+        self.assertEqual(two.check(one.attempt_token(7, 2)), AttemptGrant(7, 2))
+        self.assertIsNone(two.check("f" * 64))
+
+    async def shared(self, tokens: Tokens) -> Tokens:
+        """The tokens of a master that starts on the test's database."""
+        secret = await self.books.database.transaction(
+            lambda cursor: attempt_secret(cursor, tokens.attempt_secret)
+        )
+        return tokens.with_attempt_secret(secret)
 
     async def test_what_makes_no_sense_is_refused(self) -> None:
         add, revoke = self.admission.add_client, self.admission.revoke_client

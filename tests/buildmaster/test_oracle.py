@@ -119,7 +119,7 @@ class Game:
         count = chance.randint(1, 9)
         specs = [
             NewJob(
-                limits=tuple(n for n in self.names if chance.random() < 0.2),
+                limits=tuple(n for n in self.names if chance.random() < 0.3),
                 retry=chance.choice(((), (), ((7, 1),), ((None, 2),), ((7, 1), (8, 2)))),
                 error_limit=chance.choice((0, 1, 2, 3, 5)),
                 virtual_start=chance.randint(0, 5),
@@ -277,31 +277,34 @@ class Game:
         told = []
         for job in self.oracle.jobs.values():
             if job.worker is not None and chance.random() < 0.7:
-                told.append((job.id, job.number, job.worker))
+                worker = job.worker if chance.random() < 0.9 else self._another()
+                told.append((job.id, job.number, worker))
             elif chance.random() < 0.1:
-                told.append((job.id, chance.randint(1, 3), chance.choice(self._names())))
+                told.append((job.id, chance.randint(1, 3), self._another()))
         self.log.append(("accept", told))
         stepped = self.books.step(accepted=told)
         forget = {each[:2] for each in told if not self.oracle.accept(*each)}
         _same("forget", stepped.forget, frozenset(forget))
 
-    def _names(self) -> list[str]:
-        return list(self.oracle.workers)
+    def _another(self) -> str:
+        """Some worker, that it may have nothing to do with."""
+        return self.random.choice(list(self.oracle.workers))
 
     def end(self) -> None:
         """Ends, some of them late, doubled or of others, in one step."""
         chance = self.random
         ends = []
+        alike = chance.choice(RESULTS) if chance.random() < 0.3 else None
         for job in self.oracle.jobs.values():
             if job.is_at_work and chance.random() < 0.6:
-                result = chance.choice(RESULTS)
+                result = alike or chance.choice(RESULTS)
                 if result == "success" and len(job.attempts[-1].passed) < job.stages:
                     result = "failure"
                 end = End(
                     job.id,
                     job.number,
                     result,
-                    chance.choice((None, job.worker)),
+                    chance.choice((None, *[job.worker] * 8, self._another())),
                     chance.choice((None, 7, 8)),
                     final=chance.random() < 0.1,
                     lost=result == "error" and chance.random() < 0.4,
@@ -313,7 +316,7 @@ class Game:
                         job.id,
                         chance.randint(1, 3),
                         "success",
-                        chance.choice(self._names()),
+                        self._another(),
                     )
                 )
         self._tell(ends)

@@ -46,6 +46,7 @@ VALID: dict[str, Row] = {
     },
     "worker": {"name": "ant"},
     "worker_token": {"worker": "ant", "sha256": DIGEST},
+    "farm_secret": {"name": "attempts", "value": "0" * 64},
     "api_token": {"name": "ci", "sha256": DIGEST, "scopes": "{read}", "created_by": "ann"},
     "native_job": {"job": 1},
     "owner": {"name": "ann"},
@@ -53,6 +54,24 @@ VALID: dict[str, Row] = {
     "share": {"owner": "ann", "architecture": "amd64", "virtual_finish": 0},
     "semaphore": {"name": "lab"},
     "queue_hold": {"scope": "project", "name": "p", "reason": "why", "held_by": "ann"},
+    "duration_sketch": {"kind": "build", "name": "a", "class": 1, "counts": [0.0] * 120},
+    "forecast": {
+        "job": 1,
+        "attempt": 1,
+        "class": 1,
+        "made_at": NOW,
+        "played": [1.0, 2.0, 3.0],
+        "low": 1.0,
+        "high": 3.0,
+    },
+    "audit": {"begun_at": NOW},
+    "forecast_score": {"class": 1, "day": NOW, "early": 0, "within": 1, "late": 0},
+    "forecast_error": {
+        "class": 1,
+        "low": [0.0] * 120,
+        "middle": [0.0] * 120,
+        "high": [0.0] * 120,
+    },
     "build": {
         "job": 1,
         "architecture": "amd64",
@@ -142,6 +161,7 @@ CASES = [
         {"state": "parked", "parked_for": "a test", "blocked_by": 1},
     ),
     Case("native_job", "native_job_arguments_check", {"arguments": Json([])}),
+    Case("audit", "audit_sole_check", {"sole": False}),
     Case("owner", "owner_weight_check", {"weight": 0}),
     Case("pool", "pool_mean_seconds_check", {"mean_seconds": -1}),
     Case("share", "share_mean_seconds_check", {"mean_seconds": -1}),
@@ -190,6 +210,7 @@ CASES = [
     Case("edge", "resolved_saw_an_attempt", {"resolved_at": NOW}),
     Case("edge", "resolved_saw_an_attempt", {"up_attempt": 1}),
     Case("worker_token", "is_a_sha256", {"sha256": b"short"}),
+    Case("farm_secret", "is_32_bytes", {"value": "short"}),
     Case("api_token", "api_token_sha256_check", {"sha256": b"short"}),
     Case("api_token", "api_token_name_check", {"name": "two words"}),
     Case("api_token", "api_token_project_check", {"project": ""}),
@@ -216,6 +237,17 @@ CASES = [
     Case("log_chunk", "log_chunk_index_check", {"name": "lint", "index": -1}),
     Case("log_chunk", "of_a_whole_name", {"name": "lint"}),
     Case("log_chunk", "of_a_whole_name", {"index": 0}),
+    Case("duration_sketch", "duration_sketch_counts_check", {"counts": [0.0]}),
+    Case("duration_mark", "duration_mark_single_check", {"single": False}),
+    Case("forecast", "three_were_played", {"played": [1.0]}),
+    Case("forecast", "an_interval", {"low": 4.0}),
+    Case("forecast", "an_interval", {"low": -1.0}),
+    Case("forecast_score", "forecast_score_early_check", {"early": -1}),
+    Case("forecast_score", "forecast_score_within_check", {"within": -1}),
+    Case("forecast_score", "forecast_score_late_check", {"late": -1}),
+    Case("forecast_error", "forecast_error_low_check", {"low": [0.0]}),
+    Case("forecast_error", "forecast_error_middle_check", {"middle": [0.0]}),
+    Case("forecast_error", "forecast_error_high_check", {"high": [0.0]}),
     Case("blob", "blob_sha256_check", {"sha256": b"short"}),
     Case("blob", "blob_size_check", {"size": -1}),
     Case("artifact", "artifact_path_check", {"path": ""}),
@@ -227,6 +259,10 @@ CASES = [
 
 #: Not in VALID: what needs a second job.
 EDGE: Row = {"up": 1, "down": 2}
+OTHERS: dict[str, Row] = {
+    "edge": EDGE,
+    "duration_mark": {"transaction": "1", "id": 1},  # there is one row, and never another
+}
 
 
 class ConstraintTests(SynchronousTestCase):
@@ -260,7 +296,7 @@ class ConstraintTests(SynchronousTestCase):
 
     def test_each_broken_row_is_refused_by_the_check_that_it_breaks(self) -> None:
         for case in CASES:
-            valid = EDGE if case.table == "edge" else VALID[case.table]
+            valid = OTHERS.get(case.table) or VALID[case.table]
             broken = self.broken_by(case.table, {**valid, **case.changes})
             self.assertEqual(broken, case.constraint, str(case))
 

@@ -79,6 +79,10 @@ class NativeAttempt:
 
     # -- its reports
 
+    def begin(self) -> None:
+        """It was taken in a session that is open; there is nothing to report yet."""
+        self._delivery.resume(0)
+
     def resume(self, recorded: int) -> None:
         """A session is open in which the master has ``recorded`` so many reports.
 
@@ -101,7 +105,8 @@ class NativeAttempt:
         """The master has ``recorded`` so many."""
         self._delivery.settle(recorded)
         self._kept.drop(recorded)
-        self.pump()
+        if not self.is_done:
+            self.pump()
 
     def pump(self) -> None:
         """Send what there is, as far as the window and the line allow."""

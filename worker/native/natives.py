@@ -126,7 +126,7 @@ class Natives:
             return
         attempt = NativeAttempt(key, self._mouth_now, self._ended)
         self._held[key] = attempt
-        attempt.resume(0)
+        attempt.begin()
         quick = self._quick.get(order.performs)
         if quick is not None and self._performer.may(order.performs):
             self._perform_now(attempt, quick, order)

@@ -43,7 +43,7 @@ class Attacks(EnvironmentCase):
         self.assertEqual(self.living(word), [])
 
     def test_a_hog_of_memory_is_killed(self) -> None:
-        self.output("perl -e '$x = chr(120) x 4e8; print length $x'")
+        self.output("perl -e '$x = chr(120) x 3e8; print length $x'")
         self.assertIn("memory_limit", self.environment.exhausted())
         self.all_is_well()
 

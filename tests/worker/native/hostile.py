@@ -148,11 +148,11 @@ RETURNED: dict[str, Any] = {
     "a lone surrogate": {"x": "\ud800"},
     "a number without end": {"x": 2**70},
     "too much": {"x": "y" * 2**16},
-    "far too much": {"x": "y" * 2**26},
 }
 _endless: dict[str, Any] = {}
 _endless["x"] = _endless
 RETURNED["itself"] = _endless
+RETURNED["far too much"] = {"x": "y" * 2**26}
 
 
 @job("return")
@@ -174,6 +174,11 @@ def spin(arguments: dict[str, Any], context: Context) -> None:
                 pass
         except Exception:
             pass
+
+
+@job("quick-sleep", is_quick=True)
+def quick_sleep(arguments: dict[str, Any], context: Context) -> None:
+    time.sleep(1000)
 
 
 @job("exit-hard")
