@@ -10,13 +10,14 @@ import msgspec
 
 from buildmaster.database import Cursor
 from buildmaster.graph import BadGraph, Graph, Member, Upstream
+from buildmaster.intervention import supersede
 from buildmaster.lifecycle import JobState
 from buildmaster.requests import Enqueued, EnqueuedJob, GraphRequest, Problem, Refusal
 from buildmaster.store import graphs as store
 from buildmaster.store import jobs as job_store
-from buildmaster.store import queue
+from buildmaster.store import queue, semaphores
 from buildmaster.store.event_log import Event, write_events
-from buildmaster.store.graphs import Key, NewEdge, NewJob
+from buildmaster.store.graphs import Key, NewEdge, NewJob, Place
 from buildmaster.store.jobs import LockedJob
 from protocol.pipeline.problems import quoted, suggestion
 
@@ -37,6 +38,9 @@ class Enqueueing:
 
     async def store(self, cursor: Cursor) -> Enqueued:
         """Write everything."""
+        await semaphores.keep(cursor)
+        if self._groups:
+            await semaphores.make_groups(cursor, self._groups)
         keys = await self._keys(cursor)
         locked = await self._lock(cursor, keys)
         ended = self._ended_outside(locked)
@@ -72,7 +76,47 @@ class Enqueueing:
         await store.resolve_ended(cursor, [job for job, over in ended.items() if over])
         waiting = {edge.down for edge in edges}
         await queue.make_ready(cursor, [job.id for job in jobs if job.id not in waiting])
+        await self._supersede(cursor, locked, ids, set(merged.values()))
         return await self._answer(cursor, run, ids, set(merged))
+
+    @property
+    def _groups(self) -> dict[str, str]:
+        """The groups of members, and what each does with its earlier ones."""
+        return {
+            each.group: each.policy
+            for member in self.graph.members
+            if (each := member.request.concurrency) is not None
+        }
+
+    async def _supersede(
+        self,
+        cursor: Cursor,
+        locked: dict[int, LockedJob],
+        ids: dict[int, int],
+        merged: set[int],
+    ) -> None:
+        """Let the last new member of each group take the place of earlier ones."""
+        newest = {
+            each.group: ids[member.number]
+            for member in self.graph.members
+            if (each := member.request.concurrency) is not None
+            and ids[member.number] not in merged
+        }
+        for group, job in sorted(newest.items()):
+            policy = self._groups[group]
+            earlier = [
+                each
+                for each in locked.values()
+                if each.group == group
+                and each.id not in merged
+                and (
+                    policy == "replace_all"
+                    or each.state not in (JobState.ASSIGNED, JobState.RUNNING)
+                )
+            ]
+            if policy != "queue" and earlier:
+                reason = f"superseded by job {job}, a newer one of the group {group}"
+                await supersede(cursor, earlier, job, reason, self.by)
 
     @property
     def _keyed(self) -> dict[int, Key]:
@@ -92,6 +136,8 @@ class Enqueueing:
     ) -> dict[int, LockedJob]:
         """All that exists and matters, in one order."""
         known = self.graph.outside | {job for job in keys.values() if job is not None}
+        if replacing := [g for g, policy in self._groups.items() if policy != "queue"]:
+            known |= set(await semaphores.members_of(cursor, replacing))
         return {job.id: job for job in await job_store.lock(cursor, sorted(known))}
 
     @property
@@ -156,12 +202,25 @@ class Enqueueing:
             return []
         classes = await store.classes_for(cursor, [member.needs for member in members])
         places = [
-            (member.request.owner or self._owner, member.needs.architecture)
+            Place(
+                member.request.owner or self._owner,
+                member.needs.architecture,
+                member.request.score,
+            )
             for member in members
         ]
-        turns = await store.turns_for(cursor, Counter(places))
+        first: dict[Place, int] = {}
+        for member, place in zip(members, places, strict=True):
+            first.setdefault(place, classes[member.needs])
+        counts = Counter(places)
+        turns = await store.turns_for(
+            cursor, {place: (counts[place], first[place]) for place in first}
+        )
+        caps = await semaphores.caps_among(
+            cursor, {(place.owner, place.architecture) for place in places}
+        )
         blocked = Counter(edge.down for edge in edges)
-        seen: Counter[tuple[str, str]] = Counter()
+        seen: Counter[Place] = Counter()
         jobs = []
         for member, place in zip(members, places, strict=True):
             job = ids[member.number]
@@ -169,19 +228,33 @@ class Enqueueing:
                 self._job(
                     member,
                     job,
-                    place[0],
+                    place.owner,
                     classes[member.needs],
                     turns[place].of(seen[place]),
                     blocked[job],
+                    caps.get((place.owner, place.architecture)),
                 )
             )
             seen[place] += 1
         return jobs
 
     def _job(
-        self, member: Member, job: int, owner: str, class_id: int, turn: int, blocked: int
+        self,
+        member: Member,
+        job: int,
+        owner: str,
+        class_id: int,
+        turn: int,
+        blocked: int,
+        cap: str | None,
     ) -> NewJob:
         request, limits = member.request, member.request.limits
+        group = request.concurrency.group if request.concurrency else None
+        held = {
+            *request.semaphores,
+            *([semaphores.group_name(group)] if group else ()),
+            *([cap] if cap else ()),
+        }
         return NewJob(
             id=job,
             kind=request.kind,
@@ -191,7 +264,7 @@ class Enqueueing:
             virtual_start=turn,
             blocked_by=blocked,
             arguments=request.arguments,
-            limits=tuple(sorted(request.semaphores)),  # taken in the order of their names
+            limits=tuple(sorted(held)),  # taken in the order of their names
             score=request.score,
             error_limit=request.error_limit,
             retry=tuple(msgspec.structs.asdict(rule) for rule in request.retry),
@@ -202,6 +275,7 @@ class Enqueueing:
             deadline=request.deadline,
             not_before=request.not_before,
             interruptible=request.interruptible,
+            concurrency_group=group,
         )
 
     async def _answer(

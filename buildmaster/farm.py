@@ -60,7 +60,10 @@ class LiveFarm:
         """Queue new jobs that depend on each other, as one run: whole or nothing."""
         graph = await self._checked(request)
         enqueueing = Enqueueing(request, graph, by, self.rules.run_limit)
-        return await self.database.transaction(enqueueing.store)
+        enqueued = await self.database.transaction(enqueueing.store)
+        if any(job.concurrency is not None for job in request.jobs):
+            self.cancelled()
+        return enqueued
 
     async def enqueue_within(
         self, cursor: Cursor, request: GraphRequest, by: str

@@ -105,6 +105,7 @@ class _Checker:
         names = [job.name or job.performs or job.kind for job in self.jobs]
         numbers = self._numbers(names)
         self._check_keys()
+        self._check_groups()
         if sum(len(job.needs) for job in self.jobs) > EDGE_LIMIT:
             self._problem("jobs", f"the jobs have more than {EDGE_LIMIT} needs together")
             raise BadGraph(self.problems)
@@ -152,6 +153,19 @@ class _Checker:
                         f"jobs.{number}.key",
                         f"jobs {other} and {number} of the list have the same key, and"
                         f" would be one: leave one of them out",
+                    )
+
+    def _check_groups(self) -> None:
+        first: dict[str, tuple[int, str]] = {}
+        for number, job in enumerate(self.jobs):
+            if job.concurrency is not None:
+                policy = job.concurrency.policy
+                other = first.setdefault(job.concurrency.group, (number, policy))
+                if other[1] != policy:
+                    self._problem(
+                        f"jobs.{number}.concurrency",
+                        f"jobs {other[0]} and {number} of the list are of one group and"
+                        f" have two policies: give them the same",
                     )
 
     # What one job asks for.

@@ -120,6 +120,21 @@ class RetryRule(
     exit: Annotated[int, Meta(ge=-255, le=255)] | None = None  #: exit status; None is any
 
 
+class Concurrency(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+):
+    """A group of which one job is at work at a time."""
+
+    group: Text
+    #: What becomes of earlier members: they go first; or those are cancelled that have not
+    #: begun; or those, too, that are at work and may be interrupted.
+    policy: Literal["queue", "replace_pending", "replace_all"] = "queue"
+
+
 class JobRequest(
     msgspec.Struct,
     frozen=True,
@@ -143,6 +158,7 @@ class JobRequest(
     error_limit: Annotated[int, Meta(ge=0, le=100)] = 3  #: errors of the farm
     score: Score = 500_000  #: higher goes first
     owner: Text | None = None  #: whose share; None: the graph's
+    concurrency: Concurrency | None = None
     key: Text | None = None  #: while such a job of its kind is under way, it is that one
     interruptible: bool = True  #: may be stopped when something newer replaces it
 

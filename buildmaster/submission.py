@@ -32,7 +32,7 @@ from buildmaster.requests import (
 )
 from buildmaster.series import Series
 from buildmaster.store import jobs as job_store
-from buildmaster.store import queue
+from buildmaster.store import queue, semaphores
 from buildmaster.store import submissions as store
 from buildmaster.store import workers as worker_store
 from buildmaster.store.event_log import Event, write_events
@@ -137,6 +137,7 @@ class Submission:
                 f"Code of the trust domain {self.rules.trust_domain} never runs natively: "
                 "ask for a chroot or a vm (--isolation).",
             )
+        await semaphores.keep(cursor)
         offerings = await worker_store.offerings(cursor)
         planned = self._plan(offerings)
         digest = await store.add_configuration(
@@ -268,6 +269,7 @@ class Submission:
         turns = await queue.take_turns(
             cursor, owner, build.architecture, 1, class_id=class_id
         )
+        caps = await semaphores.caps_among(cursor, [(owner, build.architecture)])
         return await store.add_build(
             cursor,
             NewBuild(
@@ -293,6 +295,7 @@ class Submission:
                 source=self.material.source,
                 run_limit=self.rules.run_limit,
                 idle_limit=self.rules.idle_limit,
+                limits=tuple(caps.values()),
             ),
         )
 

@@ -75,6 +75,23 @@ class NativeJobTests(TestCase):
         [newest, *_] = (await self._ask(here, "runs", "--json")).document
         self.assertEqual((newest["name"], newest["result"]), ("nightly", "success"))
 
+    async def test_operators_limit_how_many_run(self) -> None:
+        here = await farm(self)
+        await self._ask(here, "semaphore", "set", "lab/one", "1")
+        await self._ask(here, "cap", "ann", "any", "2")
+        graph = self._graph("jobs: [{performs: noop, semaphores: [lab/one], owner: ann}]")
+        said = await self._ask(here, "enqueue", "--graph", graph, "--wait")
+        self.assertIn("1 passed", said.out)
+        listed = (await self._ask(here, "semaphore", "list", "--json")).document
+        self.assertEqual(
+            [(each["name"], each["capacity"], each["held_by"]) for each in listed],
+            [("cap:ann/", 2, []), ("lab/one", 1, [])],
+        )
+        await self._ask(here, "semaphore", "remove", "lab/one")
+        said = await self._ask(here, "semaphore", "remove", "lab/one", status=1)
+        self.assertIn("there is none of that name", said.err)
+        await self._ask(here, "cap", "ann", "any", "none")
+
     async def test_what_makes_no_sense_is_told(self) -> None:
         here = await farm(self)
         for arguments, status, sentence in (

@@ -36,6 +36,7 @@ COMMANDS = (
     "audit",
     "worker",
     "token",
+    "semaphore",
     "image",
 )
 

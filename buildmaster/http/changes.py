@@ -48,7 +48,7 @@ class Changes:
         call.query.allow()
         request = call.json(SubmissionRequest)
         _check_project(call.grant, request)
-        submitted = await self._farm.submit(request, _by(call))
+        submitted = await self._farm.submit(request, by(call))
         is_new = not submitted.jobs or not all(job.merged for job in submitted.jobs)
         return Answer(
             201 if is_new else 200,
@@ -61,7 +61,7 @@ class Changes:
         call.query.allow()
         request = _graph(call)
         _check_trust(call.grant, request)
-        enqueued = await self._farm.enqueue(request, _by(call))
+        enqueued = await self._farm.enqueue(request, by(call))
         return Answer(
             201,
             msgspec.json.encode(enqueued),
@@ -74,7 +74,7 @@ class Changes:
         run = call.id("run")
         asked = call.json(_Cancelling, empty=_Cancelling())
         _existing(f"run {run}", await run_in_short(self._database, run))
-        await self._farm.cancel_run(run, _by(call), _why(asked))
+        await self._farm.cancel_run(run, by(call), _why(asked))
         text = await run_in_short(self._database, run)
         return document(_existing(f"run {run}", text), 202)
 
@@ -84,7 +84,7 @@ class Changes:
         job = call.id("job")
         asked = call.json(_Cancelling, empty=_Cancelling())
         _existing(f"job {job}", await job_in_short(self._database, job))
-        await self._farm.cancel_job(job, _by(call), _why(asked))
+        await self._farm.cancel_job(job, by(call), _why(asked))
         text = await job_in_short(self._database, job)
         return document(_existing(f"job {job}", text), 202)
 
@@ -94,12 +94,12 @@ class Changes:
         job = call.id("job")
         asked = call.json(_Retrying, empty=_Retrying())
         _existing(f"job {job}", await job_in_short(self._database, job))
-        await self._farm.retry_job(job, _by(call), _only(asked), asked.from_start)
+        await self._farm.retry_job(job, by(call), _only(asked), asked.from_start)
         text = await retried_job(self._database, job)
         return document(_existing(f"job {job}", text), 202)
 
 
-def _by(call: Call) -> str:
+def by(call: Call) -> str:
     """Who asks, as far as the token tells."""
     assert call.grant is not None
     return call.grant.who

@@ -23,6 +23,7 @@ from buildmaster.http.explaining import Explaining
 from buildmaster.http.front import Front
 from buildmaster.http.guard import Guard
 from buildmaster.http.health import Health
+from buildmaster.http.limits import Limits
 from buildmaster.http.lines import Lines
 from buildmaster.http.lists import Lists
 from buildmaster.http.logs import Logs
@@ -97,6 +98,7 @@ def site(
         Lines(workers),
         Doors(database, admission or Admission(database), clients),
         Audit(database),
+        Limits(database),
         Explaining(database, forecaster or Forecaster(database, clock)),
     )
     front = Front(
@@ -122,6 +124,7 @@ def _routes(
     lines: Lines,
     doors: Doors,
     audit: Audit,
+    limits: Limits,
     explaining: Explaining,
 ) -> Routes:
     return Routes(
@@ -143,6 +146,9 @@ def _routes(
         Route("/api/v1/workers/{worker}", {"GET": lists.worker}),
         Route("/api/v1/workers/{worker}/rotate", {"POST": doors.rotate_worker}),
         Route("/api/v1/workers/{worker}/revoke", {"POST": doors.revoke_worker}),
+        Route("/api/v1/semaphores", {"GET": limits.list, "POST": limits.set}),
+        Route("/api/v1/semaphores/{semaphore}/remove", {"POST": limits.remove}),
+        Route("/api/v1/caps", {"POST": limits.cap}),
         Route("/api/v1/tokens", {"GET": doors.tokens, "POST": doors.add_token}),
         Route("/api/v1/tokens/{token}/revoke", {"POST": doors.revoke_token}),
         Route("/api/v1/events", {"GET": events.get}),

@@ -37,6 +37,7 @@ class NewJob:
     deadline: datetime | None = None
     not_before: datetime | None = None
     interruptible: bool = True
+    concurrency_group: str | None = None
 
     def row(self) -> dict[str, Any]:
         """As the statement that writes it takes it."""
@@ -103,26 +104,39 @@ async def classes_for(cursor: Cursor, wanted: Sequence[Needs]) -> dict[Needs, in
     return {distinct[place]: int(number) for place, number in rows}
 
 
+@dataclass(frozen=True, order=True)
+class Place:
+    """Whose jobs stand in one line: those of an owner, for an architecture, of a score."""
+
+    owner: str
+    architecture: str
+    score: int
+
+
 async def turns_for(
-    cursor: Cursor, wanted: Mapping[tuple[str, str], int]
-) -> dict[tuple[str, str], Turns]:
-    """The turns of so many new jobs of each (owner, architecture)."""
+    cursor: Cursor, wanted: Mapping[Place, tuple[int, int]]
+) -> dict[Place, Turns]:
+    """The turns of new jobs: how many stand in each place, and the first one's class."""
     ordered = sorted(wanted)  # everybody takes them in one order, so that none deadlocks
     rows = await cursor.rows(
         """
-        SELECT given.owner, given.architecture, turn.first, turn.distance
-        FROM (SELECT * FROM unnest(%s::text[], %s::text[], %s::integer[])
-                  WITH ORDINALITY AS one (owner, architecture, jobs, place)
+        SELECT given.place, turn.first, turn.distance
+        FROM (SELECT * FROM unnest(%s::text[], %s::text[], %s::integer[], %s::integer[],
+                                   %s::integer[])
+                  WITH ORDINALITY AS one (owner, architecture, score, jobs, class, place)
               ORDER BY place) AS given
-        CROSS JOIN LATERAL take_turns(given.owner, given.architecture, given.jobs) AS turn
+        CROSS JOIN LATERAL take_turns(given.owner, given.architecture, given.jobs,
+                                      given.class, given.score) AS turn
         """,
         (
-            [owner for owner, _ in ordered],
-            [architecture for _, architecture in ordered],
-            [wanted[key] for key in ordered],
+            [place.owner for place in ordered],
+            [place.architecture for place in ordered],
+            [place.score for place in ordered],
+            [wanted[place][0] for place in ordered],
+            [wanted[place][1] for place in ordered],
         ),
     )
-    return {(owner, architecture): Turns(*turn) for owner, architecture, *turn in rows}
+    return {ordered[place - 1]: Turns(*turn) for place, *turn in rows}
 
 
 async def unknown_semaphores(cursor: Cursor, names: Sequence[str]) -> list[str]:
@@ -176,15 +190,16 @@ async def add_jobs(
                 error_limit integer, retry jsonb, run_limit double precision,
                 idle_limit double precision, queue_limit double precision,
                 total_limit double precision, deadline timestamptz, not_before timestamptz,
-                interruptible boolean)
+                interruptible boolean, concurrency_group text)
         )
         INSERT INTO job (id, kind, name, requester, owner, class, virtual_start, blocked_by,
                          limits, score, error_limit, retry, run_limit, idle_limit,
-                         queue_limit, total_limit, deadline, not_before, interruptible)
+                         queue_limit, total_limit, deadline, not_before, interruptible,
+                         concurrency_group)
         OVERRIDING SYSTEM VALUE
         SELECT id, kind, name, %(requester)s, owner, class, virtual_start, blocked_by,
                limits, score, error_limit, retry, run_limit, idle_limit, queue_limit,
-               total_limit, deadline, not_before, interruptible
+               total_limit, deadline, not_before, interruptible, concurrency_group
         FROM given ORDER BY id
         """,
         {"jobs": json.dumps([job.row() for job in jobs]), "requester": requester},

@@ -28,6 +28,7 @@ JOB_PAIRS = f"""
     'score', j.score, 'manual_score', j.manual_score, 'parked_for', j.parked_for,
     'created_at', {at("j.created_at")}, 'ready_at', {at("j.ready_at")},
     'started_at', {at("j.started_at")}, 'finished_at', {at("j.finished_at")},
+    'superseded_by', j.superseded_by, 'group', j.concurrency_group,
     'cancel_asked_at', {at("j.cancel_asked_at")}
 """
 

@@ -93,7 +93,45 @@ HOSTILE: tuple[dict[str, Any], ...] = (
     {"error_limit": -1},
     {"score": 1_000_001},
     {"interruptible": "yes"},
+    {"key": ""},
+    {"concurrency": {"policy": "queue"}},
+    {"concurrency": {"group": "g", "policy": "replace"}},
+    {"concurrency": {"group": "a\0"}},
 )
+
+
+class LimitTests(SiteCase):
+    async def test_what_is_no_limit_changes_nothing(self) -> None:
+        """Neither in a semaphore nor in a cap."""
+        cap = {"owner": "ann", "architecture": "amd64", "jobs": 1}
+        for path, body in (
+            ("semaphores", {"name": "a"}),
+            ("semaphores", {"name": "", "capacity": 1}),
+            ("semaphores", {"name": "a\0", "capacity": 1}),
+            ("semaphores", {"name": "a", "capacity": -1}),
+            ("semaphores", {"name": "a", "capacity": 2**40}),
+            ("semaphores", {"name": "a", "capacity": "1"}),
+            ("semaphores", {"name": "cap:ann/amd64", "capacity": 1}),
+            ("caps", {**cap, "jobs": -1}),
+            ("caps", {**cap, "owner": "\n"}),
+            ("caps", {**cap, "architecture": "\0"}),
+            ("caps", {"owner": "ann", "architecture": ""}),
+        ):
+            response = await self.post(f"/api/v1/{path}", body)
+            await self.assert_problem(response, 400, "bad_body")
+        listed = await self.json("/api/v1/semaphores")
+        self.assertEqual(listed["semaphores"], [])
+
+    async def test_pages_of_semaphores_follow_each_other(self) -> None:
+        for name in ("b&a=1", "a/é", "c"):
+            body = {"name": name, "capacity": 2}
+            self.assertEqual((await self.post("/api/v1/semaphores", body)).code, 200)
+        seen, page = [], "/api/v1/semaphores?limit=1"
+        while page:
+            document = await self.json(page)
+            seen += [each["name"] for each in document["semaphores"]]
+            page = document["next"]
+        self.assertEqual(sorted(seen), ["a/é", "b&a=1", "c"])
 
 
 class TrustTests(ScopeCase):

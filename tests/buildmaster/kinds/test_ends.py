@@ -191,17 +191,26 @@ class EndTests(EndCase):
         self.assertEqual(await self.count("kind_end"), THREADS + 2)
 
     async def test_two_masters_write_what_follows_once(self) -> None:
-        _, ends = await self.kind(lambda job: After((COUNT,)))
+        """The first is held up for so long that the second takes the end over."""
+        released = threading.Event()
+        self.addCleanup(released.set)
+
+        def hold_up_the_first(job: EndedJob) -> After | None:
+            if len(kind.heard) == 1:
+                released.wait(60)
+            return After((COUNT,))
+
+        kind, ends = await self.kind(hold_up_the_first)
         await self.end_one()
+        await ends.round()
+        await self.now()
         other = KindEnds(
             self.books.database, ends._kinds, self.farm.enqueue_within, reactor
         )
-        await ends.round()
-        await self.now()  # as if the first were held up for long
-        await other.round()
+        await self.tell(other)
+        released.set()
         await ends.drain()
-        await other.drain()
-        self.assertEqual(await self.count("counted"), 1)
+        self.assertEqual((len(kind.heard), await self.count("counted")), (2, 1))
 
 
 class KindTests(EndCase):
