@@ -133,8 +133,9 @@ async def retry_job(
                 f"Job {job} needs {up.title}, which ended as {_result(up).value}; retry "
                 f"that one first.",
             )
-    for up in {up.id: up for _, up in decided}.values():
-        await job_store.settle_done(cursor, up.id)
+    # In the order of their ids: the first that decides is the root cause.
+    for up_id in sorted({up.id for _, up in decided}):
+        await job_store.settle_done(cursor, up_id)
     await queue.make_ready(cursor, [job])
     return number
 

@@ -355,7 +355,7 @@ class Oracle:
             assert result is not None
             if edge.down == number and judge(edge.require, result) != "go":
                 raise Refused
-        for up in dict.fromkeys(edge.up for edge in decided):
+        for up in sorted({edge.up for edge in decided}):
             self._settle_again(up)
         self._queue([number])
 

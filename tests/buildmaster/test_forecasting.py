@@ -261,6 +261,7 @@ class LaterTests(ExplainCase):
 class LearningTests(ExplainCase):
     async def test_what_ended_is_learnt_once_and_asked_for_by_name(self) -> None:
         jobs = await self.lines.jobs(12)
+        await self.books.worker("ant", slots=12)
         claims = await self.books.claim(slots=12)
         self.assertEqual(len(claims), 12)
         await self.database.run(
