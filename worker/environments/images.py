@@ -82,6 +82,12 @@ class Images:
 
     def hold(self, image: Image) -> Held:
         """Keep ``image`` from being evicted; NoImage if that has happened already."""
+        if image.path.parent != self.store.folder.resolve():
+            raise NoImage(
+                f"{image.path} is an image outside of {self.store.folder}: move it into "
+                "there, under a name that no other content ever had, and put a symbolic "
+                "link to it in its place."
+            )
         held = self.store.hold(image.digest)
         if held is None:
             raise NoImage(f"The image of {image.name} was removed a moment ago.")

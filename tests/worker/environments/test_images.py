@@ -61,6 +61,19 @@ class ImagesTests(SynchronousTestCase):
         self.assertEqual(self.images.find("bookworm"), image)
         self.assertEqual(self.images.available(), ["bookworm", "jammy"])
 
+    def test_an_image_that_the_operator_made_is_one_in_the_store_only(self) -> None:
+        own = self.folder / "by-digest" / "mine-1"
+        own.mkdir(parents=True)
+        (self.folder / "mine").symlink_to("by-digest/mine-1")
+        (self.folder / "other").mkdir()
+        mine, other = self.images.find("mine"), self.images.find("other")
+        assert mine is not None and other is not None
+        held = self.images.hold(mine)
+        self.assertEqual(held.path, own)
+        held.close()
+        error = self.assertRaises(NoImage, self.images.hold, other)
+        self.assertIn("move it into there", str(error))
+
     def test_names_that_are_paths_are_no_series(self) -> None:
         (self.folder / "by-digest").mkdir(parents=True)
         for name in ("evil", "../../etc", "by-digest", ".", "..", "", "a/b", "a\n", ".x"):
