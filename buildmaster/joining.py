@@ -11,7 +11,7 @@ from buildmaster.database import Cursor
 from buildmaster.ending import RetryPolicy
 from buildmaster.knocks import Knocks
 from buildmaster.matching import Leased
-from buildmaster.store import queue
+from buildmaster.store import operating, queue
 from buildmaster.store import reports as report_store
 from buildmaster.store import tokens as token_store
 from buildmaster.store import workers as worker_store
@@ -65,6 +65,11 @@ class Door:
                 reason=f"this master knows no worker {hello.worker!r} with that token: "
                 f"compare the worker's name and token_file with what it was added as",
                 retry=False,
+            )
+        retired = await operating.is_retired(cursor, hello.worker)
+        if retired is not None:
+            return Goodbye(
+                reason=f"worker {hello.worker} is retired: {retired}", retry=False
             )
         await worker_store.connect(cursor, hello, session, self.master)
         await self._tell(cursor, hello)

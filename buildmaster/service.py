@@ -32,6 +32,7 @@ from buildmaster.forecasting import Forecaster
 from buildmaster.http.site import site
 from buildmaster.joining import Door
 from buildmaster.leases import LeaseKeeper, LeaseRules
+from buildmaster.operations import Operations
 from buildmaster.orders import OrderMaker
 from buildmaster.pidfile import PidFile
 from buildmaster.postgres.embedded import EmbeddedPostgres
@@ -47,6 +48,7 @@ from buildmaster.store.step import fold
 from buildmaster.store.tokens import CHANNEL as TOKEN_CHANNEL
 from buildmaster.submission import SubmissionRules
 from buildmaster.tokens import Tokens, token_hash
+from buildmaster.upkeep import Upkeep
 from protocol import pb, websocket
 from protocol.steady import make_steady
 from protocol.tls import listener_options
@@ -150,6 +152,7 @@ class Master(Service):
                 admission=Admission(books),
                 clients=clients,
                 forecaster=forecaster,
+                operations=Operations(books, lambda: wake_both()),
                 open_reading=config.open_reading,
             ),
             tls,
@@ -179,7 +182,15 @@ class Master(Service):
         learning = Rounds(
             "forecasts", lambda: forecaster.round(books), clock, interval=10.0
         )
-        for rounds in (keeping, dispatching, counting, revoking, admitting, learning):
+
+        def wake_both() -> None:
+            keeping.wake()
+            upkeeping.wake()
+
+        upkeep = Upkeep(books, lambda: upkeeping.wake())
+        upkeeping = Rounds("upkeep", upkeep.round, clock)
+        others = (counting, revoking, admitting, learning, upkeeping)
+        for rounds in (keeping, dispatching, *others):
             rounds.startService()
             self._undo.append(rounds.stopService)
         books.listen(TOKEN_CHANNEL, revoking.woken)

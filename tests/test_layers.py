@@ -21,6 +21,7 @@ PURE = {
     "buildmaster.forecast",
     "buildmaster.lifecycle",
     "buildmaster.matching",
+    "buildmaster.patterns",
     "buildmaster.planner",
     "buildmaster.planning",
     "buildmaster.series",

@@ -32,6 +32,7 @@ COMMANDS = (
     "explain",
     "logs",
     "intervene",
+    "queue",
     "worker",
     "token",
 )
