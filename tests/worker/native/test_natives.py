@@ -595,7 +595,7 @@ class CommandTests(NativesTestCase):
         "fail": ("sh", "-c", "echo '{\"x\": 1}'; exit 3"),
         "killed": ("sh", "-c", "kill -9 $$"),
         "missing": ("/no/such/program",),
-        "session": ("sh", "-c", "ps -o pid=,sid= -p $$; exec sleep 1000"),
+        "session": ("sh", "-c", "cut -d ' ' -f 1,6 /proc/$$/stat; exec sleep 1000"),
         "sleeper": ("sh", "-c", "read m; sleep $(echo $m | tr -dc 0-9) & echo left; wait"),
     }
 
