@@ -66,7 +66,7 @@ class Door:
                 answers[knock.hello.worker] = goodbye
         asking = [each for each in knocks if each.hello.worker not in answers]
         known = await self._known(cursor, asking)
-        retired = await operating.retired_of(cursor, [k.hello.worker for k in asking])
+        retired = await operating.retired_of(cursor, list(known))
         for knock in asking:
             name = knock.hello.worker
             if name not in known:
