@@ -11,7 +11,7 @@ from buildmaster.database import Cursor
 from buildmaster.ending import RetryPolicy
 from buildmaster.knocks import Knocks
 from buildmaster.matching import Leased
-from buildmaster.store import crowds, queue
+from buildmaster.store import crowds, operating, queue
 from buildmaster.store import reports as report_store
 from buildmaster.store import workers as worker_store
 from buildmaster.store.event_log import Event, write_events
@@ -66,11 +66,16 @@ class Door:
                 answers[knock.hello.worker] = goodbye
         asking = [each for each in knocks if each.hello.worker not in answers]
         known = await self._known(cursor, asking)
+        retired = await operating.retired_of(cursor, list(known))
         for knock in asking:
-            if knock.hello.worker not in known:
+            name = knock.hello.worker
+            if name not in known:
                 self.knocks.note_failure(knock.peer)
-                answers[knock.hello.worker] = _unknown(knock.hello)
-        welcome = [each for each in asking if each.hello.worker in known]
+                answers[name] = _unknown(knock.hello)
+            elif name in retired:
+                reason = f"worker {name} is retired: {retired[name]}"
+                answers[name] = Goodbye(reason=reason, retry=False)
+        welcome = [each for each in asking if each.hello.worker not in answers]
         if welcome:
             opened = [(each.hello, each.session) for each in welcome]
             await worker_store.connect(cursor, opened, self.master)

@@ -27,5 +27,7 @@ class Revocations:
         for name in names:
             session = self._roster.get(name)
             if session is not None:
-                self.log.info("worker {name} was revoked: its session ends", name=name)
+                self.log.info(
+                    "worker {name} may not join any more: its session ends", name=name
+                )
                 session.close()

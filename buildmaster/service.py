@@ -37,6 +37,7 @@ from buildmaster.kinds.installation import install
 from buildmaster.kinds.registry import BadKind, Kinds
 from buildmaster.leases import LeaseKeeper, LeaseRules
 from buildmaster.masters import KIND, Masters, forget_sessions
+from buildmaster.operations import Operations
 from buildmaster.orders import OrderMaker
 from buildmaster.pidfile import PidFile
 from buildmaster.postgres.embedded import EmbeddedPostgres
@@ -54,6 +55,7 @@ from buildmaster.store.tokens import CHANNEL as TOKEN_CHANNEL
 from buildmaster.store.tokens import attempt_secret
 from buildmaster.submission import SubmissionRules
 from buildmaster.tokens import Tokens, token_hash
+from buildmaster.upkeep import Upkeep
 from protocol import pb, websocket
 from protocol.steady import make_steady
 from protocol.tls import listener_options
@@ -166,6 +168,7 @@ class Master(Service):
                 admission=Admission(books),
                 clients=clients,
                 forecaster=forecaster,
+                operations=Operations(books, lambda: wake_both()),
                 open_reading=config.open_reading,
                 kinds=kinds,
             ),
@@ -204,6 +207,13 @@ class Master(Service):
         auditing = Rounds("audit", auditor.round, clock, interval=60.0)
         masters = Masters(books, time.monotonic)
         minding = Rounds("masters", masters.round, clock, interval=5.0)
+
+        def wake_both() -> None:
+            keeping.wake()
+            upkeeping.wake()
+
+        upkeep = Upkeep(books, lambda: upkeeping.wake())
+        upkeeping = Rounds("upkeep", upkeep.round, clock)
         for rounds in (
             keeping,
             dispatching,
@@ -214,6 +224,7 @@ class Master(Service):
             ending,
             auditing,
             minding,
+            upkeeping,
         ):
             rounds.startService()
             self._undo.append(rounds.stopService)

@@ -22,6 +22,7 @@ PURE = {
     "buildmaster.graph",
     "buildmaster.lifecycle",
     "buildmaster.matching",
+    "buildmaster.patterns",
     "buildmaster.planner",
     "buildmaster.planning",
     "buildmaster.series",

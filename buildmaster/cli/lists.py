@@ -37,6 +37,7 @@ _JOBS: Sequence[Column] = (
 _WORKERS: Sequence[Column] = (
     ("NAME", lambda worker: worker.get("name")),
     ("STATE", lambda worker: worker.get("state")),
+    ("DUTY", lambda worker: _duty(worker)),
     ("MAY JOIN", lambda worker: "yes" if worker.get("may_join") else "no"),
     ("RUNNING", lambda worker: _running(worker)),
     ("OFFERS", lambda worker: _offers(worker)),
@@ -94,6 +95,17 @@ def _running(worker: Mapping[str, Any]) -> str:
     running = worker.get("running") or []
     jobs = ", ".join(str(each.get("job")) for each in running)
     return f"{len(running)} of {worker.get('slots')}" + (f": {jobs}" if jobs else "")
+
+
+def _duty(worker: Mapping[str, Any]) -> str:
+    duty = worker.get("duty") or "active"
+    if worker.get("quarantine_reason"):
+        duty = f"{duty}, in quarantine ({worker['quarantine_reason']})"
+    if worker.get("duty_reason"):
+        duty += f" ({worker['duty_reason']})"
+    if worker.get("duty_until"):
+        duty += f" until {moment(worker['duty_until'])}"
+    return duty
 
 
 def _offers(worker: Mapping[str, Any]) -> str:

@@ -34,6 +34,7 @@ COMMANDS = (
     "logs",
     "intervene",
     "audit",
+    "queue",
     "worker",
     "token",
     "semaphore",

@@ -1,4 +1,4 @@
-"""``headrace worker``: which workers may join."""
+"""``headrace worker``: which workers may join, and which take work."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+from buildmaster.cli import duty
 from buildmaster.cli.context import Context
 from buildmaster.cli.lists import list_workers
 from buildmaster.cli.table import print_json
@@ -16,9 +17,9 @@ def add(subparsers: Any) -> None:
     """Add ``worker`` with its own commands to the command line."""
     parser = subparsers.add_parser(
         "worker",
-        help="let workers join, and stop them",
-        description="Let workers join, and stop them. All but 'list' needs the farm's"
-        " token, or one with the scope admin.",
+        help="let workers join and take work, and stop them",
+        description="Let workers join and take work, and stop them. All but 'list' needs"
+        " the farm's token, or one with the scope admin.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     adding = commands.add_parser(
@@ -50,6 +51,7 @@ def add(subparsers: Any) -> None:
     revoking.set_defaults(act=_revoke)
     for each in (adding, rotating, revoking):
         each.add_argument("name", metavar="NAME", help="the worker's name")
+    duty.add_to(commands)
     listing = commands.add_parser("list", help="list workers")
     listing.set_defaults(act=list_workers)
     for each in (adding, rotating, listing):

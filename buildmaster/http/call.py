@@ -51,6 +51,7 @@ class Head:
     query: str
     headers: Headers
     length: int | None  #: of the body; None if it comes in chunks
+    address: str = ""  #: of the client, or of the proxy in front of it
 
     @property
     def is_upgrade(self) -> bool:

@@ -71,7 +71,8 @@ class FarmRequest(Request):
         target = self._channel._path.decode("ascii", "replace")
         path, _, query = target.partition("?")
         method = self._channel._command.decode("ascii", "replace")
-        head = Head(method, path, query, self.requestHeaders, length)
+        address = str(getattr(self._channel.getPeer(), "host", ""))
+        head = Head(method, path, query, self.requestHeaders, length, address)
         try:
             self._visit = self._front.enter(head)
         except Problem as refusal:

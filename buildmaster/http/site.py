@@ -27,6 +27,7 @@ from buildmaster.http.limits import Limits
 from buildmaster.http.lines import Lines
 from buildmaster.http.lists import Lists
 from buildmaster.http.logs import Logs
+from buildmaster.http.operations import Operating
 from buildmaster.http.pages import Pages
 from buildmaster.http.projects import Projects
 from buildmaster.http.request import FarmRequest
@@ -34,6 +35,7 @@ from buildmaster.http.routing import Route, Routes
 from buildmaster.http.scopes import ARTIFACT
 from buildmaster.kinds.details import Details
 from buildmaster.kinds.registry import Kinds
+from buildmaster.operations import Operations
 from buildmaster.requests import Farm
 from buildmaster.tokens import Tokens
 from protocol import websocket
@@ -72,6 +74,7 @@ def site(
     admission: Admission | None = None,
     clients: Clients | None = None,
     forecaster: Forecaster | None = None,
+    operations: Operations | None = None,
     open_reading: bool = True,
     kinds: Kinds | None = None,
 ) -> FarmSite:
@@ -100,6 +103,7 @@ def site(
         Audit(database),
         Limits(database),
         Explaining(database, forecaster or Forecaster(database, clock)),
+        Operating(database, operations or Operations(database)),
     )
     front = Front(
         Guard(hosts, tokens, clients),
@@ -126,6 +130,7 @@ def _routes(
     audit: Audit,
     limits: Limits,
     explaining: Explaining,
+    operating: Operating,
 ) -> Routes:
     return Routes(
         Route("/", {"GET": pages.index}),
@@ -142,6 +147,12 @@ def _routes(
         Route("/api/v1/forecast", {"GET": explaining.forecast}),
         Route("/api/v1/jobs/{job}/cancel", {"POST": changes.cancel_job}),
         Route("/api/v1/jobs/{job}/retry", {"POST": changes.retry}),
+        Route("/api/v1/jobs/{job}/move", {"POST": operating.move}),
+        Route("/api/v1/jobs/{job}/rescore", {"POST": operating.rescore}),
+        Route("/api/v1/bulk", {"POST": operating.bulk}),
+        Route("/api/v1/duty", {"POST": operating.duty}),
+        Route("/api/v1/holds", {"GET": operating.holds, "POST": operating.hold}),
+        Route("/api/v1/holds/release", {"POST": operating.release}),
         Route("/api/v1/workers", {"GET": lists.workers, "POST": doors.add_worker}),
         Route("/api/v1/workers/{worker}", {"GET": lists.worker}),
         Route("/api/v1/workers/{worker}/rotate", {"POST": doors.rotate_worker}),

@@ -89,9 +89,13 @@ async def unwelcome(cursor: Cursor, master: str) -> list[str]:
     rows = await cursor.rows(
         """
         SELECT name FROM worker
-        WHERE master = %s AND state = 'connected' AND NOT EXISTS (
-            SELECT FROM worker_token t
-            WHERE t.worker = worker.name AND (t.ends_at IS NULL OR t.ends_at > farm_now()))
+        WHERE master = %s AND state = 'connected' AND (
+            duty = 'retired' AND NOT EXISTS (
+                SELECT FROM running WHERE running.worker = worker.name)
+            OR NOT EXISTS (
+                SELECT FROM worker_token t
+                WHERE t.worker = worker.name
+                  AND (t.ends_at IS NULL OR t.ends_at > farm_now())))
         ORDER BY name LIMIT 10000
         """,
         (master,),

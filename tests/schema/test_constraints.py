@@ -238,6 +238,7 @@ CASES = [
     Case("log_chunk", "of_a_whole_name", {"name": "lint"}),
     Case("log_chunk", "of_a_whole_name", {"index": 0}),
     Case("duration_sketch", "duration_sketch_counts_check", {"counts": [0.0]}),
+    Case("queue_hold", "queue_hold_parked_to_check", {"parked_to": -1}),
     Case("duration_mark", "duration_mark_single_check", {"single": False}),
     Case("forecast", "three_were_played", {"played": [1.0]}),
     Case("forecast", "an_interval", {"low": 4.0}),

@@ -17,6 +17,9 @@ _WORKER_PAIRS = f"""
     'may_join', EXISTS (
         SELECT FROM worker_token t
          WHERE t.worker = w.name AND (t.ends_at IS NULL OR t.ends_at > farm_now())),
+    'duty', w.duty, 'duty_reason', w.duty_reason, 'duty_by', w.duty_by,
+    'duty_until', {at("w.duty_until")}, 'quarantined_at', {at("w.quarantined_at")},
+    'quarantine_reason', w.quarantine_reason,
     'software', w.software, 'connected_at', {at("w.connected_at")},
     'last_heard_at', {at("w.last_heard_at")}
 """

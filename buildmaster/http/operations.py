@@ -1,0 +1,155 @@
+"""Handlers for what operators do; all but the list of holds for admins only."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from buildmaster.database import Database
+from buildmaster.http.answers import Answer, document, listing
+from buildmaster.http.call import Call
+from buildmaster.http.problems import bad_request, not_found
+from buildmaster.operations import Act, Actor, Duty, Operations, Scope
+from buildmaster.store.documents.jobs import job_in_short
+from buildmaster.store.operating import hold_list
+
+_Text = Annotated[str, Meta(min_length=1, max_length=2000)]
+_Why = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"\S")]
+_Score = Annotated[int, Meta(ge=0, le=1_000_000)]
+
+
+class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    reason: _Why
+
+
+class _Duty(_Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    workers: _Text
+    duty: Duty
+    until: str | None = None
+
+
+class _Hold(_Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    scope: Scope
+    name: Annotated[str, Meta(max_length=2000)] = ""
+    until: str | None = None
+
+
+class _Release(_Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    scope: Scope
+    name: Annotated[str, Meta(max_length=2000)] = ""
+
+
+class _Move(_Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    worker: Annotated[str, Meta(min_length=1, max_length=200)] | None
+
+
+class _Rescore(_Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    score: _Score | None
+
+
+class _Bulk(_Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    act: Act
+    where: _Text
+    score: _Score | None = None
+    after: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    dry_run: bool = False
+
+
+class Operating:
+    """Carries the words; `Operations` acts."""
+
+    def __init__(self, database: Database, operations: Operations) -> None:
+        self._database = database
+        self._operations = operations
+
+    async def duty(self, call: Call) -> Answer:
+        """POST /api/v1/duty"""
+        call.query.allow()
+        asked = call.json(_Duty)
+        names = await self._operations.set_duty(
+            asked.workers, asked.duty, _actor(call, asked), _moment(asked.until)
+        )
+        return _told({"duty": asked.duty, "workers": names})
+
+    async def holds(self, call: Call) -> Answer:
+        """GET /api/v1/holds"""
+        call.query.allow()
+        return listing("holds", await hold_list(self._database), None)
+
+    async def hold(self, call: Call) -> Answer:
+        """POST /api/v1/holds"""
+        call.query.allow()
+        asked = call.json(_Hold)
+        await self._operations.hold(
+            asked.scope, asked.name, _actor(call, asked), _moment(asked.until)
+        )
+        return _told({"scope": asked.scope, "name": asked.name}, 201)
+
+    async def release(self, call: Call) -> Answer:
+        """POST /api/v1/holds/release"""
+        call.query.allow()
+        asked = call.json(_Release)
+        await self._operations.release(asked.scope, asked.name, _actor(call, asked))
+        return _told({"scope": asked.scope, "name": asked.name})
+
+    async def move(self, call: Call) -> Answer:
+        """POST /api/v1/jobs/ID/move"""
+        call.query.allow()
+        asked = call.json(_Move)
+        await self._operations.move(call.id("job"), asked.worker, _actor(call, asked))
+        return await self._job(call)
+
+    async def rescore(self, call: Call) -> Answer:
+        """POST /api/v1/jobs/ID/rescore"""
+        call.query.allow()
+        asked = call.json(_Rescore)
+        await self._operations.rescore(call.id("job"), asked.score, _actor(call, asked))
+        return await self._job(call)
+
+    async def bulk(self, call: Call) -> Answer:
+        """POST /api/v1/bulk"""
+        call.query.allow()
+        asked = call.json(_Bulk)
+        changed = await self._operations.bulk(
+            asked.act,
+            asked.where,
+            _actor(call, asked),
+            score=asked.score,
+            after=asked.after,
+            dry_run=asked.dry_run,
+        )
+        return Answer(200, msgspec.json.encode(changed))
+
+    async def _job(self, call: Call) -> Answer:
+        text = await job_in_short(self._database, call.id("job"))
+        if text is None:
+            raise not_found(f"job {call.id('job')}")
+        return document(text, 202)
+
+
+def _actor(call: Call, asked: _Body) -> Actor:
+    assert call.grant is not None
+    why = asked.reason.replace("\0", "").strip()
+    return Actor(call.grant.who, call.head.address, why)
+
+
+def _moment(until: str | None) -> str | None:
+    """A time with its offset from UTC, as PostgreSQL reads it."""
+    if until is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(until)
+    except ValueError as error:
+        raise bad_request(
+            "bad_until", "'until' is a time like 2026-01-31T12:00:00Z"
+        ) from error
+    if moment.tzinfo is None:
+        raise bad_request("bad_until", "'until' has no offset from UTC: add Z for none")
+    return moment.isoformat()
+
+
+def _told(fields: dict[str, object], status: int = 200) -> Answer:
+    return Answer(status, msgspec.json.encode(fields))
