@@ -36,6 +36,7 @@ def environment_with(example: Path, folder: Path) -> str:
             *("--no-index", "--no-deps", "--no-build-isolation", copy),
         ],
         check=True,
+        stdin=subprocess.DEVNULL,
     )
     return str(python)
 
@@ -93,6 +94,8 @@ class CodeImportTests(TestCase):
         self.assertLessEqual(len(open_ones), 1)
         said = await self._ask(here, "jobs")
         self.assertIn("code-import", said.out)
+        said = await self._ask(here, "explain", str(first["id"]), "--json")
+        self.assertIn("success", said.out)
         said = await self._ask(here, "show", str(first["id"]))
         self.assertIn("import-code", said.out)
         said = await self._ask(here, "logs", str(first["id"]))
@@ -106,3 +109,4 @@ class CodeImportTests(TestCase):
             ended = (await self._ask(here, "jobs", "--json")).document[0]
             if ended["result"] == "cancelled":
                 break
+            await deferLater(reactor, 0.2)
