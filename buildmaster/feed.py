@@ -303,8 +303,11 @@ class EventFeed:
             self._position = await newest(self.database)
             self._started.callback(None)
         if not self._is_heard:
-            self._position = max(self._position, await newest(self.database))
-            return self.interval
+            passed = await newest(self.database)
+            if not self._is_heard:
+                self._position = max(self._position, passed)
+                return self.interval
+            # Whoever joined meanwhile was promised all that comes after the old place.
         while True:
             reading = await events_after(self.database, self._position)
             self._position = reading.position

@@ -275,6 +275,41 @@ class WakeTests(FeedCase):
         self.assertEqual(clock.getDelayedCalls(), [])
 
 
+class SlowNewest(AwayDatabase):
+    """A database that says what is newest when it is told to."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.is_away = False
+        self.may_say: Deferred[None] | None = None
+        self.is_asked: Deferred[None] = Deferred()
+
+    async def one(self, sql: str, parameters: Any = ()) -> Any:
+        if self.may_say is not None:
+            self.is_asked.callback(None)
+            await self.may_say
+        return await super().one(sql, parameters)
+
+
+class JoiningTests(FeedCase):
+    async def test_who_joins_while_the_feed_looks_where_it_stands_misses_nothing(
+        self,
+    ) -> None:
+        """A feed that nobody follows leaps over all that is old; not over a promise."""
+        clock, slow = Clock(), SlowNewest(self.database)
+        feed = EventFeed(slow, clock, interval=1.0)  # type: ignore[arg-type]
+        await feed.start()
+        slow.may_say = Deferred()
+        clock.advance(1)
+        await slow.is_asked
+        follower = feed.follow()
+        await self.rows.until_readable(await self.rows.event("while it looks"))
+        may_say, slow.may_say = slow.may_say, None
+        may_say.callback(None)
+        self.assertEqual(self.kinds(await self.take(follower, 1)), ["while it looks"])
+        await feed.stop()
+
+
 class LogWatchTests(FeedCase):
     async def test_a_notification_wakes_those_who_read_that_log(self) -> None:
         feed = await self.feed(interval=3600)
