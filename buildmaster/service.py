@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from buildmaster.addresses import Addresses, endpoint, reached_at
 from buildmaster.admission import Admission, settled_worker
+from buildmaster.blaming import Blaming
 from buildmaster.blobs import BlobStore
 from buildmaster.clients import Clients
 from buildmaster.config import EMBEDDED, ConfigError, MasterConfig, read_config
@@ -189,7 +190,8 @@ class Master(Service):
 
         upkeep = Upkeep(books, lambda: upkeeping.wake())
         upkeeping = Rounds("upkeep", upkeep.round, clock)
-        others = (counting, revoking, admitting, learning, upkeeping)
+        blaming = Rounds("blame", Blaming(books, policy).round, clock, interval=2.0)
+        others = (counting, revoking, admitting, learning, upkeeping, blaming)
         for rounds in (keeping, dispatching, *others):
             rounds.startService()
             self._undo.append(rounds.stopService)
