@@ -24,8 +24,10 @@ venv: .venv/.installed
 # Made anew only when what is to be installed changed. pip and not uv: uv refuses the
 # archive format that txpostgres is published in.
 .venv/.installed: setup.cfg pyproject.toml
+	has() { "$$1" -c "import $$2" 2>/dev/null; }
 	fits() {
-	    "$$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+	    "$$1" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	        && { has "$$1" ensurepip || has "$$1" pip; }
 	}
 	python=$(PYTHON)
 	if ! fits "$$python" && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
@@ -43,7 +45,12 @@ venv: .venv/.installed
 	fi
 	if ! [ -x $(BIN)/python ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then
 	    echo "==> Making .venv with $$("$$python" --version)"
-	    "$$python" -m venv --clear .venv
+	    if has "$$python" ensurepip; then
+	        "$$python" -m venv --clear .venv
+	    else  # Debian without python3-venv, but with python3-pip
+	        "$$python" -m venv --clear --without-pip .venv
+	        "$$python" -m pip --python $(BIN)/python --quiet install pip
+	    fi
 	fi
 	echo "==> Installing into .venv (a minute or two the first time)"
 	pip() { $(BIN)/python -m pip --disable-pip-version-check --quiet "$$@"; }
@@ -73,11 +80,17 @@ lint: venv
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config setup.cfg --no-cache --no-logo
 
-# The big numbers, for which a test run has no time: laws over 10,000 examples each, and
+# The big numbers, for which a test run has no time: laws over 10,000 examples each,
+# 10,000 strangers at each carrier, a thousand builds whose worker is killed (as root),
+# 10,000 graphs (HEADRACE_GRAPHS: more), two hundred masters killed under load, and
 # ten minutes of fuzzing (with coverage to lead the way where atheris is installed).
 prove: venv
 	HEADRACE_LONG=1 $(BIN)/python -m twisted.trial tests.protocol.pipeline \
-	    tests.buildmaster.test_planner
+	    tests.buildmaster.test_planner tests.buildmaster.test_session_laws \
+	    tests.protocol.test_conversation tests.protocol.test_fuzz
+	HEADRACE_LONG=1 $(BIN)/python -m twisted.trial tests.worker.test_cleanliness
+	HEADRACE_LONG=1 $(BIN)/python -m twisted.trial tests.buildmaster.test_oracle \
+	    tests.buildmaster.store.test_room tests.test_whole_two_masters
 	$(BIN)/python -m tests.fuzz_configuration 600
 
 docs: venv

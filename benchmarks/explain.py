@@ -2,8 +2,8 @@
 
 ::
 
-    python -m benchmarks.explain --json
-    python -m benchmarks.explain --depths 1000 100000 1000000
+    python -m benchmarks explain --json
+    python -m benchmarks explain --depths 1000 100000 1000000
 
 Each depth is a farm of its own: 500 workers on duty with two slots, all busy, 20 classes on
 four architectures. Jobs all over the line are explained one after the other, first with
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -123,16 +122,18 @@ async def _main(reactor: Any, depths: Sequence[int], as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def main() -> None:
-    """Measure, print, and exit with 0 if what must hold does."""
+def run(arguments: list[str]) -> int:
+    """Measure and print; 0 if what must hold does."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--depths", type=int, nargs="+", default=[1000, 100_000])
     parser.add_argument("--json", action="store_true")
-    chosen = parser.parse_args()
-    react(
-        lambda reactor: Deferred.fromCoroutine(_main(reactor, chosen.depths, chosen.json))
-    )
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    chosen = parser.parse_args(arguments)
+    try:
+        react(
+            lambda reactor: Deferred.fromCoroutine(
+                _main(reactor, chosen.depths, chosen.json)
+            )
+        )
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0

@@ -10,6 +10,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
+from buildmaster.requests import Requirements
 from protocol.address import is_loopback
 
 EMBEDDED = "embedded"
@@ -64,6 +65,7 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     blob_limit: Annotated[int, Meta(gt=0)] = 4 * 2**30  #: bytes of one file
     run_limit: Seconds | None = 6 * 3600.0  #: of one attempt
     idle_limit: Seconds | None = 3600.0  #: without output
+    kinds: dict[str, Requirements] = {}  #: what jobs of a kind need, unless they say it
 
     @property
     def data_folder(self) -> Path:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from buildmaster import ending
 from buildmaster.database import Cursor, Database
 from buildmaster.ending import RetryPolicy
-from buildmaster.joining import Door, Joined
+from buildmaster.joining import Answer, Door, Joined, Knock
 from buildmaster.recording import Outcome, give_up, record
-from buildmaster.store import queue
+from buildmaster.store import crowds, queue
 from buildmaster.store import workers as worker_store
 from buildmaster.store.event_log import Event, write_events
+from buildmaster.together import Together
 from protocol.messages import Attempt, Goodbye, Hello, Holding, Report
 
 
@@ -24,21 +25,48 @@ async def tell_workers(cursor: Cursor, workers: Sequence[str], state: str) -> No
     )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Desk:
     """The master's books, as far as workers may write into them."""
 
     database: Database
     door: Door
     policy: RetryPolicy
+    _joins: Together[Knock, Answer] = field(init=False, repr=False)
+    _signs: Together[tuple[str, Sequence[Holding]], list[Attempt]] = field(
+        init=False, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        # After a restart all workers come at once, and each gives signs of life.
+        self._joins = Together(self._join)
+        self._signs = Together(self._renew)
 
     async def join(self, hello: Hello, session: str, peer: str) -> Joined | Goodbye:
         """Open a session for the worker at ``peer``, or say why not."""
         refusal = self.door.turn_away(peer)
         if refusal is not None:
             return refusal
+        answer: Joined | Goodbye = await self._joins.ask(Knock(hello, session, peer))
+        return answer
+
+    async def _join(self, knocks: list[Knock]) -> list[Answer]:
+        """Let in who knocks; a worker that does so twice, one after the other."""
+        answers: dict[str, Answer] = {}
+        left = knocks
+        while left:
+            now = {each.hello.worker: each for each in reversed(left)}
+            group = list(now.values())
+            told = await self._let_in(group)
+            answers |= {
+                each.session: answer for each, answer in zip(group, told, strict=True)
+            }
+            left = [each for each in left if each.session not in answers]
+        return [answers[each.session] for each in knocks]
+
+    async def _let_in(self, knocks: list[Knock]) -> list[Answer]:
         return await self.database.transaction(
-            lambda cursor: self.door.join(cursor, hello, session, peer)
+            lambda cursor: self.door.join(cursor, knocks)
         )
 
     async def leave(self, worker: str, session: str) -> None:
@@ -79,23 +107,21 @@ class Desk:
 
     async def renew(self, worker: str, holding: Sequence[Holding]) -> list[Attempt]:
         """Renew the worker's leases; the attempts that it should forget."""
+        forgotten: list[Attempt] = await self._signs.ask((worker, holding))
+        return forgotten
 
-        async def work(cursor: Cursor) -> list[Attempt]:
-            await worker_store.heard(cursor, worker)
-            living = [(held.job, held.attempt) for held in holding if held.lives]
-            if living:
-                await queue.renew(cursor, worker, living)
-            leased = {
-                (lease.job, lease.attempt)
-                for lease in await queue.leases_of(cursor, worker)
-            }
-            return [
+    async def _renew(
+        self, signs: list[tuple[str, Sequence[Holding]]]
+    ) -> list[list[Attempt]]:
+        lost = await self.database.transaction(lambda cursor: crowds.renew(cursor, signs))
+        return [
+            [
                 Attempt(held.job, held.attempt)
                 for held in holding
-                if (held.job, held.attempt) not in leased
+                if (worker, held.job, held.attempt) in lost
             ]
-
-        return await self.database.transaction(work)
+            for worker, holding in signs
+        ]
 
     async def promote_due(self) -> None:
         """Queue the jobs whose time to wait is over."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from buildmaster.orders import NoOrder, OrderMaker
 from buildmaster.session import Session, Told
 from buildmaster.store import queue
 from buildmaster.store.step import (
+    TURN_BITS,
     Acceptance,
     AttemptEnd,
     Claim,
@@ -30,6 +31,9 @@ from protocol.results import Result
 
 #: Seconds after which the lines of all classes are read from their beginnings again.
 LOOK_BACK = 1.0
+#: Seconds for which claims are looked for whose answer was lost: the database may still be
+#: at them.
+LOST_FOR = 10.0
 
 
 @dataclass
@@ -73,10 +77,14 @@ class Dispatcher:
         self._marks: dict[int, int] = {}
         self._looked_back_at = seconds()
         self._must_learn = True
+        #: What was queued while a step was under way, which may not have seen it.
+        self._queued: dict[int, int] = {}
+        self._queued_anywhere = False
         self._must_reread = False
+        self._lost_until = 0.0
         self._making: set[Deferred[None]] = set()
-        #: The furthest position of each class that was claimed, for the fair shares.
-        self.begun: dict[int, int] = {}
+        #: By class and score, the furthest position that was claimed, for the fair shares.
+        self._begun: dict[tuple[int, int], int] = {}
 
     # What others tell.
 
@@ -99,15 +107,29 @@ class Dispatcher:
         """A notification: something stands in the line; where, as CLASS:POSITION."""
         if not payload:
             self._marks.clear()
+            self._queued_anywhere = True
             self._must_learn = True
         for place in payload.split():
             class_id, _, position = place.partition(":")
             number = int(class_id)
             if self._hungry.needs_of(number) is None:
                 self._must_learn = True
+            place_ = int(position)
             if number in self._marks:
-                self._marks[number] = min(self._marks[number], int(position))
+                self._marks[number] = min(self._marks[number], place_)
+            self._queued[number] = min(self._queued.get(number, place_), place_)
         self._wake()
+
+    def take_begun(self) -> list[tuple[int, int]]:
+        """Classes, and the furthest positions claimed in them since the last time."""
+        begun, self._begun = self._begun, {}
+        return [(class_id, position) for (class_id, _), position in begun.items()]
+
+    def note_begun(self, begun: Iterable[tuple[int, int]]) -> None:
+        """Those were claimed."""
+        for class_id, position in begun:
+            key = (class_id, position >> TURN_BITS)
+            self._begun[key] = max(position, self._begun.get(key, 0))
 
     async def orders_made(self) -> None:
         """Returns when the orders for the builds that were claimed are sent."""
@@ -118,22 +140,29 @@ class Dispatcher:
 
     async def round(self) -> None:
         """Step until the sessions are full or the queue has nothing for them."""
+        if self._must_reread:
+            await self._reread()
+        more = True
+        while more:
+            await self._look_back()
+            more = await self._step()
+
+    async def _look_back(self) -> None:
+        """See what hints and earlier steps have missed. A busy farm's round has no end."""
         if self._seconds() - self._looked_back_at >= LOOK_BACK:
             self._looked_back_at = self._seconds()
             self._marks.clear()
             self._must_learn = True
-        if self._must_reread:
-            await self._reread()
+            if self._seconds() < self._lost_until:
+                await self._reread()
         if self._must_learn:
+            self._must_learn = False
             known = self._hungry.known_classes
             self._hungry.learn(
                 await self._database.transaction(
                     lambda cursor: queue.classes_but(cursor, known)
                 )
             )
-            self._must_learn = False
-        while await self._step():
-            pass
 
     async def _step(self) -> bool:
         """One step; whether another one would find more."""
@@ -143,6 +172,7 @@ class Dispatcher:
         if not tellings and not failed and not picked.slots:
             return False
         marks = {each: self._marks.get(each, 0) for _, each in picked.classes}
+        self._queued, self._queued_anywhere = {}, False
         try:
             stepped = await step(
                 self._database,
@@ -157,15 +187,15 @@ class Dispatcher:
             # Ends and acceptances may be written twice; claims may stand unnoticed.
             self._tellings = tellings + self._tellings
             self._failed_orders = failed + self._failed_orders
-            self._must_reread = self._must_reread or isinstance(error, OutcomeUnknown)
+            if isinstance(error, OutcomeUnknown):
+                self._must_reread = True
+                self._doubt(picked)
+                self._lost_until = self._seconds() + LOST_FOR
             raise
         except Exception:
-            # Their sessions end, and the workers tell it again in the next ones.
-            for telling in tellings:
-                telling.told.errback()
+            await self._write_each(tellings, failed)
             raise
-        for class_id, position in stepped.marks.items():
-            self._marks[class_id] = position
+        self._note_marks(stepped)
         for telling in tellings:
             telling.told.callback(_told(telling, stepped))
         for worker in stepped.gone:
@@ -175,6 +205,49 @@ class Dispatcher:
                 session.close()
         self._hand_out(stepped.claims)
         return self._found_less_than_there_may_be(picked, stepped, marks)
+
+    def _doubt(self, picked: Picked) -> None:
+        for worker in picked.workers:
+            session = self._session_of(worker.name)
+            if session is not None:
+                session.doubt()
+
+    async def _write_each(
+        self, tellings: Sequence[_Telling], failed: Sequence[AttemptEnd]
+    ) -> None:
+        """Write one by one what could not be written together.
+
+        One of them cannot be written at all. Its session ends, and its worker tells it
+        again in the next one; no other worker has to suffer for it.
+        """
+        for end in failed:
+            tellings = [*tellings, _Telling("", (), [end])]
+        for place, telling in enumerate(tellings):
+            try:
+                stepped = await step(
+                    self._database,
+                    telling.ends,
+                    telling.accepted,
+                    delays=self._policy.delays,
+                    refused_for=self._policy.refusal,
+                )
+            except DatabaseAway:
+                self._tellings = [*tellings[place:], *self._tellings]
+                return
+            except Exception:
+                self.log.failure(
+                    "what {worker} told cannot be written", worker=telling.worker
+                )
+                if telling.worker:
+                    telling.told.errback()
+            else:
+                telling.told.callback(_told(telling, stepped))
+
+    def _note_marks(self, stepped: Stepped) -> None:
+        if self._queued_anywhere:
+            return
+        for class_id, position in stepped.marks.items():
+            self._marks[class_id] = min(position, self._queued.get(class_id, position))
 
     def _found_less_than_there_may_be(
         self, picked: Picked, stepped: Stepped, marks: dict[int, int]
@@ -211,14 +284,13 @@ class Dispatcher:
 
     def _hand_out(self, claims: Sequence[Claim]) -> None:
         builds: dict[str, list[Claim]] = {}
+        self.note_begun((claim.class_id, claim.position) for claim in claims)
         for claim in claims:
-            self.begun[claim.class_id] = max(
-                claim.position, self.begun.get(claim.class_id, 0)
-            )
             session = self._session_of(claim.worker)
             if session is None:
                 continue  # Its next session finds the lease, which it has not accepted.
-            leased = Leased(self._needs(claim), is_native=claim.payload is not None)
+            is_native = claim.payload is not None
+            leased = Leased(self._needs(claim), is_native, claim.lease)
             session.lease(claim.job, claim.attempt, leased)
             if claim.payload is None:
                 builds.setdefault(claim.worker, []).append(claim)
@@ -306,10 +378,8 @@ def _native_order(claim: Claim) -> NativeOrder:
 def _told(telling: _Telling, stepped: Stepped) -> Told:
     ends = [(end.job, end.attempt) for end in telling.ends]
     taken = [(one.job, one.attempt) for one in telling.accepted]
-    return Told(
-        ended=frozenset(key for key in ends if stepped.ended.get(key) != "stale"),
-        forget=frozenset(
-            [key for key in ends if stepped.ended.get(key) == "stale"]
-            + [key for key in taken if key in stepped.forget]
-        ),
-    )
+    ended = frozenset(key for key in ends if stepped.ended.get(key) != "stale")
+    stale = [key for key in ends if stepped.ended.get(key) == "stale"]
+    # What is told at once with its end has no lease any more, and nothing to forget.
+    not_theirs = [key for key in taken if key in stepped.forget and key not in ended]
+    return Told(ended, frozenset([*stale, *not_theirs]))

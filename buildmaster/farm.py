@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from twisted.internet.threads import deferToThread
 
 from buildmaster import intervention
 from buildmaster.blobs import BlobStore
-from buildmaster.database import Database
+from buildmaster.database import Cursor, Database
+from buildmaster.enqueueing import Enqueueing, refusal_of
+from buildmaster.graph import BadGraph, Graph, check
+from buildmaster.kinds.registry import Kinds
 from buildmaster.requests import (
+    Enqueued,
     GitRequest,
+    GraphRequest,
     Refusal,
     SubmissionRequest,
     Submitted,
@@ -29,6 +34,9 @@ from buildmaster.submission import (
 from protocol.order import GitSource, TreeSource
 from protocol.stages import Cell
 
+#: Jobs and needs of a graph that is checked while the reactor waits.
+_SMALL = 200
+
 
 @dataclass(frozen=True)
 class LiveFarm:
@@ -39,6 +47,7 @@ class LiveFarm:
     blobs: BlobStore
     rules: SubmissionRules
     cancelled: Callable[[], None]  #: called when a worker may have to be told to stop
+    kinds: Kinds = field(default_factory=Kinds)
 
     async def submit(self, request: SubmissionRequest, by: str) -> Submitted:
         """Plan and queue the pipeline of a source: whole or nothing."""
@@ -46,6 +55,31 @@ class LiveFarm:
         pipeline = read_configuration(request, material.configuration)
         submission = Submission(request, by, material, pipeline, self.rules)
         return await self.database.transaction(submission.store)
+
+    async def enqueue(self, request: GraphRequest, by: str) -> Enqueued:
+        """Queue new jobs that depend on each other, as one run: whole or nothing."""
+        graph = await self._checked(request)
+        enqueueing = Enqueueing(request, graph, by, self.rules.run_limit)
+        enqueued = await self.database.transaction(enqueueing.store)
+        if any(job.concurrency is not None for job in request.jobs):
+            self.cancelled()
+        return enqueued
+
+    async def enqueue_within(
+        self, cursor: Cursor, request: GraphRequest, by: str
+    ) -> Enqueued:
+        """The same as part of a transaction that does more."""
+        graph = await self._checked(request)
+        return await Enqueueing(request, graph, by, self.rules.run_limit).store(cursor)
+
+    async def _checked(self, request: GraphRequest) -> Graph:
+        size = len(request.jobs) + sum(len(job.needs) for job in request.jobs)
+        try:
+            if size <= _SMALL:
+                return check(request, self.kinds.rules_of)
+            return await deferToThread(check, request, self.kinds.rules_of)
+        except BadGraph as error:
+            raise refusal_of(error) from error
 
     async def cancel_job(self, job: int, by: str, why: str) -> None:
         """Ask a job to stop; nothing happens to one that is done."""

@@ -9,6 +9,11 @@ from buildmaster.matching import ANY_SERIES
 from buildmaster.series import Series
 from protocol.messages import Offer
 
+HOW_TO_MAP = (
+    "The operator can map a series to an image in series_images of a worker's settings, "
+    "and 'headrace run' in a farm of its own with --series-image SERIES=IMAGE"
+)
+
 
 @dataclass(frozen=True)
 class Offering:
@@ -111,8 +116,5 @@ def what_is_offered(offerings: Sequence[Offering], isolation: str) -> str:
             f"No worker offers the isolation {isolation}; there is {', '.join(others)}. "
             f"Ask for another isolation, or have the operator add it to a worker."
         )
-    return (
-        f"In {isolation} the farm's workers offer {'; '.join(sorted(set(same)))}. The "
-        f"operator can map a series to an image in series_images of a worker's settings, "
-        f"and 'headrace run' in a farm of its own with --series-image SERIES=IMAGE."
-    )
+    offered = "; ".join(sorted(set(same)))
+    return f"In {isolation} the farm's workers offer {offered}. {HOW_TO_MAP}."

@@ -236,6 +236,7 @@ class EventFeed:
         joined = self._position
         follower = Follower(self, joined if since is None else since, joined, run, job)
         self._followers.add(follower)
+        self.wake()
         return follower
 
     def forget(self, follower: Follower) -> None:
@@ -246,6 +247,7 @@ class EventFeed:
         """Be told when a log of ``job`` grows. Begin before reading, and close it."""
         watch = LogWatch(self, job)
         self._watches.setdefault(job, set()).add(watch)
+        self.wake()
         return watch
 
     def unwatch(self, watch: LogWatch) -> None:
@@ -259,10 +261,16 @@ class EventFeed:
         """Look for new events now, or as soon as the reading under way has ended."""
         if self._is_reading:
             self._is_again = True
+        elif not self._is_heard and self._position is not None:
+            pass  # The timer runs: a farm that nobody follows is not read all the time.
         elif self.is_running:
             self._set_timer(None)
             self._is_reading = True
             Deferred.fromCoroutine(self._read())
+
+    @property
+    def _is_heard(self) -> bool:
+        return bool(self._followers or self._watches)
 
     async def _read(self) -> None:
         pause = self.interval
@@ -282,11 +290,21 @@ class EventFeed:
         if self._rest is not None:
             self._rest.callback(None)
 
+    def _look(self) -> None:
+        """The time has come: read, whoever hears it."""
+        self._timer = None
+        if not self._is_reading and self.is_running:
+            self._is_reading = True
+            Deferred.fromCoroutine(self._read())
+
     async def _read_all(self) -> float:
         """Tell all that is readable; seconds until the next look."""
         if self._position is None:
             self._position = await newest(self.database)
             self._started.callback(None)
+        if not self._is_heard:
+            self._position = max(self._position, await newest(self.database))
+            return self.interval
         while True:
             reading = await events_after(self.database, self._position)
             self._position = reading.position
@@ -325,4 +343,4 @@ class EventFeed:
     def _set_timer(self, pause: float | None) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        self._timer = None if pause is None else self.clock.callLater(pause, self.wake)
+        self._timer = None if pause is None else self.clock.callLater(pause, self._look)

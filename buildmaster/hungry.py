@@ -105,4 +105,5 @@ def _hungry(session: Session, bunch: int) -> HungryWorker:
         left.cpu,
         left.memory,
         left.disk,
+        session.since,
     )

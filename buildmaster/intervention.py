@@ -33,21 +33,41 @@ async def cancel_run(cursor: Cursor, run: int, by: str, why: str) -> None:
     await _cancel(cursor, [job for job in locked if job.id in still], by, why)
 
 
+async def supersede(
+    cursor: Cursor, locked: Sequence[LockedJob], newer: int, reason: str, by: str
+) -> None:
+    """Let job ``newer`` take the place of earlier ones, which end as cancelled.
+
+    Those that no worker has end now, others are asked to stop if they may be interrupted.
+    """
+    await _stop(cursor, locked, by, storable(reason), newer)
+
+
 async def _cancel(cursor: Cursor, locked: Sequence[LockedJob], by: str, why: str) -> None:
     reason = storable(f"cancelled by {by}" + (f": {why}" if why else ""))
+    await _stop(cursor, locked, by, reason)
+
+
+async def _stop(
+    cursor: Cursor,
+    locked: Sequence[LockedJob],
+    by: str,
+    reason: str,
+    newer: int | None = None,
+) -> None:
     unstarted = []
     for job in locked:
         if job.state is JobState.DONE:
             continue
         if await _is_unstarted(cursor, job):
             unstarted.append(job)
-        elif not job.cancelling:
-            await job_store.ask_to_cancel(cursor, job.id, reason)
+        elif not job.cancelling and (newer is None or job.interruptible):
+            await job_store.ask_to_cancel(cursor, job.id, reason, newer)
             payload = {"state": job.state.value, "reason": reason, "by": by}
             event = Event("job.cancelling", job=job.id, payload=payload)
             await write_events(cursor, [event])
     await job_store.end_unstarted(
-        cursor, [job.id for job in unstarted], Result.CANCELLED, reason
+        cursor, [job.id for job in unstarted], Result.CANCELLED, reason, newer
     )
 
 
@@ -113,8 +133,9 @@ async def retry_job(
                 f"Job {job} needs {up.title}, which ended as {_result(up).value}; retry "
                 f"that one first.",
             )
-    for up in {up.id: up for _, up in decided}.values():
-        await job_store.settle_done(cursor, up.id)
+    # In the order of their ids: the first that decides is the root cause.
+    for up_id in sorted({up.id for _, up in decided}):
+        await job_store.settle_done(cursor, up_id)
     await queue.make_ready(cursor, [job])
     return number
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from buildmaster import ending
@@ -11,9 +11,8 @@ from buildmaster.database import Cursor
 from buildmaster.ending import RetryPolicy
 from buildmaster.knocks import Knocks
 from buildmaster.matching import Leased
-from buildmaster.store import operating, queue
+from buildmaster.store import crowds, operating, queue
 from buildmaster.store import reports as report_store
-from buildmaster.store import tokens as token_store
 from buildmaster.store import workers as worker_store
 from buildmaster.store.event_log import Event, write_events
 from buildmaster.store.queue import OwnLease
@@ -33,6 +32,18 @@ class Joined:
 
 
 @dataclass(frozen=True)
+class Knock:
+    """A worker that wants in."""
+
+    hello: Hello
+    session: str  #: what its session is to be called
+    peer: str  #: its address
+
+
+Answer = Joined | Goodbye
+
+
+@dataclass(frozen=True)
 class Door:
     """Decides who joins a master."""
 
@@ -47,55 +58,67 @@ class Door:
             return None
         return Goodbye(reason="too many failed joins from your address: wait", retry=True)
 
-    async def join(
-        self, cursor: Cursor, hello: Hello, session: str, peer: str
-    ) -> Joined | Goodbye:
-        """Open ``session`` for the worker at ``peer``, or say why not."""
-        version = min(PROTOCOL_VERSION, hello.newest_version)
-        if version < max(OLDEST_PROTOCOL_VERSION, hello.oldest_version):
-            return Goodbye(
-                reason=f"this master speaks versions {OLDEST_PROTOCOL_VERSION} to "
-                f"{PROTOCOL_VERSION} of the protocol, the worker {hello.oldest_version} to "
-                f"{hello.newest_version}: upgrade the older one",
-                retry=False,
-            )
-        if not await self._is_known(cursor, hello):
-            self.knocks.note_failure(peer)
-            return Goodbye(
-                reason=f"this master knows no worker {hello.worker!r} with that token: "
-                f"compare the worker's name and token_file with what it was added as",
-                retry=False,
-            )
-        retired = await operating.is_retired(cursor, hello.worker)
-        if retired is not None:
-            return Goodbye(
-                reason=f"worker {hello.worker} is retired: {retired}", retry=False
-            )
-        await worker_store.connect(cursor, hello, session, self.master)
-        await self._tell(cursor, hello)
-        recorded = await self._settle_leases(cursor, hello)
+    async def join(self, cursor: Cursor, knocks: Sequence[Knock]) -> list[Answer]:
+        """Open a session for each, or say why not; no worker may be among them twice."""
+        answers: dict[str, Answer] = {}
+        for knock in knocks:
+            if (goodbye := _wrong_version(knock.hello)) is not None:
+                answers[knock.hello.worker] = goodbye
+        asking = [each for each in knocks if each.hello.worker not in answers]
+        known = await self._known(cursor, asking)
+        retired = await operating.retired_of(cursor, list(known))
+        for knock in asking:
+            name = knock.hello.worker
+            if name not in known:
+                self.knocks.note_failure(knock.peer)
+                answers[name] = _unknown(knock.hello)
+            elif name in retired:
+                reason = f"worker {name} is retired: {retired[name]}"
+                answers[name] = Goodbye(reason=reason, retry=False)
+        welcome = [each for each in asking if each.hello.worker not in answers]
+        if welcome:
+            opened = [(each.hello, each.session) for each in welcome]
+            await worker_store.connect(cursor, opened, self.master)
+            await self._tell(cursor, [each.hello for each in welcome])
+            leased = await crowds.with_leases(cursor, known)
+            for knock in welcome:
+                has_leases = knock.hello.worker in leased
+                answers[knock.hello.worker] = await self._open(cursor, knock, has_leases)
+        return [answers[each.hello.worker] for each in knocks]
+
+    async def _open(self, cursor: Cursor, knock: Knock, has_leases: bool) -> Joined:
+        hello = knock.hello
+        recorded = await self._settle_leases(cursor, hello) if has_leases else []
         return Joined(
             Welcome(
-                version=version,
-                session=session,
+                version=min(PROTOCOL_VERSION, hello.newest_version),
+                session=knock.session,
                 master=self.master,
                 heartbeat=self.heartbeat,
                 recorded=tuple(recorded),
                 forget=await self._to_forget(cursor, hello, recorded),
             ),
-            await self._leased(cursor, hello.worker),
+            await self._leased(cursor, hello.worker) if has_leases else {},
         )
 
-    async def _is_known(self, cursor: Cursor, hello: Hello) -> bool:
-        """Whether the token is one of the worker's."""
-        await worker_store.lock(cursor, hello.worker)
-        good = await token_store.worker_tokens(cursor, hello.worker)
-        digest = token_hash(hello.token)
-        # Unknown names cost about the same time and get the same answer as wrong tokens.
-        found = [t for t in good if hmac.compare_digest(digest, t.sha256)]
-        if found and not found[0].is_used:
-            await token_store.note_use(cursor, hello.worker, digest)
-        return bool(found)
+    async def _known(self, cursor: Cursor, knocks: Sequence[Knock]) -> set[str]:
+        """The workers whose token is one of theirs."""
+        # With that character in it the database could not even be asked.
+        knocks = [each for each in knocks if "\0" not in each.hello.worker]
+        names = {each.hello.worker for each in knocks}
+        await crowds.lock(cursor, names)
+        good = await crowds.tokens(cursor, names)
+        known, first_used = set(), []
+        for knock in knocks:
+            name, digest = knock.hello.worker, token_hash(knock.hello.token)
+            # Unknown names get the same answer as wrong tokens, in about the same time.
+            for token in good.get(name, ()):
+                if hmac.compare_digest(digest, token.sha256):
+                    known.add(name)
+                    first_used += [] if token.is_used else [(name, digest)]
+        if first_used:
+            await crowds.note_uses(cursor, first_used)
+        return known
 
     async def _settle_leases(self, cursor: Cursor, hello: Hello) -> list[Recorded]:
         held = {(holding.job, holding.attempt) for holding in hello.holding}
@@ -120,7 +143,9 @@ class Door:
         leases = await queue.leases_of(cursor, worker)
         needs = await queue.needs_of(cursor, [lease.class_id for lease in leases])
         return {
-            (lease.job, lease.attempt): Leased(needs[lease.class_id], lease.is_native)
+            (lease.job, lease.attempt): Leased(
+                needs[lease.class_id], lease.is_native, lease.number
+            )
             for lease in leases
         }
 
@@ -140,8 +165,36 @@ class Door:
             if (holding.job, holding.attempt) not in wanted
         )
 
-    async def _tell(self, cursor: Cursor, hello: Hello) -> None:
-        payload = {"state": "connected", "master": self.master, "slots": hello.slots}
+    async def _tell(self, cursor: Cursor, hellos: Sequence[Hello]) -> None:
+        payload = {"state": "connected", "master": self.master}
         await write_events(
-            cursor, [Event("worker.connected", worker=hello.worker, payload=payload)]
+            cursor,
+            [
+                Event(
+                    "worker.connected",
+                    worker=hello.worker,
+                    payload={**payload, "slots": hello.slots},
+                )
+                for hello in hellos
+            ],
         )
+
+
+def _wrong_version(hello: Hello) -> Goodbye | None:
+    version = min(PROTOCOL_VERSION, hello.newest_version)
+    if version >= max(OLDEST_PROTOCOL_VERSION, hello.oldest_version):
+        return None
+    return Goodbye(
+        reason=f"this master speaks versions {OLDEST_PROTOCOL_VERSION} to "
+        f"{PROTOCOL_VERSION} of the protocol, the worker {hello.oldest_version} to "
+        f"{hello.newest_version}: upgrade the older one",
+        retry=False,
+    )
+
+
+def _unknown(hello: Hello) -> Goodbye:
+    return Goodbye(
+        reason=f"this master knows no worker {hello.worker!r} with that token: "
+        f"compare the worker's name and token_file with what it was added as",
+        retry=False,
+    )

@@ -27,7 +27,8 @@ class LeaseRules:
 
     accept_within: float = 30.0
     resume_grace: float = 300.0  #: a lease not renewed for this long is broken
-    cancel_within: float = 5.0  #: a cancelled job is over on the books after this
+    #: A cancelled job is over on the books after this, and a round that it may take.
+    cancel_within: float = 4.0
     end_within: float = 120.0  #: beyond its limit: the worker should have ended it
 
 
@@ -88,6 +89,8 @@ class LeaseKeeper:
                 self.log.failure("job {job}: its lease is not kept", job=lease.job)
         await self._desk.promote_due()
         await self._desk.settle_workers()
+        await self._database.transaction(queue.settle_cancels)
+        await self._database.transaction(queue.fill_semaphores)
         await self._database.transaction(queue.forget_vain_refusals)
 
     async def _look_at(self, lease: Lease) -> None:

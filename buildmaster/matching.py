@@ -58,6 +58,15 @@ class Amounts:
             disk = None if disk is None else disk - needs.disk
         return Amounts(slots, cpu, memory, disk)
 
+    def more(self, given_back: Needs) -> Amounts:
+        """What is left when a job with these needs has given its part back."""
+        return Amounts(
+            self.slots + given_back.slots,
+            None if self.cpu is None else self.cpu + given_back.cpu,
+            None if self.memory is None else self.memory + given_back.memory,
+            None if self.disk is None else self.disk + given_back.disk,
+        )
+
     def hold(self, needs: Needs) -> bool:
         """Whether there is as much as ``needs`` takes."""
         return (
@@ -74,6 +83,7 @@ class Leased:
 
     needs: Needs
     is_native: bool  #: runs a callable or a command, and may end with one report
+    lease: int = 0  #: its number: leases are numbered as they are given
 
 
 @dataclass(frozen=True)

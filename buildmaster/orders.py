@@ -11,6 +11,7 @@ import msgspec
 
 from buildmaster.database import Cursor
 from buildmaster.store import orders as store
+from buildmaster.submission import TRUSTED
 from protocol.messages import FRAME_LIMIT, Start, encode
 from protocol.order import (
     Artifacts,
@@ -53,6 +54,7 @@ class OrderMaker:
         order = Order(
             job=row.job,
             attempt=row.attempt,
+            trusted=row.trust_domain == TRUSTED,
             isolation=row.isolation,  # type: ignore[arg-type]
             architecture=row.architecture,
             series=row.series,

@@ -6,13 +6,28 @@ HTTP, the command line and tests make these; `buildmaster.submission` and
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Protocol
+from datetime import datetime
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 from msgspec import Meta
 
 Word = Annotated[str, Meta(min_length=1, max_length=1000)]
 IsolationName = Literal["native", "chroot", "vm"]
+
+#: Text without control characters: it stands in lists, sentences and rows.
+Text = Annotated[
+    str, Meta(min_length=1, max_length=200, pattern="^[^\\x00-\\x1f\\x7f]+\\Z")
+]
+JobId = Annotated[int, Meta(ge=1, le=2**62)]
+Amount = Annotated[int, Meta(ge=0, le=2**30)]
+Score = Annotated[int, Meta(ge=0, le=1_000_000)]
+#: A hundred years is as good as no limit, and a number that PostgreSQL can add to a time.
+Seconds = Annotated[float, Meta(gt=0, le=100 * 366 * 86400.0)]
+Moment = Annotated[datetime, Meta(tz=True)]
+#: Jobs of one graph, and needs of one job.
+GRAPH_LIMIT = 20_000
+NEEDS_LIMIT = 20_000
 
 
 class GitRequest(msgspec.Struct, frozen=True, kw_only=True, tag="git", tag_field="kind"):
@@ -42,6 +57,144 @@ class SubmissionRequest(
     force: bool = False  #: add an attempt to jobs that exist and are done
     wait_for_worker: bool = False  #: queue also what no known worker can run
     owner: Word | None = None  #: whose share; None: the requester's
+
+
+class Need(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+):
+    """One dependency of a new job; just the name or the id stands for the usual kind."""
+
+    job: Text | JobId  #: a name of the same graph, or the id of a job that exists
+    require: Literal["good", "finished", "bad", "always"] = "good"
+    weak: bool = False  #: it vanishes if there is no such job
+
+
+class Requirements(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+):
+    """What a job needs of its worker, and takes of it; None is what its kind does."""
+
+    architecture: Annotated[str, Meta(max_length=100)] | None = None  #: "" is any
+    isolation: IsolationName | None = None
+    tags: Annotated[tuple[Text, ...], Meta(max_length=50)] | None = None  #: all of them
+    slots: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    cpu: Annotated[float, Meta(ge=0, le=10_000)] | None = None  #: cores
+    memory: Amount | None = None  #: MiB
+    disk: Amount | None = None  #: MiB
+    worker: Text | None = None  #: the only one that may run it
+
+
+class TimeLimits(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+):
+    """Seconds that a job may take; None is no limit, but for ``run``."""
+
+    run: Seconds | None = None  #: one attempt; None: what the farm does by default
+    idle: Seconds | None = None  #: without output
+    queue: Seconds | None = None  #: from ready to its start
+    total: Seconds | None = None  #: all attempts together
+
+
+class RetryRule(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+):
+    """A failure after which the farm tries again by itself."""
+
+    limit: Annotated[int, Meta(ge=1, le=100)]  #: so often
+    exit: Annotated[int, Meta(ge=-255, le=255)] | None = None  #: exit status; None is any
+
+
+class Concurrency(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+):
+    """A group of which one job is at work at a time."""
+
+    group: Text
+    #: What becomes of earlier members: they go first; or those are cancelled that have not
+    #: begun; or those, too, that are at work and may be interrupted.
+    policy: Literal["queue", "replace_pending", "replace_all"] = "queue"
+
+
+class JobRequest(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+):
+    """One new job of a graph, or by itself the body of POST /api/v1/jobs."""
+
+    name: Text | None = None  #: None: what it performs
+    kind: Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{0,99}\\Z")] = "native"
+    performs: Text | None = None  #: the registered callable or command
+    arguments: dict[str, Any] = {}
+    needs: Annotated[tuple[Need | Text | JobId, ...], Meta(max_length=NEEDS_LIMIT)] = ()
+    requirements: Requirements = Requirements()
+    semaphores: Annotated[tuple[Text, ...], Meta(max_length=20)] = ()
+    limits: TimeLimits = TimeLimits()
+    deadline: Moment | None = None  #: when it must have ended
+    not_before: Moment | None = None
+    retry: Annotated[tuple[RetryRule, ...], Meta(max_length=20)] = ()
+    error_limit: Annotated[int, Meta(ge=0, le=100)] = 3  #: errors of the farm
+    score: Score = 500_000  #: higher goes first
+    owner: Text | None = None  #: whose share; None: the graph's
+    concurrency: Concurrency | None = None
+    key: Text | None = None  #: while such a job of its kind is under way, it is that one
+    interruptible: bool = True  #: may be stopped when something newer replaces it
+
+
+class GraphRequest(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+):
+    """Jobs that depend on each other, as one run. The body of POST /api/v1/jobs."""
+
+    jobs: Annotated[tuple[JobRequest, ...], Meta(min_length=1, max_length=GRAPH_LIMIT)]
+    name: Text | None = None  #: of the run
+    owner: Text | None = None  #: None: the requester
+
+
+class EnqueuedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job of a graph that is in the database."""
+
+    id: int
+    kind: str
+    name: str
+    state: str
+    result: str | None = None
+    attempt: int = 1
+    merged: bool = False  #: it existed before; this graph was merged into it
+
+
+class Enqueued(msgspec.Struct, frozen=True, kw_only=True):
+    """A graph that is in the database, whole; its jobs in the order of the request."""
+
+    run: int
+    jobs: tuple[EnqueuedJob, ...]
+    notes: tuple[str, ...] = ()
 
 
 class SubmittedJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +232,7 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing wrong with a configuration."""
+    """One thing wrong with a configuration or a graph."""
 
     where: str
     line: int | None
@@ -107,6 +260,9 @@ class Farm(Protocol):
 
     async def submit(self, request: SubmissionRequest, by: str) -> Submitted:
         """Plan and queue the pipeline of a source: whole or nothing."""
+
+    async def enqueue(self, request: GraphRequest, by: str) -> Enqueued:
+        """Queue new jobs that depend on each other, as one run: whole or nothing."""
 
     async def cancel_job(self, job: int, by: str, why: str) -> None:
         """Ask a job to stop; nothing happens to one that is done."""

@@ -19,12 +19,13 @@ from twisted.python.failure import Failure
 
 from buildmaster.addresses import Addresses, endpoint, reached_at
 from buildmaster.admission import Admission, settled_worker
+from buildmaster.auditing import Auditor
 from buildmaster.blaming import Blaming
 from buildmaster.blobs import BlobStore
 from buildmaster.clients import Clients
 from buildmaster.config import EMBEDDED, ConfigError, MasterConfig, read_config
-from buildmaster.database import Database
-from buildmaster.desk import Desk, tell_workers
+from buildmaster.database import Database, HeldByAnother, Hold
+from buildmaster.desk import Desk
 from buildmaster.dispatcher import Dispatcher
 from buildmaster.ending import RetryPolicy
 from buildmaster.farm import LiveFarm
@@ -32,21 +33,27 @@ from buildmaster.feed import EventFeed
 from buildmaster.forecasting import Forecaster
 from buildmaster.http.site import site
 from buildmaster.joining import Door
+from buildmaster.kinds.ends import KindEnds
+from buildmaster.kinds.installation import install
+from buildmaster.kinds.registry import BadKind, Kinds
 from buildmaster.leases import LeaseKeeper, LeaseRules
+from buildmaster.masters import KIND, Masters, forget_sessions
 from buildmaster.operations import Operations
 from buildmaster.orders import OrderMaker
 from buildmaster.pidfile import PidFile
 from buildmaster.postgres.embedded import EmbeddedPostgres
+from buildmaster.requests import Requirements
 from buildmaster.revocations import Revocations
 from buildmaster.roster import Roster
 from buildmaster.rounds import Rounds
 from buildmaster.series import DEFAULT_SERIES
 from buildmaster.session import Session
 from buildmaster.source.reader import GitReader
-from buildmaster.store import workers as worker_store
+from buildmaster.store.kinds import ENDS_CHANNEL
 from buildmaster.store.queue import READY_CHANNEL
 from buildmaster.store.step import fold
 from buildmaster.store.tokens import CHANNEL as TOKEN_CHANNEL
+from buildmaster.store.tokens import attempt_secret
 from buildmaster.submission import SubmissionRules
 from buildmaster.tokens import Tokens, token_hash
 from buildmaster.upkeep import Upkeep
@@ -58,6 +65,8 @@ from schema.migrate import migrate
 
 #: Seconds before the end of the grace at which a supervisor kills what nobody renews.
 FENCE_BEFORE = 30.0
+#: Seconds for which one of the same name may still have the database's attention.
+NAME_PATIENCE = 10.0
 
 
 class Options(usage.Options):
@@ -79,8 +88,12 @@ def makeService(options: Options) -> Service:
 
 async def _fold(books: Database, dispatcher: Dispatcher) -> None:
     """Add up what changed since the last time: counts, and the turns of owners."""
-    begun, dispatcher.begun = dispatcher.begun, {}
-    await books.transaction(lambda cursor: fold(cursor, begun))
+    begun = dispatcher.take_begun()
+    try:
+        await books.transaction(lambda cursor: fold(cursor, begun))
+    except Exception:
+        dispatcher.note_begun(begun)
+        raise
 
 
 class Master(Service):
@@ -119,15 +132,17 @@ class Master(Service):
         readers = await self._connect(
             Database(dsn, clock, name="headrace-status", statement_timeout=30.0)
         )
+        await self._take_name(dsn)
         await books.transaction(self._register_workers)
+        tokens = tokens.with_attempt_secret(
+            await books.transaction(
+                lambda cursor: attempt_secret(cursor, tokens.attempt_secret)
+            )
+        )
+        kinds = Kinds.found(config.kinds)
+        await install(dsn, books, kinds)
 
         policy = RetryPolicy(delays=config.retry_delays)
-        # Nobody can be connected before the dispatcher is there, a few lines below.
-        roster = Roster(
-            lambda session: dispatcher.room_changed(session),
-            lambda *told: dispatcher.tell(*told),
-        )
-        desk = Desk(books, Door(config.name, config.heartbeat, policy), policy)
 
         def new_session() -> Session:
             return Session(desk, roster, clock)
@@ -138,11 +153,12 @@ class Master(Service):
         feed = EventFeed(readers, clock)
         feed.start()
         self._undo.append(feed.stop)
+        farm = self._farm(books, blobs, lambda: keeping.wake(), kinds)
         http = await self._serve_http(
             site(
                 readers,
                 feed,
-                self._farm(books, blobs, lambda: keeping.wake()),
+                farm,
                 blobs,
                 tokens,
                 clock,
@@ -155,6 +171,7 @@ class Master(Service):
                 forecaster=forecaster,
                 operations=Operations(books, lambda: wake_both()),
                 open_reading=config.open_reading,
+                kinds=kinds,
             ),
             tls,
         )
@@ -170,9 +187,11 @@ class Master(Service):
             policy,
             time.monotonic,
             wake=lambda: dispatching.wake(),
-            session_of=roster.get,
+            session_of=lambda worker: roster.get(worker),
         )
+        roster = Roster(dispatcher.room_changed, dispatcher.tell)
         dispatching = Rounds("dispatcher", dispatcher.round, clock)
+        desk = Desk(books, Door(config.name, config.heartbeat, policy), policy)
         rules = LeaseRules(resume_grace=config.resume_grace)
         keeper = LeaseKeeper(books, desk, roster, time.monotonic, rules, policy)
         keeping = Rounds("leases", keeper.round, clock)
@@ -183,6 +202,12 @@ class Master(Service):
         learning = Rounds(
             "forecasts", lambda: forecaster.round(books), clock, interval=10.0
         )
+        ends = KindEnds(books, kinds, farm.enqueue_within, clock, lambda: ending.wake())
+        ending = Rounds("kinds", ends.round, clock)
+        auditor = Auditor(books, readers)
+        auditing = Rounds("audit", auditor.round, clock, interval=60.0)
+        masters = Masters(books, time.monotonic)
+        minding = Rounds("masters", masters.round, clock, interval=5.0)
 
         def wake_both() -> None:
             keeping.wake()
@@ -191,12 +216,24 @@ class Master(Service):
         upkeep = Upkeep(books, lambda: upkeeping.wake())
         upkeeping = Rounds("upkeep", upkeep.round, clock)
         blaming = Rounds("blame", Blaming(books, policy).round, clock, interval=2.0)
-        others = (counting, revoking, admitting, learning, upkeeping, blaming)
-        for rounds in (keeping, dispatching, *others):
+        for rounds in (
+            keeping,
+            dispatching,
+            counting,
+            revoking,
+            admitting,
+            learning,
+            ending,
+            auditing,
+            minding,
+            upkeeping,
+            blaming,
+        ):
             rounds.startService()
             self._undo.append(rounds.stopService)
         books.listen(TOKEN_CHANNEL, revoking.woken)
         books.listen(TOKEN_CHANNEL, admitting.woken)
+        books.listen(ENDS_CHANNEL, ending.woken)
         books.listen(READY_CHANNEL, dispatcher.queued)
 
         worker_port = await pb.listen(
@@ -221,7 +258,11 @@ class Master(Service):
         return self._config.public_url or reached_at(scheme, address, port)
 
     def _farm(
-        self, books: Database, blobs: BlobStore, cancelled: Callable[[], None]
+        self,
+        books: Database,
+        blobs: BlobStore,
+        cancelled: Callable[[], None],
+        kinds: Kinds,
     ) -> LiveFarm:
         config = self._config
         git = GitReader(
@@ -232,8 +273,9 @@ class Master(Service):
             isolation=config.isolation,
             run_limit=config.run_limit,
             idle_limit=config.idle_limit,
+            requirements=config.kinds.get("build", Requirements()),
         )
-        return LiveFarm(books, git, blobs, rules, cancelled)
+        return LiveFarm(books, git, blobs, rules, cancelled, kinds)
 
     async def _database_dsn(self) -> str:
         if self._config.database != EMBEDDED:
@@ -249,9 +291,14 @@ class Master(Service):
         self._undo.append(lambda: Deferred.fromCoroutine(database.stop()))
         return database
 
+    async def _take_name(self, dsn: str) -> None:
+        """Be the only one of this name: workers' sessions are known by their master's."""
+        name = Hold(dsn, self._reactor, KIND, self._config.name)
+        self._undo.append(lambda: Deferred.fromCoroutine(name.stop()))
+        await name.take(NAME_PATIENCE)
+
     async def _register_workers(self, cursor: Any) -> None:
-        left = await worker_store.forget_sessions_of(cursor, self._config.name)
-        await tell_workers(cursor, left, "unreachable")
+        await forget_sessions(cursor, self._config.name)
         for name, entry in sorted(self._config.workers.items()):
             if entry.token_sha256 is not None:
                 digest = bytes.fromhex(entry.token_sha256)
@@ -271,7 +318,13 @@ class Master(Service):
                 f"change listen in the settings file"
             )
             return
-        if failure.check(BadCertificate):
+        if failure.check(HeldByAnother):
+            self._end_with(
+                f"another master named {self._config.name} works with this database: give"
+                f" each a name of its own with name in its settings file"
+            )
+            return
+        if failure.check(BadCertificate, BadKind):
             self._end_with(failure.getErrorMessage())
             return
         self.log.failure("the buildmaster did not start", failure)

@@ -49,8 +49,8 @@ from protocol.messages import (
 from protocol.order import AnyOrder
 from protocol.outbox import Outbox
 
-#: Seconds without a word after which a worker counts as cut off.
-SILENCE_LIMIT = 15.0
+#: Seconds without a word after which a worker counts as cut off: all is told in 15.
+SILENCE_LIMIT = 14.0
 #: Seconds until something is tried again for which the database was away.
 DATABASE_PAUSE = 0.5
 #: Messages, and bytes of them, that may wait for the database before the line is given
@@ -135,20 +135,33 @@ class Session:
         self.capability = NOTHING  #: what the worker can run
         self.left = NOTHING.amounts  #: how much of it is free
         self.attempts: dict[tuple[int, int], Leased] = {}  #: leased through this session
+        self._next_lease = 0  # no smaller number comes any more
+        self._doubted_from: int | None = None
+
+    @property
+    def since(self) -> int:
+        """The number before which all leases of the worker have ended."""
+        since = min((one.lease for one in self.attempts.values()), default=self._next_lease)
+        return since if self._doubted_from is None else min(since, self._doubted_from)
+
+    def doubt(self) -> None:
+        """A lease may have been given of which nothing was heard: count from here on."""
+        self._doubted_from = self.since
 
     # What the master wants to say.
 
     def lease(self, job: int, attempt: int, leased: Leased) -> None:
         """Note that the worker was leased an attempt."""
         self.attempts[job, attempt] = leased
+        self._next_lease = max(self._next_lease, leased.lease + 1)
         self.left = self.left.less([leased.needs])
         self._owner.room_changed(self)
 
     def drop(self, job: int, attempt: int) -> None:
         """Note that an attempt is no longer leased to the worker."""
-        if self.attempts.pop((job, attempt), None) is not None:
-            taken = [leased.needs for leased in self.attempts.values()]
-            self.left = self.capability.amounts.less(taken)
+        leased = self.attempts.pop((job, attempt), None)
+        if leased is not None:
+            self.left = self.left.more(leased.needs)
             self._owner.room_changed(self)
 
     def start(self, order: AnyOrder) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,13 +17,14 @@ from buildmaster.farm_series import (
     series_offered,
     what_is_offered,
 )
+from buildmaster.graph import needs_of
 from buildmaster.intervention import retry_job
 from buildmaster.lifecycle import JobState
-from buildmaster.matching import Needs
 from buildmaster.planner import Plan, PlannedBuild, plan
 from buildmaster.requests import (
     Problem,
     Refusal,
+    Requirements,
     Skipped,
     SubmissionRequest,
     Submitted,
@@ -31,7 +32,7 @@ from buildmaster.requests import (
 )
 from buildmaster.series import Series
 from buildmaster.store import jobs as job_store
-from buildmaster.store import queue
+from buildmaster.store import queue, semaphores
 from buildmaster.store import submissions as store
 from buildmaster.store import workers as worker_store
 from buildmaster.store.event_log import Event, write_events
@@ -47,6 +48,8 @@ from protocol.stages import Cell, title
 #: file of the same source is another job.
 PIPELINE = "pipeline"
 _USUAL_FILE = ".launchpad.yaml"
+#: The trust domain of those whose code may run without any isolation.
+TRUSTED = "trusted"
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,10 @@ class SubmissionRules:
 
     series: tuple[Series, ...]
     isolation: str = "native"  #: of trusted work that does not ask for another
-    trust_domain: str = "trusted"
+    trust_domain: str = TRUSTED
     run_limit: float | None = 6 * 3600.0
     idle_limit: float | None = 3600.0
+    requirements: Requirements = field(default_factory=Requirements)  #: of builds
 
 
 def check_repository(repository: str) -> None:
@@ -126,6 +130,14 @@ class Submission:
 
     async def store(self, cursor: Cursor) -> Submitted:
         """Plan for the farm as it is, and write everything."""
+        if self.isolation == "native" and self.rules.trust_domain != TRUSTED:
+            raise Refusal(
+                422,
+                "not_trusted",
+                f"Code of the trust domain {self.rules.trust_domain} never runs natively: "
+                "ask for a chroot or a vm (--isolation).",
+            )
+        await semaphores.keep(cursor)
         offerings = await worker_store.offerings(cursor)
         planned = self._plan(offerings)
         digest = await store.add_configuration(
@@ -165,12 +177,17 @@ class Submission:
         )
         planned = plan(self.pipeline, series, self.request.cross_architecture)
         if planned.errors:
+            lines = parse(self.material.configuration).lines
             raise Refusal(
                 422,
                 "unplannable",
                 f"The pipeline cannot be run: {planned.errors[0].message}",
                 tuple(
-                    Problem(where=error.where, line=error.line, message=error.message)
+                    Problem(
+                        where=error.where,
+                        line=lines.get(error.where, error.line),
+                        message=error.message,
+                    )
                     for error in planned.errors
                 ),
             )
@@ -248,7 +265,11 @@ class Submission:
     ) -> Stored:
         series_of = self._series_of(build)
         owner = self.request.owner or self.by
-        turns = await queue.take_turns(cursor, owner, build.architecture, 1)
+        class_id = await self._class_of(cursor, build, offerings)
+        turns = await queue.take_turns(
+            cursor, owner, build.architecture, 1, class_id=class_id
+        )
+        caps = await semaphores.caps_among(cursor, [(owner, build.architecture)])
         return await store.add_build(
             cursor,
             NewBuild(
@@ -263,7 +284,7 @@ class Submission:
                 refs=self.request.refs,
                 requester=self.by,
                 owner=owner,
-                class_id=await self._class_of(cursor, build, offerings),
+                class_id=class_id,
                 virtual_start=turns.first,
                 architecture=build.architecture,
                 series=build.series,
@@ -274,6 +295,7 @@ class Submission:
                 source=self.material.source,
                 run_limit=self.rules.run_limit,
                 idle_limit=self.rules.idle_limit,
+                limits=tuple(caps.values()),
             ),
         )
 
@@ -281,9 +303,11 @@ class Submission:
         self, cursor: Cursor, build: PlannedBuild, offerings: Sequence[Offering]
     ) -> int:
         needed = tuple(sorted(self._needed(build, offerings)))
-        return await queue.class_for(
-            cursor, Needs(build.architecture, self.isolation, needed)
+        wanted = needs_of(
+            Requirements(architecture=build.architecture), self.rules.requirements, ""
         )
+        wanted = replace(wanted, isolation=self.isolation, series=needed)
+        return await queue.class_for(cursor, wanted)
 
     async def _add_run(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from buildmaster.farm_series import HOW_TO_MAP
 from buildmaster.lifecycle import JobState
 from buildmaster.store.submissions import Stored
 from protocol.stages import Cell, title
@@ -14,7 +15,7 @@ def about_images(architecture: str, hopeless: Mapping[Cell, str]) -> str:
     jobs = some([title(*cell) for cell in hopeless])
     return (
         f"{jobs} on {architecture} will end with an error: no worker has an image of "
-        f"{some(sorted(set(hopeless.values())))}"
+        f"{some(sorted(set(hopeless.values())))}. {HOW_TO_MAP}"
     )
 
 

@@ -51,6 +51,15 @@ class Tokens:
         farm_token = _kept(folder / "token")
         return cls(farm_token, bytes.fromhex(_kept(folder / "attempt-secret")))
 
+    @property
+    def attempt_secret(self) -> str:
+        """What makes the tokens of attempts."""
+        return self._secret.hex()
+
+    def with_attempt_secret(self, secret: str) -> Tokens:
+        """The same, but with another secret for the tokens of attempts."""
+        return Tokens(self.farm_token, bytes.fromhex(secret))
+
     def attempt_token(self, job: int, attempt: int) -> str:
         """The token of an attempt."""
         return f"attempt.{job}.{attempt}.{self._signature(job, attempt)}"

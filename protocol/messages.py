@@ -182,14 +182,7 @@ class PipelineJobEnded(
     files: Annotated[tuple[FileMade, ...], Meta(max_length=5000)] = ()
 
 
-class Ended(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    tag="ended",
-    tag_field="type",
-):
+class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended", tag_field="type"):
     """The attempt is over; the last of its reports.
 
     ``final`` with the result ``error``: another try, also elsewhere, would end the same.

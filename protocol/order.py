@@ -38,7 +38,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds an attempt may take; None is no limit."""
 
     run: float | None = None  #: the whole attempt
-    idle: float | None = None  #: without a byte of output; not for native jobs
+    idle: float | None = None  #: without a byte of output
 
 
 class Artifacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +70,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, tag="build", tag_field="k
 
     job: int
     attempt: int
+    trusted: bool = True  #: whether whoever wrote it may do as the worker itself may
     isolation: Literal["native", "chroot", "vm"]
     architecture: str
     series: str  #: newest of the build's series; each pipeline job names its own
@@ -96,6 +97,8 @@ class NativeOrder(
     performs: Annotated[str, Meta(min_length=1, max_length=200)]  #: its registered name
     arguments: dict[str, Any] = {}  #: a JSON object
     limits: Limits = Limits()
+    #: Seconds without renewal of its lease after which the worker must stop it.
+    fence_after: float | None = None
 
     def __post_init__(self) -> None:
         """A decoder makes a `BadMessage` of the ValueError."""

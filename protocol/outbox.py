@@ -42,20 +42,10 @@ class Outbox:
         self._pieces.append(encoded)
         self._size += len(encoded)
         if self._sending is None:
-            self._sending = self._clock.callLater(0, self._send)
+            self._sending = self._clock.callLater(0, self.flush)
 
-    def close(self) -> None:
-        """Send what there is, and close the line behind it."""
-        if self.line is not None:
-            self._send()
-            self.line.close()
-
-    def drop(self) -> None:
-        """The line is gone, and what was not sent with it."""
-        self.line = None
-        self._send()
-
-    def _send(self) -> None:
+    def flush(self) -> None:
+        """Send what there is now: nothing more is to be expected in this turn."""
         sending, self._sending = self._sending, None
         if sending is not None and sending.active():
             sending.cancel()
@@ -63,3 +53,14 @@ class Outbox:
         if self.line is not None:
             for frame in bundle(pieces):
                 self.line.send(frame)
+
+    def close(self) -> None:
+        """Send what there is, and close the line behind it."""
+        if self.line is not None:
+            self.flush()
+            self.line.close()
+
+    def drop(self) -> None:
+        """The line is gone, and what was not sent with it."""
+        self.line = None
+        self.flush()

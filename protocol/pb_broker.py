@@ -88,6 +88,7 @@ class Broker(pb.Broker):
         self._greeting: IDelayedCall | None = None
         self._paused = False
         self._answers = 0
+        self._has_login = False
 
     # -- the life of the connection
 
@@ -193,9 +194,11 @@ class Broker(pb.Broker):
         if message == b"frames" and self._lost is not None:
             self._check_frames(target, args)
             self._greeted()
-        elif message == b"loginAnonymous" and self._lost is None and not self.isClient:
+        elif message == b"loginAnonymous" and not self._has_login and not self.isClient:
             if not _is_reference(args) or target != b"root":
                 raise Misbehaviour("its login is not one")
+            # At once: a second one may be in the same read, before there is a line.
+            self._has_login = True
         else:
             raise Misbehaviour("it called a method that is not for it")
         super().proto_message(request, target, message, answer, args, keywords)

@@ -18,6 +18,7 @@ from autobahn.twisted.websocket import (
     WebSocketServerFactory,
     WebSocketServerProtocol,
 )
+from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IDelayedCall,
@@ -141,6 +142,7 @@ class _Socket:
     factory: Any
     wasNotCleanReason: str | None  # noqa: N815
     dropConnection: Any  # noqa: N815
+    STATE_OPEN: int = WebSocketProtocol.STATE_OPEN
     line: _Line | None = None
     _handshake = 0  # bytes of it
 
@@ -289,6 +291,10 @@ class _Line:
     def _pump(self) -> None:
         self._pumping = False
         if self._ending:
+            return
+        if self._socket.state != _Socket.STATE_OPEN:
+            # The other side has said its last word: it hears nothing of ours.
+            self._queue.clear()
             return
         queue, send = self._queue, self._socket.sendMessage
         while queue and not self._is_full:

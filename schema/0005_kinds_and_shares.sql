@@ -1,6 +1,13 @@
 -- Native jobs beside builds, what jobs take of a worker, fair shares, semaphores, and what
 -- operators decide about workers and about the line.
 
+-- The time of the statement, not of the call: PostgreSQL can put that into the statement
+-- itself, where a function of its own for each row costs more than the row.
+CREATE OR REPLACE FUNCTION farm_now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT coalesce(nullif(current_setting('headrace.now', true), '')::timestamptz,
+                    statement_timestamp())
+$$;
+
 INSERT INTO job_kind VALUES
     ('native', 'runs a registered callable or command on a worker, without isolation');
 

@@ -68,6 +68,51 @@ class UnsuitableServer(SchemaError):
 
 
 @dataclass(frozen=True)
+class _Ledger:
+    """Where it stands which files were applied: ours, or those of a plug-in's kind."""
+
+    kind: str | None = None
+
+    def make(self, cursor: psycopg2.extensions.cursor) -> None:
+        if self.kind is None:
+            cursor.execute(_MAKE_TABLE)
+
+    def applied(self, cursor: psycopg2.extensions.cursor) -> list[_Applied]:
+        if self.kind is None:
+            cursor.execute("SELECT to_regclass('schema_version') IS NOT NULL")
+            if cursor.fetchone() != (True,):
+                return []
+            cursor.execute(
+                "SELECT number, name, sha256 FROM schema_version ORDER BY number"
+            )
+        else:
+            cursor.execute(
+                "SELECT number, name, sha256 FROM kind_schema_version WHERE kind = %s"
+                " ORDER BY number",
+                (self.kind,),
+            )
+        return [_Applied(number, name, bytes(sha)) for number, name, sha in cursor]
+
+    def add(self, cursor: psycopg2.extensions.cursor, file: _File) -> None:
+        row = (file.number, file.name, file.sha256)
+        if self.kind is None:
+            cursor.execute(
+                "INSERT INTO schema_version (number, name, sha256) VALUES (%s, %s, %s)", row
+            )
+        else:
+            cursor.execute(
+                "INSERT INTO kind_schema_version (kind, number, name, sha256)"
+                " VALUES (%s, %s, %s, %s)",
+                (self.kind, *row),
+            )
+
+    @property
+    def whose(self) -> str:
+        """For sentences."""
+        return "The database" if self.kind is None else f"The kind of job {self.kind}"
+
+
+@dataclass(frozen=True)
 class _File:
     """One step of the schema."""
 
@@ -102,9 +147,22 @@ def migrate(dsn: str, folder: Path | None = None) -> list[str]:
     that says what to do, or ``psycopg2.OperationalError`` if the server can't be reached.
     """
     files = _files(folder)
+    return _apply(dsn, files, _Ledger())
+
+
+def migrate_kind(dsn: str, kind: str, folder: Path) -> list[str]:
+    """The same for the files of a plug-in, which are counted for its kind of job alone.
+
+    The database has the schema of this release. The plug-in's files come after ours, and
+    each of them is whole or nothing; what they may touch is up to their author.
+    """
+    return _apply(dsn, _files(folder), _Ledger(kind))
+
+
+def _apply(dsn: str, files: Sequence[_File], ledger: _Ledger) -> list[str]:
     names: list[str] = []
     with closing(_connect(dsn)) as connection:
-        while (name := _apply_next(connection, files)) is not None:
+        while (name := _apply_next(connection, files, ledger)) is not None:
             names.append(name)
     return names
 
@@ -116,9 +174,10 @@ def require_current(dsn: str, folder: Path | None = None) -> None:
     ``UnsuitableServer``, or ``psycopg2.OperationalError`` if the server can't be reached.
     """
     files = _files(folder)
-    with closing(_connect(dsn)) as connection, connection:
-        applied = _applied(connection)
-    _compare(applied, files)
+    ledger = _Ledger()
+    with closing(_connect(dsn)) as connection, connection, connection.cursor() as cursor:
+        applied = ledger.applied(cursor)
+    _compare(applied, files, ledger)
     if len(applied) < len(files):
         raise OlderSchema(
             f"The database has schema version {len(applied)} and this release needs "
@@ -169,20 +228,10 @@ def _require_suitable(connection: psycopg2.extensions.connection) -> None:
         )
 
 
-def _applied(connection: psycopg2.extensions.connection) -> list[_Applied]:
-    """Inside the caller's transaction."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass('schema_version') IS NOT NULL")
-        if cursor.fetchone() != (True,):
-            return []
-        cursor.execute("SELECT number, name, sha256 FROM schema_version ORDER BY number")
-        return [_Applied(number, name, bytes(sha)) for number, name, sha in cursor]
-
-
-def _compare(applied: Sequence[_Applied], files: Sequence[_File]) -> None:
+def _compare(applied: Sequence[_Applied], files: Sequence[_File], ledger: _Ledger) -> None:
     if len(applied) > len(files):
         raise NewerSchema(
-            f"The database has schema version {len(applied)} "
+            f"{ledger.whose} has schema version {len(applied)} "
             f"({applied[-1].name}) and this release knows only {len(files)}: install "
             f"the release that migrated it, or a later one. There is no way back."
         )
@@ -190,30 +239,29 @@ def _compare(applied: Sequence[_Applied], files: Sequence[_File]) -> None:
         if (row.number, row.name, row.sha256) != (file.number, file.name, file.sha256):
             raise ChangedFile(
                 f"Schema file {file.name} is not what was applied to the database as "
-                f"number {row.number} ({row.name}). A released file never changes: "
+                f"number {row.number} ({row.name})"
+                f"{'' if ledger.kind is None else f' of the kind of job {ledger.kind}'}. "
+                f"A released file never changes: "
                 f"install Headrace again, and put changes of your own into a new file."
             )
 
 
 def _apply_next(
-    connection: psycopg2.extensions.connection, files: Sequence[_File]
+    connection: psycopg2.extensions.connection, files: Sequence[_File], ledger: _Ledger
 ) -> str | None:
     """Apply the first missing file in a transaction of its own, or nothing."""
     with connection, connection.cursor() as cursor:
         # Taken anew for each file: a second migrator goes on where the first one is.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         cursor.execute("SET LOCAL client_min_messages = warning")
-        cursor.execute(_MAKE_TABLE)
-        applied = _applied(connection)
-        _compare(applied, files)
+        ledger.make(cursor)
+        applied = ledger.applied(cursor)
+        _compare(applied, files, ledger)
         if len(applied) == len(files):
             return None
         file = files[len(applied)]
         _run(connection, file)
-        cursor.execute(
-            "INSERT INTO schema_version (number, name, sha256) VALUES (%s, %s, %s)",
-            (file.number, file.name, file.sha256),
-        )
+        ledger.add(cursor, file)
     return file.name
 
 

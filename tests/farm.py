@@ -72,14 +72,19 @@ async def headrace(*arguments: str, env: Mapping[str, str] | None = None) -> Sai
 class Command(ProcessProtocol):
     """A command that runs on while the test does other things."""
 
-    def __init__(self, *arguments: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        python: str = sys.executable,
+    ) -> None:
         self.said = ""
         self.ended: Deferred[int] = Deferred()
         self._expected: list[tuple[str, Deferred[str]]] = []
         self._process = reactor.spawnProcess(
             self,
-            _HEADRACE[0],
-            [*_HEADRACE, *arguments],
+            python,
+            [python, *_HEADRACE[1:], *arguments],
             env=dict(env or environment()),
             path="/",
         )
@@ -150,10 +155,17 @@ class Farm:
         return await self.command.ended
 
 
-async def farm(test: TestCase, *options: str, folder: Path | None = None) -> Farm:
-    """A farm of the test's own, stopped after it."""
+async def farm(
+    test: TestCase,
+    *options: str,
+    folder: Path | None = None,
+    python: str = sys.executable,
+) -> Farm:
+    """A farm of the test's own, stopped after it; ``python`` runs its daemons."""
     folder = folder or folder_for(test) / "farm"
-    command = Command("up", "--data", str(folder), "--http", "127.0.0.1:0", *options)
+    command = Command(
+        *("up", "--data", str(folder), "--http", "127.0.0.1:0", *options), python=python
+    )
     started = Farm(folder, command)
     test.addCleanup(started.stop)
     await command.until("Ctrl-C")

@@ -2,20 +2,22 @@
 
     python -m tests.fuzz_configuration [SECONDS] [SEED]
 
-With atheris installed its coverage leads the way; else random pieces of YAML, mutated
-real files and repeated fragments do. It stops at the first exception, or at the first
-text of 100 KB or less that takes more than a second, and leaves that text in
-``fuzz-failure.yaml``.
+With atheris installed its coverage leads the way, from real files on; else random pieces
+of YAML, mutated real files and repeated fragments do. It stops at the first exception, or
+at the first text of 100 KB or less that takes more than a second, and leaves that text in
+a file here, which it names.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic, process_time
 
 from buildmaster.planner import plan
@@ -97,17 +99,29 @@ def _run(seconds: float, seed: int) -> int:
     return 0
 
 
+def _run_led_by_coverage(seconds: float, seed: int) -> int:
+    with TemporaryDirectory() as found:
+        for number, text in enumerate(_seeds()):
+            Path(found, str(number)).write_bytes(text)
+        child = os.fork()  # libFuzzer ends the process it is in, and would leave the folder
+        if child:
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        atheris = importlib.import_module("atheris")
+        atheris.instrument_all()
+        limits = (f"-max_total_time={int(seconds)}", f"-max_len={_LARGE}")
+        # What it finds that is new, it adds to the folder that it begins with.
+        atheris.Setup([sys.argv[0], *limits, f"-seed={seed % 2**31}", found], judge)
+        atheris.Fuzz()
+        os._exit(0)
+
+
 def main() -> int:
     """Fuzz for a while; the exit status."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 600.0
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(2**32)
     if importlib.util.find_spec("atheris") is None:
         return _run(seconds, seed)
-    atheris = importlib.import_module("atheris")
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], f"-max_total_time={int(seconds)}", f"-seed={seed}"], judge)
-    atheris.Fuzz()
-    return 0
+    return _run_led_by_coverage(seconds, seed)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from twisted.trial.unittest import TestCase
 from buildmaster.client.documents import JobDocument
 from buildmaster.client.http import Client, FarmAway
 from buildmaster.requests import GitRequest, SubmissionRequest
+from protocol.trust import Trust
 from tests.farm import environment, folder_for, repository
 from tests.versions import TWISTD
 
@@ -38,14 +39,17 @@ class MasterHome:
         name: str = "m1",
         workers: Sequence[str] = ("ant",),
         twistd: str = TWISTD,
+        host: str = "127.0.0.1",
         **settings: Any,
     ) -> None:
         """``twistd`` is the script that becomes the daemon (`tests.versions`)."""
         self.folder = folder_for(test) / name
         self.folder.mkdir(mode=0o700)
+        self.host = host
         self.port, self.http = free_port(), free_port()
         self.daemons: list[MasterProcess] = []
         self._twistd = twistd
+        self.trust_file: str | None = None  #: with TLS: the file of its certificate
         (self.folder / "token-of-workers").write_text(TOKEN)
         self.settings = self.folder / "master.yaml"
         fields: dict[str, Any] = {
@@ -53,8 +57,8 @@ class MasterHome:
             "name": name,
             "database": dsn,
             "listen": {
-                "workers": f"127.0.0.1:{self.port}",
-                "http": f"127.0.0.1:{self.http}",
+                "workers": f"{host}:{self.port}",
+                "http": f"{host}:{self.http}",
             },
             "local_repositories": True,
             "workers": {each: {"token_file": "token-of-workers"} for each in workers},
@@ -83,14 +87,21 @@ class MasterHome:
     def client(self) -> Client:
         """A client with the farm's token."""
         token = (self.folder / "token").read_text().strip()
-        return Client(reactor, f"http://127.0.0.1:{self.http}", token)
+        return Client(reactor, self.url, token, Trust(ca_file=self.trust_file))
 
     async def is_healthy(self) -> bool:
         """Whether it answers, and its database does."""
         try:
-            return await Client(reactor, f"http://127.0.0.1:{self.http}").is_healthy()
+            trust = Trust(ca_file=self.trust_file)
+            return await Client(reactor, self.url, None, trust).is_healthy()
         except FarmAway:
             return False
+
+    @property
+    def url(self) -> str:
+        """Where its HTTP port is."""
+        scheme = "http" if self.trust_file is None else "https"
+        return f"{scheme}://{self.host}:{self.http}"
 
     async def worker(self, name: str, state: str) -> None:
         """Return once the farm says that the worker is in this state."""

@@ -163,11 +163,11 @@ def _initialise(binaries: Binaries, account: Account, data: Path) -> None:
 
 
 def _launch(
-    binaries: Binaries, account: Account, private: Path, log: Path
+    binaries: Binaries, account: Account, private: Path, log: Path, **more: str
 ) -> subprocess.Popen[bytes]:
     # It gets SIGINT when the thread that started it ends: call this in the main one.
     who = (account.uid, account.gid) if account.is_other else ("", "")
-    settings = {"unix_socket_directories": str(private), **_SETTINGS}
+    settings = {"unix_socket_directories": str(private), **_SETTINGS, **more}
     program = [binaries.program("postgres"), "-D", str(private / "data")]
     for name, value in settings.items():
         program += ["-c", f"{name}={value}"]
@@ -202,3 +202,51 @@ def _stop(starter: int, server: subprocess.Popen[bytes], home: Path) -> None:
         server.send_signal(signal.SIGQUIT)  # nothing in it is worth an orderly shutdown
         server.wait(30)
     shutil.rmtree(home, ignore_errors=True)
+
+
+class OwnServer:
+    """A server for one test alone, that may be stopped and started again.
+
+    Call `start` and `restart` in the main thread. A crash loses nothing that was
+    committed: it keeps its files when its processes die, and the machine does not.
+    """
+
+    def __init__(self, test: TestCase) -> None:
+        try:
+            self._account = account_to_run_as()
+            self._binaries = find_binaries(os.environ, self._account)
+        except (NoBinaries, NoAccount) as error:
+            require(test, False, str(error))
+            raise
+        self._home = Path(tempfile.mkdtemp(prefix="headrace-own-", dir="/tmp"))
+        self._private = self._home / "private"
+        self._private.mkdir(0o700)
+        if self._account.is_other:
+            self._home.chmod(0o711)
+            os.chown(self._private, self._account.uid, self._account.gid)
+        _initialise(self._binaries, self._account, self._private / "data")
+        self.start()
+        test.addCleanup(lambda: _stop(os.getpid(), self._server, self._home))
+        self.dsn = make_dsn(self._dsn, dbname="farm")
+        _run(self._dsn, "CREATE DATABASE farm TEMPLATE template0 ENCODING 'UTF8'")
+
+    def start(self) -> None:
+        """Return when it answers."""
+        log = self._home / "log"
+        # A commit reaches the system's cache, which outlives a crash of the server.
+        self._server = _launch(
+            self._binaries, self._account, self._private, log, synchronous_commit="on"
+        )
+        self._dsn = _wait_until_ready(self._server, self._private, log)
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
+        """SIGINT closes all connections first, SIGQUIT is a crash."""
+        self._server.send_signal(number)
+        self._server.wait(60)
+
+    def kill_backends(self) -> None:
+        """End every connection of the farm's database."""
+        _run(
+            self._dsn,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'farm'",
+        )

@@ -37,7 +37,7 @@ OF_MACHINE = {
 LITERAL = re.compile(r"``(.+?)``|^[ ]{3,}(\S.*)$", re.MULTILINE)
 COMMAND = re.compile(r"(?<![=\w])headrace ([a-z]+)(?![=\w])([^;#`]*)")
 FILE = re.compile(
-    r"``((?:buildmaster|worker|protocol|schema|tests|docs|examples|twisted)/(?!_build)[\w./-]*"
+    r"``((?:benchmarks|buildmaster|worker|protocol|schema|tests|docs|examples|twisted)/(?!_build)[\w./-]*"
     r"|\.ci/run)``"
 )
 
@@ -57,9 +57,13 @@ class PagesTests(SynchronousTestCase):
     """What holds for every page."""
 
     def test_pages_are_short(self) -> None:
-        """A page has less than 200 lines, the README less than 100."""
+        """A page has less than 200 lines, the README less than 100.
+
+        The glossary is looked things up in, not read.
+        """
+        limits = {"README.rst": 100, "glossary.rst": 400}
         for page in pages():
-            limit = 100 if page.name == "README.rst" else 200
+            limit = limits.get(page.name, 200)
             self.assertLess(len(page.read_text("utf-8").splitlines()), limit, page)
 
     def test_files_that_are_named_exist(self) -> None:

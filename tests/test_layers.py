@@ -20,6 +20,7 @@ PURE = {
     "buildmaster.durations",
     "buildmaster.explanation",
     "buildmaster.forecast",
+    "buildmaster.graph",
     "buildmaster.lifecycle",
     "buildmaster.matching",
     "buildmaster.patterns",

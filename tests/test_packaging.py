@@ -97,17 +97,26 @@ class Installation:
         twistd.chmod(0o755)
 
     def _install(self, editable: bool) -> None:
+        self.install(self.project, editable)
+
+    def install(self, project: Path, editable: bool = False) -> None:
+        """Install a project's folder, without what it depends on."""
+        self._pip(
+            *("install", "--no-deps", "--no-index", "--no-build-isolation"),
+            *(("-e", ".") if editable else (".",)),
+            folder=project,
+        )
+
+    def uninstall(self, name: str) -> None:
+        """The opposite."""
+        self._pip("uninstall", "--yes", name, folder=self.folder)
+
+    def _pip(self, *arguments: str, folder: Path) -> None:
+        pip = (sys.executable, "-m", "pip", "--python")
+        python = str(self.environment / "bin" / "python")
+        options = ("--disable-pip-version-check", "--quiet")
         subprocess.run(
-            [
-                *(sys.executable, "-m", "pip"),
-                *("--python", str(self.environment / "bin" / "python")),
-                *("--disable-pip-version-check", "--quiet", "install"),
-                *("--no-deps", "--no-index", "--no-build-isolation"),
-                *(("-e", ".") if editable else (".",)),
-            ],
-            cwd=self.project,
-            check=True,
-            timeout=300,
+            [*pip, python, *options, *arguments], cwd=folder, check=True, timeout=300
         )
 
 
@@ -124,6 +133,15 @@ from twisted.application.service import IServiceMaker
 from twisted.plugin import getPlugins
 
 print(*sorted(maker.tapname for maker in getPlugins(IServiceMaker)), sep=chr(10))
+"""
+
+PERFORM_EXAMPLE = """
+from worker.native.interface import Context
+from worker.native.registry import find_callables
+
+callables = find_callables()
+print(*sorted(callables))
+print(callables["count-words"].run({"text": "two words"}, Context(7, 2, print)))
 """
 
 PRINT_FOLDERS = """
@@ -167,6 +185,19 @@ class WheelTests(InstallationMixin, SynchronousTestCase):
             LIST_SERVICE_MAKERS + "import sys; print('LOADED', 'worker' in sys.modules)"
         )
         self.assertIn("LOADED False", self.run_installed("python", "-c", script))
+
+    def test_a_native_job_of_another_package_is_found(self) -> None:
+        """The example, installed as its authors would tell people to."""
+        ours = installation(self.editable)
+        copy = ours.folder / "an example"
+        ignored = shutil.ignore_patterns(*NOT_SOURCE)
+        shutil.copytree(CHECKOUT / "examples" / "native-job", copy, ignore=ignored)
+        ours.install(copy)
+        self.addCleanup(ours.uninstall, "headrace-native-job-example")
+        told = self.run_installed("python", "-c", PERFORM_EXAMPLE).splitlines()
+        self.assertEqual(told[0], "count-words noop sleep")
+        self.assertEqual(told[1], "counted for attempt 2 of job 7")
+        self.assertEqual(told[2], "{'words': 2}")
 
     def test_every_file_of_the_packages_is_installed(self) -> None:
         """SQL, pages and all; nothing that is no longer there, either."""

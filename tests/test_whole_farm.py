@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -23,7 +22,7 @@ from tests.farm import (
     repository,
     work_tree,
 )
-from tests.requirements import require
+from tests.requirements import require_mount
 
 ARCHITECTURES = "architectures: [amd64, arm64]"
 TWO_STAGES = f"""\
@@ -217,7 +216,7 @@ class FullDiskTests(TestCase):
     timeout = 120
 
     async def test_a_full_disk_is_the_workers_fault_and_nothing_hangs(self) -> None:
-        require(self, os.geteuid() == 0, "mounting a small file system needs root")
+        require_mount(self)
         folder = folder_for(self)
         started = await farm(self, folder=folder / "farm")
         await started.stop()

@@ -17,7 +17,7 @@ from msgspec import Meta
 from protocol.address import BadAddress, MasterAddress, is_loopback, parse_address
 from protocol.trust import BadCertificate, Trust, fingerprint_of
 
-Isolation = Literal["native", "chroot"]
+Isolation = Literal["native", "chroot", "vm"]
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 AptLine = Annotated[str, Meta(min_length=1, max_length=4096)]
 PluginSettings = dict[Literal["miniconda_conda_channel", "miniconda_installer"], Text]
@@ -42,13 +42,23 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     name: Text = socket.gethostname()
     slots: Annotated[int, Meta(ge=1, le=10_000)] = os.cpu_count() or 1
     tags: tuple[Text, ...] = ()
+    restricted_tags: tuple[Text, ...] = ()  #: only for jobs that ask for all of them
+    # What its jobs may take together; None: what the machine has.
+    cpu: Annotated[int, Meta(ge=1, le=100_000)] | None = None  #: cores
+    memory: Annotated[int, Meta(ge=2**20, le=2**60)] | None = None  #: bytes
+    disk: Annotated[int, Meta(ge=2**20, le=2**60)] | None = None  #: bytes
     #: None: whatever this machine can do.
     isolations: Annotated[tuple[Isolation, ...], Meta(min_length=1)] | None = None
     #: Further architectures whose native commands this machine runs, as in i386 on amd64.
     architectures: tuple[Text, ...] = ()
+    #: What runs pipeline jobs of chroot builds: "lpci" where the operator has it.
+    engine: Literal["own", "lpci"] = "own"
+    #: Architectures whose chroots this machine makes by emulation.
+    foreign_architectures: tuple[Text, ...] = ()
     series_images: dict[Text, Text] = {}  #: {"jammy": "bookworm"}: series -> image
     images: Text = "images"  #: folder of the images that chroots start from
     cache: Text = "cache"  #: folder of the git mirrors
+    vm_jobs: tuple[Text, ...] = ()  #: pipeline jobs that get a vm in builds of chroots
     network: bool = True  #: whether builds in a chroot reach the network
     environment: dict[str, str] = {}  #: variables of every command, whatever jobs say
     package_repositories: tuple[AptLine, ...] = ()  #: lines for apt, before those of jobs
@@ -57,7 +67,16 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     trusted_ppas: tuple[Text, ...] = ()  #: PPAs whose signatures are not checked
     launchpad_api: Text = "https://api.launchpad.net/devel"  #: where PPAs' keys are asked
     plugin_settings: PluginSettings = {}
+    #: Whether it performs native jobs; None: if it offers native builds.
+    native_jobs: bool | None = None
+    native_commands: dict[Text, Annotated[tuple[str, ...], Meta(min_length=1)]] = {}
     on_stop: Literal["leave", "kill"] = "leave"  #: what becomes of running builds
+    memory_limit: Annotated[int, Meta(ge=16 << 20)] | None = None  #: bytes, of a build
+    process_limit: Annotated[int, Meta(ge=8)] | None = None
+    processor_limit: Annotated[float, Meta(gt=0)] | None = None
+    disk_limit: Annotated[int, Meta(ge=16 << 20)] | None = None
+    package_layer_age: Annotated[float, Meta(ge=0)] = 7 * 86400.0
+    cache_limit: Annotated[int, Meta(ge=0)] = 20 * 1024**3
     free_bytes: Annotated[int, Meta(ge=0)] = _FREE_BYTES  #: without them no order is taken
 
     @property

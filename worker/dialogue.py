@@ -164,6 +164,8 @@ class Dialogue:
             return
         for message in messages:
             self._inputs[type(message)](message)
+        # Not a turn later: the carrier sends it together with what it says itself.
+        self._outbox.flush()
 
     def closed(self, reason: str) -> None:
         """The line is gone."""

@@ -18,9 +18,10 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from protocol.messages import Attempt, Cancel, Forget, Holding, Recorded, Start, Welcome
-from protocol.order import NativeOrder, Order
+from protocol.order import Order
 from worker.dialogue import Mouth
 from worker.held import Held
+from worker.slots import Slots
 from worker.supervisor import attach
 from worker.supervisor.settings import Settings
 
@@ -41,7 +42,7 @@ class Holdings:
         folder: Path,
         settings: Settings,
         *,
-        slots: int,
+        slots: Slots,
         unfit: Unfit,
         free_bytes: int,
         launch: Callable[[Path], int] = attach.launch,
@@ -50,6 +51,7 @@ class Holdings:
         self._folder = folder
         self._settings = settings
         self._slots = slots
+        slots.taken_by(lambda: sum(held.is_busy for held in self._held.values()))
         self._unfit = unfit
         self._free_bytes = free_bytes
         self._launch = launch
@@ -99,9 +101,7 @@ class Holdings:
         """Accept an order or refuse it, by and by."""
         order = start.order
         key = Attempt(order.job, order.attempt)
-        if isinstance(order, NativeOrder):
-            self._refuse(key, "this worker runs no native jobs")
-            return
+        assert isinstance(order, Order)
         why = self._why_not(key, order)
         if why:
             self._refuse(key, why)
@@ -113,7 +113,12 @@ class Holdings:
         held = self._held.get(Attempt(recorded.job, recorded.attempt))
         if held is not None:
             held.settle(recorded.number)
-            self._feed()
+            self.feed()
+
+    def feed(self) -> None:
+        """There may be room in the line for those that had to wait."""
+        for held in [held for held in self._held.values() if held.starves]:
+            held.pump()
 
     def forget(self, forget: Forget) -> None:
         """An attempt no longer counts."""
@@ -140,9 +145,9 @@ class Holdings:
         self._stopping = True
         for held in self._held.values():
             held.cancel(why)
-        await DeferredList(
-            [Deferred.fromCoroutine(held.until_over()) for held in self._held.values()]
-        )
+        # One by one, not in a list: who gives up the waiting must hear that it ended so.
+        for held in list(self._held.values()):
+            await held.until_over()
         while self._mouth is not None and any(held.counts for held in self._held.values()):
             await _pause(self._reactor)
 
@@ -185,18 +190,13 @@ class Holdings:
     def _removed(self, held: Held) -> None:
         self._held.pop(held.key, None)
         # What it had in the line was answered by ``forget``, not by ``recorded``.
-        self._feed()
+        self.feed()
 
     def _drop(self, key: Attempt) -> None:
         held = self._held.get(key)
         if held is not None:
             self.log.info("job {key.job} attempt {key.attempt} no longer counts", key=key)
             held.forget()
-
-    def _feed(self) -> None:
-        """There may be room in the line for those that had to wait."""
-        for held in [held for held in self._held.values() if held.starves]:
-            held.pump()
 
     def _refuse(self, key: Attempt, why: str) -> None:
         self.log.warn(
@@ -210,10 +210,7 @@ class Holdings:
             return "this worker is stopping"
         if key in self._held:
             return "this worker has that attempt already"
-        busy = sum(held.is_busy for held in self._held.values())
-        if busy >= self._slots:
-            return f"all {self._slots} slots of this worker are taken"
-        return self._unfit(order) or self._why_no_room()
+        return self._slots.why_none() or self._unfit(order) or self._why_no_room()
 
     def _why_no_room(self) -> str:
         try:

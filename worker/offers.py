@@ -13,7 +13,9 @@ from pathlib import Path
 from protocol.messages import Offer
 from protocol.order import Order
 from worker.config import WorkerConfig
+from worker.environments.foreign import emulated, missing
 from worker.environments.images import Images
+from worker.environments.machine import can_run
 
 #: Debian's names for what the kernel calls its machine, where dpkg is not there to ask.
 _ARCHITECTURES = {
@@ -36,6 +38,10 @@ class Machine:
     can_make_images: bool
     architecture: str
     series: str  #: of its own Debian, "" if it is none
+    can_run_machines: bool = False
+    has_lpci: bool = False
+    #: Architectures that an emulator runs, as the kernel was told.
+    foreign: tuple[str, ...] = ()
 
 
 def this_machine() -> Machine:
@@ -45,6 +51,9 @@ def this_machine() -> Machine:
         can_make_images=shutil.which("mmdebstrap") is not None,
         architecture=_architecture(),
         series=_own_series(),
+        can_run_machines=can_run(_architecture()),
+        has_lpci=shutil.which("lpci") is not None,
+        foreign=emulated(),
     )
 
 
@@ -52,14 +61,23 @@ def offers(
     config: WorkerConfig, machine: Machine, say: Callable[[str], None]
 ) -> list[Offer]:
     """What the worker offers; ``say`` hears why something that was asked for is missing."""
-    wanted = config.isolations or ("native", "chroot")
+    wanted = config.isolations or ("native", "chroot", "vm")
     found = []
     if "native" in wanted:
         found += [
             Offer(isolation="native", architecture=architecture, series=ANY_SERIES)
             for architecture in dict.fromkeys((machine.architecture, *config.architectures))
         ]
-    if "chroot" in wanted:
+    if "chroot" in wanted and config.engine == "lpci":
+        if machine.has_lpci:
+            found.append(
+                Offer(
+                    isolation="chroot", architecture=machine.architecture, series=ANY_SERIES
+                )
+            )
+        else:
+            say("no chroots are offered: engine is lpci, and this machine has no lpci")
+    elif "chroot" in wanted:
         series = _chroot_series(config, machine)
         why = _why_no_chroot(machine, series)
         if why:
@@ -68,6 +86,23 @@ def offers(
             found.append(
                 Offer(isolation="chroot", architecture=machine.architecture, series=series)
             )
+            for architecture in config.foreign_architectures:
+                if architecture not in machine.foreign:
+                    say(missing(architecture))
+                    continue
+                series = _chroot_series(config, machine, architecture)
+                found.append(
+                    Offer(isolation="chroot", architecture=architecture, series=series)
+                )
+    if "vm" in wanted:
+        series = _chroot_series(config, machine)
+        why = _why_no_machine(machine, series)
+        if not why:
+            found.append(
+                Offer(isolation="vm", architecture=machine.architecture, series=series)
+            )
+        elif config.isolations is not None:
+            say(why)
     return found
 
 
@@ -86,9 +121,12 @@ def unfit(found: Sequence[Offer], order: Order) -> str:
     )
 
 
-def _chroot_series(config: WorkerConfig, machine: Machine) -> tuple[str, ...]:
+def _chroot_series(
+    config: WorkerConfig, machine: Machine, architecture: str | None = None
+) -> tuple[str, ...]:
     """Series whose image is there, or can be made when it is first wanted."""
-    series = set(Images(Path(config.images), config.series_images).available())
+    images = Images(Path(config.images), config.series_images, architecture)
+    series = set(images.available())
     if machine.can_make_images:
         series |= set(config.series_images) | set(config.series_images.values())
         series |= {machine.series} - {""}
@@ -104,6 +142,12 @@ def _why_no_chroot(machine: Machine, series: tuple[str, ...]) -> str:
             "is not installed"
         )
     return ""
+
+
+def _why_no_machine(machine: Machine, series: tuple[str, ...]) -> str:
+    if not machine.can_run_machines:
+        return "no virtual machines are offered: qemu-system and qemu-utils are needed"
+    return _why_no_chroot(machine, series).replace("chroots", "virtual machines")
 
 
 def _architecture() -> str:

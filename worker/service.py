@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from twisted.python import usage
 from protocol import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION
 from protocol.messages import Hello, Holding, Offer
 from protocol.steady import make_steady
+from worker.attempts import AllAttempts
 from worker.config import (
     ConfigError,
     WorkerConfig,
@@ -23,8 +25,13 @@ from worker.connecting import connect
 from worker.connection import Connection
 from worker.dialogue import Dialogue
 from worker.holdings import Holdings
+from worker.native.interface import INativeJob
+from worker.native.natives import Natives
+from worker.native.registry import BadNativeJob, check_commands, find_callables
 from worker.offers import offers, this_machine, unfit
 from worker.pidfile import FolderTaken, PidFile
+from worker.sizes import Sizes, sizes
+from worker.slots import Slots
 from worker.supervisor.nursery import Nursery
 from worker.supervisor.secrets_file import BadSecrets, read_secrets
 from worker.supervisor.settings import Settings
@@ -63,25 +70,39 @@ def makeService(options: Options) -> WorkerDaemon:
         _check_secrets(config)
         pid_file = _prepare_folder(Path(config.data))
         offered = _offers(config)
+        callables, commands = _native_jobs(config, offered)
     except (ConfigError, FolderTaken) as error:
         raise SystemExit(f"buildworker cannot start: {error}") from error
     nursery = Nursery()
+    slots = Slots(config.slots)
     holdings = Holdings(
         reactor,
         Path(config.data, "builds"),
         _settings(config),
-        slots=config.slots,
+        slots=slots,
         unfit=lambda order: unfit(offered, order),
         free_bytes=config.free_bytes,
         launch=nursery.launch,
     )
+    natives = Natives(reactor, slots, callables, commands)
+    attempts = AllAttempts(holdings, natives)
+    announced = Announced(offered, natives.performs, sizes(config))
     connection = Connection(
         reactor,
         config.addresses,
         lambda master, peer: connect(reactor, master, config.trust, peer),
-        lambda: _new_dialogue(reactor, config, offered, holdings),
+        lambda: _new_dialogue(reactor, config, announced, attempts),
     )
-    return WorkerDaemon(reactor, config, pid_file, nursery, holdings, connection)
+    return WorkerDaemon(reactor, config, pid_file, nursery, holdings, natives, connection)
+
+
+@dataclass(frozen=True)
+class Announced:
+    """What ``hello`` tells of this worker that its settings alone do not."""
+
+    offers: tuple[Offer, ...]
+    performs: tuple[str, ...]
+    sizes: Sizes
 
 
 class WorkerDaemon(Service):
@@ -94,6 +115,7 @@ class WorkerDaemon(Service):
         pid_file: PidFile,
         nursery: Nursery,
         holdings: Holdings,
+        natives: Natives,
         connection: Connection,
     ) -> None:
         self._reactor = reactor
@@ -101,6 +123,7 @@ class WorkerDaemon(Service):
         self._pid_file = pid_file
         self._nursery = nursery
         self._holdings = holdings
+        self._natives = natives
         self._connection = connection
 
     def startService(self) -> None:
@@ -118,11 +141,15 @@ class WorkerDaemon(Service):
         )
 
     def stopService(self) -> Deferred[None]:
-        """Fires when builds were left or ended, as set, and the line is shut."""
+        """Fires when builds were left or ended, as set, and the line is shut.
+
+        Native jobs cannot be left: they have nobody but this daemon.
+        """
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        await self._natives.stop("its worker was stopped")
         if self._config.on_stop == "kill":
             ending = Deferred.fromCoroutine(
                 self._holdings.cancel_all("its worker was stopped")
@@ -162,6 +189,23 @@ def _offers(config: WorkerConfig) -> tuple[Offer, ...]:
     return tuple(found)
 
 
+def _native_jobs(
+    config: WorkerConfig, offered: tuple[Offer, ...]
+) -> tuple[dict[str, INativeJob], dict[str, tuple[str, ...]]]:
+    """The callables and the commands that this worker performs."""
+    wanted = config.native_jobs
+    if wanted is None:
+        wanted = any(offer.isolation == "native" for offer in offered)
+    if not wanted:
+        return {}, {}
+    try:
+        callables = find_callables()
+        check_commands(config.native_commands, callables)
+    except BadNativeJob as error:
+        raise ConfigError(f"native jobs: {error}") from error
+    return callables, config.native_commands
+
+
 def _check_secrets(config: WorkerConfig) -> None:
     """Refuse a secrets file that no build could read; each reads it afresh."""
     if config.secrets_file is not None:
@@ -175,7 +219,10 @@ def _settings(config: WorkerConfig) -> Settings:
     return Settings(
         cache=config.cache,
         images=config.images,
+        engine=config.engine,
+        architecture=this_machine().architecture,
         series_images=config.series_images,
+        vm_jobs=config.vm_jobs,
         network=config.network,
         environment=config.environment,
         package_repositories=config.package_repositories,
@@ -184,13 +231,19 @@ def _settings(config: WorkerConfig) -> Settings:
         ca_file=config.ca_file,
         master_fingerprint=config.master_fingerprint,
         trusted_ppas=config.trusted_ppas,
+        memory_limit=config.memory_limit,
+        process_limit=config.process_limit,
+        processor_limit=config.processor_limit,
+        disk_limit=config.disk_limit,
+        package_layer_age=config.package_layer_age,
+        cache_limit=config.cache_limit,
         launchpad_api=config.launchpad_api,
         plugin_settings={str(key): text for key, text in config.plugin_settings.items()},
     )
 
 
 def _new_dialogue(
-    reactor: Any, config: WorkerConfig, offered: tuple[Offer, ...], holdings: Holdings
+    reactor: Any, config: WorkerConfig, announced: Announced, attempts: AllAttempts
 ) -> Dialogue:
     # At every hello afresh, so that a token can be exchanged while builds run.
     token = read_token(Path(config.token_file))
@@ -203,13 +256,18 @@ def _new_dialogue(
             token=token,
             boot=_boot_id(),
             software=SOFTWARE,
-            offers=offered,
+            offers=announced.offers,
+            performs=announced.performs,
             tags=config.tags,
+            restricted_tags=config.restricted_tags,
+            cpu=announced.sizes.cpu,
+            memory=announced.sizes.memory,
+            disk=announced.sizes.disk,
             slots=config.slots,
             holding=holding,
         )
 
-    return Dialogue(reactor, holdings, hello)
+    return Dialogue(reactor, attempts, hello)
 
 
 def _boot_id() -> str:

@@ -18,7 +18,7 @@ _RUNS: Sequence[Column] = (
     ("RESULT", lambda run: run.get("result")),
     ("JOBS", lambda run: run.get("job_count")),
     ("SOURCE", short_source),
-    ("REPOSITORY", lambda run: run.get("repository")),
+    ("WHAT", lambda run: run.get("repository") or run.get("name") or None),
     ("BY", lambda run: run.get("requester")),
     ("CREATED", lambda run: moment(run.get("created_at"))),
 )

@@ -27,14 +27,18 @@ COMMANDS = (
     "check",
     "plan",
     "submit",
+    "enqueue",
     "lists",
     "show",
     "explain",
     "logs",
     "intervene",
+    "audit",
     "queue",
     "worker",
     "token",
+    "semaphore",
+    "image",
 )
 
 _EPILOGUE = """\

@@ -110,9 +110,8 @@ def _planned(parsed: Parsed, known: Sequence[Series], mode: CrossArchitecture) -
 
 
 def _with_lines(problems: tuple[Problem, ...], parsed: Parsed) -> list[Problem]:
-    lines = {f"pipeline.{stage}": line for stage, line in enumerate(parsed.stage_lines)}
     return [
-        msgspec.structs.replace(problem, line=lines.get(problem.where, problem.line))
+        msgspec.structs.replace(problem, line=parsed.lines.get(problem.where, problem.line))
         for problem in problems
     ]
 

@@ -19,6 +19,8 @@ _ATTEMPTS: tuple[Column, ...] = (
     ("WORKER", lambda each: each["worker"]),
     ("STARTED", lambda each: moment(each["started_at"])),
     ("LOG", lambda each: f"{each['log_length'] or 0} bytes"),
+    ("EXIT", lambda each: each["exit_status"]),
+    ("OUTPUT", lambda each: _as_json(each["output"])),
     ("REASON", lambda each: each["reason"] or None),
 )
 _PIPELINE_JOBS: tuple[Column, ...] = (
@@ -64,9 +66,11 @@ def _print_head(console: Console, job: JobDocument) -> None:
     facts = (
         ("why", job.reason),
         ("root cause", job.root_cause and f"job {job.root_cause}"),
+        ("performs", job.performs),
+        ("arguments", _as_json(job.arguments or None)),
         ("source", job.repository),
         ("commit or tree", job.source_digest),
-        ("runs on", f"{job.architecture} ({job.series}), {job.isolation}"),
+        ("runs on", _place(job)),
         ("worker", job.worker),
         ("created", moment(job.created_at)),
         ("started", moment(job.started_at)),
@@ -75,6 +79,15 @@ def _print_head(console: Console, job: JobDocument) -> None:
     for name, value in facts:
         if value:
             console.say(f"  {name + ':':16}{value}")
+
+
+def _place(job: JobDocument) -> str:
+    series = f" ({job.series})" if job.series else ""
+    return f"{job.architecture or 'any architecture'}{series}, {job.isolation}"
+
+
+def _as_json(value: object) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()
 
 
 def _print_part(console: Console, columns: tuple[Column, ...], parts: Any) -> None:

@@ -6,6 +6,8 @@ over, and ones that it leaves out have a default.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -28,8 +30,9 @@ class RunDocument(msgspec.Struct, frozen=True, kw_only=True):
     id: int
     state: str
     result: str | None = None
-    repository: str = ""
-    source_digest: str = ""
+    name: str = ""
+    repository: str | None = None
+    source_digest: str | None = None
     refs: tuple[str, ...] = ()
     requester: str = ""
     created_at: str | None = None
@@ -61,6 +64,8 @@ class AttemptDocument(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = ""
     started_at: str | None = None
     finished_at: str | None = None
+    exit_status: int | None = None
+    output: dict[str, Any] | None = None  #: what a native job returned
     log_length: int | None = 0  #: bytes recorded so far
 
 
@@ -78,6 +83,8 @@ class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str | None = None
     series: str | None = None
     isolation: str | None = None
+    performs: str | None = None
+    arguments: dict[str, Any] | None = None
     repository: str | None = None
     source_digest: str | None = None
     worker: str | None = None

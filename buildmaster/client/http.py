@@ -40,7 +40,13 @@ from buildmaster.client.event_stream import (
     EventStreamParser,
     ServerSentEvent,
 )
-from buildmaster.requests import Problem, SubmissionRequest, Submitted
+from buildmaster.requests import (
+    Enqueued,
+    GraphRequest,
+    Problem,
+    SubmissionRequest,
+    Submitted,
+)
 from protocol.trust import SYSTEM, BadCertificate, Trust
 
 #: Seconds until a connection must stand, and until an answer must be complete.
@@ -160,6 +166,11 @@ class Client:
         """Ask for the pipeline of a source to be run."""
         body = msgspec.json.encode(request)
         return self._read(await self._answer("POST", "/api/v1/runs", body), Submitted)
+
+    async def enqueue(self, request: GraphRequest) -> Enqueued:
+        """Ask for jobs that depend on each other."""
+        body = msgspec.json.encode(request)
+        return self._read(await self._answer("POST", "/api/v1/jobs", body), Enqueued)
 
     async def cancel(self, kind: str, identifier: int, why: str) -> None:
         """Ask a ``run`` or a ``job`` (``kind``) to stop."""

@@ -2,9 +2,9 @@
 
 Read `access` first: `Database` is what everybody else uses, `Cursor` what a transaction
 hands to the stores. Below it, `pool` keeps connections alive and lends them in turn,
-`listening` hears notifications, and `connection` makes one txpostgres connection safe to
-cancel, to lose and to listen on. `errors` names what can go wrong, `values` how Python
-values travel.
+`listening` hears notifications, `hold` holds a name while the process lives, and
+`connection` makes one txpostgres connection safe to cancel, to lose and to listen on.
+`errors` names what can go wrong, `values` how Python values travel.
 
 This package is one door on purpose, so its names are given here, too.
 """
@@ -20,12 +20,15 @@ from buildmaster.database.errors import (
     TooManyRows,
     TransactionOver,
 )
+from buildmaster.database.hold import HeldByAnother, Hold
 
 __all__ = [
     "BadDatabaseAddress",
     "Cursor",
     "Database",
     "DatabaseAway",
+    "HeldByAnother",
+    "Hold",
     "NoRow",
     "NotCommitted",
     "OutcomeUnknown",

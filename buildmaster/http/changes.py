@@ -9,15 +9,17 @@ import msgspec
 from msgspec import Meta
 
 from buildmaster.database import Database
-from buildmaster.grants import Grant
+from buildmaster.grants import Grant, Scope
 from buildmaster.http.answers import Answer, document
 from buildmaster.http.call import Call
-from buildmaster.http.problems import bad_request, not_found
+from buildmaster.http.problems import Problem, bad_request, not_found
 from buildmaster.http.scopes import outside
-from buildmaster.requests import Farm, SubmissionRequest
+from buildmaster.requests import Farm, GraphRequest, JobRequest, SubmissionRequest
 from buildmaster.store.documents.jobs import job_in_short, retried_job
 from buildmaster.store.documents.runs import run_in_short
 
+#: What a job gets that says nothing; only admins may put theirs before those of others.
+_USUAL_SCORE = 500_000
 _TITLE = re.compile(r"(.{1,200}):([0-9]{1,9})\Z", re.DOTALL)
 
 
@@ -46,12 +48,24 @@ class Changes:
         call.query.allow()
         request = call.json(SubmissionRequest)
         _check_project(call.grant, request)
-        submitted = await self._farm.submit(request, _by(call))
+        submitted = await self._farm.submit(request, by(call))
         is_new = not submitted.jobs or not all(job.merged for job in submitted.jobs)
         return Answer(
             201 if is_new else 200,
             msgspec.json.encode(submitted),
             headers={"Location": f"/api/v1/runs/{submitted.run}"},
+        )
+
+    async def enqueue(self, call: Call) -> Answer:
+        """POST /api/v1/jobs"""
+        call.query.allow()
+        request = _graph(call)
+        _check_trust(call.grant, request)
+        enqueued = await self._farm.enqueue(request, by(call))
+        return Answer(
+            201,
+            msgspec.json.encode(enqueued),
+            headers={"Location": f"/api/v1/runs/{enqueued.run}"},
         )
 
     async def cancel_run(self, call: Call) -> Answer:
@@ -60,7 +74,7 @@ class Changes:
         run = call.id("run")
         asked = call.json(_Cancelling, empty=_Cancelling())
         _existing(f"run {run}", await run_in_short(self._database, run))
-        await self._farm.cancel_run(run, _by(call), _why(asked))
+        await self._farm.cancel_run(run, by(call), _why(asked))
         text = await run_in_short(self._database, run)
         return document(_existing(f"run {run}", text), 202)
 
@@ -70,7 +84,7 @@ class Changes:
         job = call.id("job")
         asked = call.json(_Cancelling, empty=_Cancelling())
         _existing(f"job {job}", await job_in_short(self._database, job))
-        await self._farm.cancel_job(job, _by(call), _why(asked))
+        await self._farm.cancel_job(job, by(call), _why(asked))
         text = await job_in_short(self._database, job)
         return document(_existing(f"job {job}", text), 202)
 
@@ -80,12 +94,12 @@ class Changes:
         job = call.id("job")
         asked = call.json(_Retrying, empty=_Retrying())
         _existing(f"job {job}", await job_in_short(self._database, job))
-        await self._farm.retry_job(job, _by(call), _only(asked), asked.from_start)
+        await self._farm.retry_job(job, by(call), _only(asked), asked.from_start)
         text = await retried_job(self._database, job)
         return document(_existing(f"job {job}", text), 202)
 
 
-def _by(call: Call) -> str:
+def by(call: Call) -> str:
     """Who asks, as far as the token tells."""
     assert call.grant is not None
     return call.grant.who
@@ -96,6 +110,30 @@ def _check_project(grant: Grant | None, request: SubmissionRequest) -> None:
     repository = getattr(request.source, "repository", None)
     if grant is not None and not grant.reaches(repository):
         raise outside(grant)
+
+
+def _graph(call: Call) -> GraphRequest:
+    """The graph in the body, which may also be that of one job."""
+    if "jobs" in call.json(dict[str, msgspec.Raw]):
+        return call.json(GraphRequest)
+    return GraphRequest(jobs=(call.json(JobRequest),))
+
+
+def _check_trust(grant: Grant | None, request: GraphRequest) -> None:
+    """Native jobs run without walls, and are of no project."""
+    if grant is None:
+        return
+    if not grant.reaches(None):
+        raise outside(grant)
+    if not grant.covers(Scope.ADMIN):
+        for job in request.jobs:
+            if job.score > _USUAL_SCORE:
+                raise Problem(
+                    403,
+                    "not_allowed",
+                    f"a score above {_USUAL_SCORE} puts a job before those of others, and"
+                    f" needs the scope admin",
+                )
 
 
 def _existing(what: str, text: str | None) -> str:

@@ -8,6 +8,7 @@ from buildmaster.database import Database
 from buildmaster.http.answers import Answer, document, listing
 from buildmaster.http.call import Call
 from buildmaster.http.problems import not_found
+from buildmaster.kinds.details import Details
 from buildmaster.store.documents.fragments import DEFAULT_LIMIT, LARGEST_LIMIT, Listing
 from buildmaster.store.documents.jobs import JOB_STATES, JobFilter, job_document, job_list
 from buildmaster.store.documents.runs import RUN_STATES, run_document, run_list
@@ -17,8 +18,9 @@ from buildmaster.store.documents.workers import worker_document, worker_list
 class Lists:
     """What the farm has, page by page, and one by one."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, details: Details) -> None:
         self._database = database
+        self._details = details
 
     async def runs(self, call: Call) -> Answer:
         """GET /api/v1/runs"""
@@ -55,7 +57,8 @@ class Lists:
     async def job(self, call: Call) -> Answer:
         """GET /api/v1/jobs/ID"""
         call.query.allow()
-        text = await job_document(self._database, call.id("job"))
+        job = call.id("job")
+        text = await job_document(self._database, job, await self._details.of(job))
         if text is None:
             raise not_found(f"job {call.id('job')}")
         return document(text)

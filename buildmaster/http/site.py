@@ -16,12 +16,14 @@ from buildmaster.feed import EventFeed
 from buildmaster.forecasting import Forecaster
 from buildmaster.http.admission import Doors
 from buildmaster.http.artifacts import Artifacts
+from buildmaster.http.audit import Audit
 from buildmaster.http.changes import Changes
 from buildmaster.http.events import Events
 from buildmaster.http.explaining import Explaining
 from buildmaster.http.front import Front
 from buildmaster.http.guard import Guard
 from buildmaster.http.health import Health
+from buildmaster.http.limits import Limits
 from buildmaster.http.lines import Lines
 from buildmaster.http.lists import Lists
 from buildmaster.http.logs import Logs
@@ -31,6 +33,8 @@ from buildmaster.http.projects import Projects
 from buildmaster.http.request import FarmRequest
 from buildmaster.http.routing import Route, Routes
 from buildmaster.http.scopes import ARTIFACT
+from buildmaster.kinds.details import Details
+from buildmaster.kinds.registry import Kinds
 from buildmaster.operations import Operations
 from buildmaster.requests import Farm
 from buildmaster.tokens import Tokens
@@ -72,6 +76,7 @@ def site(
     forecaster: Forecaster | None = None,
     operations: Operations | None = None,
     open_reading: bool = True,
+    kinds: Kinds | None = None,
 ) -> FarmSite:
     """The site, to be listened with.
 
@@ -80,12 +85,13 @@ def site(
     which the farm is reached, besides those of loopback; ``master`` is shown by
     /healthz; ``upload_limit`` is the most bytes that an artifact has; ``workers`` takes
     the connections of workers that come over WebSocket; ``clients`` may ask besides
-    those who have the farm's own token; with ``open_reading`` nobody needs one to read.
+    those who have the farm's own token; with ``open_reading`` nobody needs one to read;
+    ``kinds`` may have something to add to the documents of their jobs.
     """
     artifacts = Artifacts(database, blobs)
     clients = clients or Clients(database)
     routes = _routes(
-        Lists(database),
+        Lists(database, Details(database, kinds or Kinds())),
         Logs(database, feed),
         Events(database, feed),
         Changes(database, farm),
@@ -94,6 +100,8 @@ def site(
         Pages(),
         Lines(workers),
         Doors(database, admission or Admission(database), clients),
+        Audit(database),
+        Limits(database),
         Explaining(database, forecaster or Forecaster(database, clock)),
         Operating(database, operations or Operations(database)),
     )
@@ -119,6 +127,8 @@ def _routes(
     pages: Pages,
     lines: Lines,
     doors: Doors,
+    audit: Audit,
+    limits: Limits,
     explaining: Explaining,
     operating: Operating,
 ) -> Routes:
@@ -130,7 +140,7 @@ def _routes(
         Route("/api/v1/runs", {"GET": lists.runs, "POST": changes.submit}),
         Route("/api/v1/runs/{run}", {"GET": lists.run}),
         Route("/api/v1/runs/{run}/cancel", {"POST": changes.cancel_run}),
-        Route("/api/v1/jobs", {"GET": lists.jobs}),
+        Route("/api/v1/jobs", {"GET": lists.jobs, "POST": changes.enqueue}),
         Route("/api/v1/jobs/{job}", {"GET": lists.job}),
         Route("/api/v1/jobs/{job}/log", {"GET": logs.get}),
         Route("/api/v1/jobs/{job}/explain", {"GET": explaining.explain}),
@@ -147,8 +157,12 @@ def _routes(
         Route("/api/v1/workers/{worker}", {"GET": lists.worker}),
         Route("/api/v1/workers/{worker}/rotate", {"POST": doors.rotate_worker}),
         Route("/api/v1/workers/{worker}/revoke", {"POST": doors.revoke_worker}),
+        Route("/api/v1/semaphores", {"GET": limits.list, "POST": limits.set}),
+        Route("/api/v1/semaphores/{semaphore}/remove", {"POST": limits.remove}),
+        Route("/api/v1/caps", {"POST": limits.cap}),
         Route("/api/v1/tokens", {"GET": doors.tokens, "POST": doors.add_token}),
         Route("/api/v1/tokens/{token}/revoke", {"POST": doors.revoke_token}),
         Route("/api/v1/events", {"GET": events.get}),
+        Route("/api/v1/audit", {"GET": audit.get}),
         Route(ARTIFACT, {"GET": artifacts.get, "PUT": artifacts.put}),
     )

@@ -11,6 +11,8 @@ from pathlib import Path
 from shutil import which
 
 from buildmaster.postgres.account import Account, account_to_run_as
+from buildmaster.postgres.copies import COPIES, reachable_copy
+from buildmaster.postgres.placement import Unplaceable
 
 #: Earlier ones lack what the schema uses.
 OLDEST = 14
@@ -51,24 +53,30 @@ class _Unusable:
 
     folder: Path
     reason: str
+    is_closed: bool = False  #: the account can't pass to it
 
 
 def find_binaries(
     environ: Mapping[str, str],
     account: Account | None = None,
     major: int | None = None,
+    copies: Path = COPIES,
 ) -> Binaries:
     """The best PostgreSQL that ``account`` can run; one of version ``major`` if there is.
 
     ``HEADRACE_PG_BIN`` settles it; else PATH, ``pg_config``, the distribution's folders
     (newest first), Homebrew's and the wheel of the ``embedded`` extra are tried in this
-    order. Blocks for some milliseconds a folder. Raises ``NoBinaries``.
+    order. What the wheel has is copied if root runs this and ``account`` can't reach it.
+    Blocks for some milliseconds a folder. Raises ``NoBinaries``.
     """
     account = account_to_run_as() if account is None else account
     passed_over: list[_Unusable] = []
     usable: list[Binaries] = []
+    carried = dict(_carried()) if account.is_other else {}
     for folder in _unique(_candidates(environ)):
         found = _examine(folder, account)
+        if isinstance(found, _Unusable) and found.is_closed and folder in carried:
+            found = _examine_copy(folder, carried[folder], account, copies)
         if isinstance(found, _Unusable):
             passed_over.append(found)
         elif major is None or found.major == major:
@@ -92,7 +100,7 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[Path]:
     for pattern in _FOLDERS:
         versions = sorted(Path("/").glob(pattern[1:]), key=_version_in, reverse=True)
         yield from (version / "bin" for version in versions)
-    yield from _carried()
+    yield from (folder for folder, _ in _carried())
 
 
 def _told_by(pg_config: str) -> Iterator[Path]:
@@ -111,11 +119,14 @@ def _version_in(folder: Path) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", str(folder)))
 
 
-def _carried() -> Iterator[Path]:
+def _carried() -> Iterator[tuple[Path, Path]]:
+    """Folders of programs, each with the installed package that carries it."""
     spec = importlib.util.find_spec(_CARRIER)
     for location in (spec and spec.submodule_search_locations) or ():
-        programs = Path(location).glob("**/bin/initdb")
-        yield from sorted((path.parent for path in programs), key=_version_in, reverse=True)
+        package = Path(location)
+        folders = (path.parent for path in package.glob("**/bin/initdb"))
+        for folder in sorted(folders, key=_version_in, reverse=True):
+            yield folder, package
 
 
 def _unique(folders: Iterator[Path]) -> Iterator[Path]:
@@ -134,7 +145,8 @@ def _examine(folder: Path, account: Account) -> Binaries | _Unusable:
                 return _Unusable(folder, f"there is no {program} in it")
         told = account.run([str(folder / "postgres"), "--version"])
     except PermissionError:
-        return _Unusable(folder, f"the account {account.name} can't reach or run it")
+        reason = f"the account {account.name} can't reach or run it"
+        return _Unusable(folder, reason, is_closed=True)
     except (OSError, subprocess.TimeoutExpired) as error:
         return _Unusable(folder, str(error))
     match = re.search(r"\(PostgreSQL\) (\d+)", told.stdout)
@@ -144,6 +156,19 @@ def _examine(folder: Path, account: Account) -> Binaries | _Unusable:
     if int(match[1]) < OLDEST:
         return _Unusable(folder, f"it is version {match[1]}, older than {OLDEST}")
     return Binaries(folder, int(match[1]))
+
+
+def _examine_copy(
+    folder: Path, package: Path, account: Account, copies: Path
+) -> Binaries | _Unusable:
+    try:
+        return _examine(reachable_copy(folder, package, copies), account)
+    except (OSError, Unplaceable) as error:
+        return _Unusable(
+            folder,
+            f"the account {account.name} can't reach it, and it can't be copied to "
+            f"{copies}: {error}",
+        )
 
 
 def _explain(

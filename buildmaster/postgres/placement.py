@@ -196,14 +196,19 @@ def _require_speakable(data_folder: Path) -> None:
         )
 
 
+def make_open(folder: Path) -> None:
+    """Make ``folder`` and the one above it: ours, with a way through for everybody."""
+    folder.parent.parent.mkdir(parents=True, exist_ok=True)
+    for each in (folder.parent, folder):
+        _make_own(each, 0o755)
+        # A farm's data folder may be there already, for its owner alone.
+        each.chmod(stat.S_IMODE(each.stat().st_mode) | 0o111)
+
+
 def _new_cluster_folder(clusters: Path, data_folder: Path) -> Path:
     """A folder that did not exist: an older farm's at the same path is left alone."""
     try:
-        clusters.parent.parent.mkdir(parents=True, exist_ok=True)
-        for folder in (clusters.parent, clusters):
-            _make_own(folder, 0o755)
-            # A farm's data folder may be there already, for its owner alone.
-            folder.chmod(stat.S_IMODE(folder.stat().st_mode) | 0o111)
+        make_open(clusters)
         digest = hashlib.sha256(os.fsencode(data_folder)).hexdigest()[:16]
         for number in count(1):
             folder = clusters / (digest if number == 1 else f"{digest}-{number}")

@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import tarfile
 from pathlib import Path
-from typing import Self
 
 from buildmaster.requests import Refusal
 from buildmaster.source.address import check_path
 from buildmaster.source.reader import FILE_LIMIT
+from protocol.tar_headers import bounded_headers
 
 #: Members that an archive may have; looking at more takes too long.
 MEMBER_LIMIT = 200_000
-#: Bytes of a header that extends another; a long path takes 4 KiB.
-_EXTENSION_LIMIT = 64 * 1024
-#: Headers that change all that follow; git archive writes one.
-_GLOBAL_LIMIT = 16
-_EXTENSIONS = frozenset(
-    {
-        tarfile.XHDTYPE,
-        tarfile.XGLTYPE,
-        tarfile.SOLARIS_XHDTYPE,
-        tarfile.GNUTYPE_LONGNAME,
-        tarfile.GNUTYPE_LONGLINK,
-    }
-)
 
 
 def read_tree_configuration(archive: Path, path: str) -> bytes:
@@ -35,7 +22,7 @@ def read_tree_configuration(archive: Path, path: str) -> bytes:
     """
     check_path(path)
     try:
-        with tarfile.open(archive, "r:", tarinfo=_header_class()) as tar:
+        with tarfile.open(archive, "r:", tarinfo=bounded_headers()) as tar:
             for count, member in enumerate(tar):
                 if count >= MEMBER_LIMIT:
                     raise Refusal(
@@ -53,26 +40,6 @@ def read_tree_configuration(archive: Path, path: str) -> bytes:
         "configuration_missing",
         f"The work tree has no file {path}: add one, or name another with --config.",
     )
-
-
-def _header_class() -> type[tarfile.TarInfo]:
-    """Headers of one archive, which tarfile would read whole, whatever size they claim."""
-    globals_seen = 0
-
-    class Header(tarfile.TarInfo):
-        """One header, refused if it claims too much."""
-
-        @classmethod
-        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-            nonlocal globals_seen
-            header = super().frombuf(buf, encoding, errors)
-            globals_seen += header.type == tarfile.XGLTYPE
-            is_long = header.type in _EXTENSIONS and header.size > _EXTENSION_LIMIT
-            if is_long or globals_seen > _GLOBAL_LIMIT:
-                raise ValueError("a header of it is too large")
-            return header
-
-    return Header
 
 
 def _contents(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> bytes:

@@ -29,6 +29,8 @@ class LockedJob:
     blocked_by: int
     cancelling: bool
     cancel_reason: str
+    interruptible: bool
+    group: str | None  #: of which one job is at work at a time
 
     @property
     def title(self) -> str:
@@ -41,7 +43,8 @@ async def lock(cursor: Cursor, jobs: Sequence[int]) -> list[LockedJob]:
     rows = await cursor.rows(
         """
         SELECT id, kind, name, cell, state::text, result::text, reason, root_cause, attempt,
-               errors, error_limit, blocked_by, cancel_asked_at IS NOT NULL, cancel_reason
+               errors, error_limit, blocked_by, cancel_asked_at IS NOT NULL, cancel_reason,
+               interruptible, concurrency_group
         FROM job WHERE id = ANY (%s::bigint[]) ORDER BY id FOR NO KEY UPDATE
         """,
         (sorted(set(jobs)),),
@@ -55,11 +58,20 @@ def _locked(fields: list[Any]) -> LockedJob:
     return LockedJob(*fields)
 
 
-async def ask_to_cancel(cursor: Cursor, job: int, reason: str) -> None:
-    """Note that somebody asked a job to stop that a worker has."""
+async def ask_to_cancel(
+    cursor: Cursor, job: int, reason: str, superseded_by: int | None = None
+) -> None:
+    """Note that somebody asked a job to stop that a worker has, or is about to have."""
     await cursor.run(
-        "UPDATE job SET cancel_asked_at = farm_now(), cancel_reason = %s WHERE id = %s",
-        (reason, job),
+        """
+        UPDATE job SET cancel_asked_at = farm_now(), cancel_reason = %s, superseded_by = %s
+        WHERE id = %s
+        """,
+        (reason, superseded_by, job),
+    )
+    # If nobody has it after all, nobody would tell of its end.
+    await cursor.run(
+        "INSERT INTO cancel_wish (job) VALUES (%s) ON CONFLICT DO NOTHING", (job,)
     )
 
 
@@ -83,16 +95,18 @@ async def jobs_only_of(cursor: Cursor, run: int) -> list[int] | None:
 async def next_attempt(
     cursor: Cursor, job: int, *, errors: int, delay: float | None
 ) -> int:
-    """Open another attempt of ``job``, which waits again; its number.
+    """Open another attempt of ``job``, which waits again, in a new turn; its number.
 
     ``delay``: seconds until it may be queued; None is at once.
     """
+    await cursor.run("SELECT take_another_turn(%s)", (job,))
     (number,) = await cursor.one(
         """
         UPDATE job SET state = 'waiting', result = NULL, reason = '', root_cause = NULL,
                finished_at = NULL, started_at = NULL, ready_at = NULL,
                cancel_asked_at = NULL, cancel_reason = '', attempt = attempt + 1,
-               errors = %s, not_before = farm_now() + make_interval(secs => %s)
+               errors = %s, failures = 0, lost_workers = 0, superseded_by = NULL,
+               not_before = farm_now() + make_interval(secs => %s)
         WHERE id = %s RETURNING attempt
         """,
         (errors, delay, job),

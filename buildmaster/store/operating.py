@@ -37,17 +37,17 @@ async def set_duty(
     )
 
 
-async def is_retired(cursor: Cursor, worker: str) -> str | None:
-    """Why a worker may not join again that has nothing left to end; None if it may."""
-    row = await cursor.row(
+async def retired_of(cursor: Cursor, workers: Sequence[str]) -> dict[str, str]:
+    """Those that may not join again, with nothing left to end there, and why."""
+    rows = await cursor.rows(
         """
-        SELECT duty_reason FROM worker
-        WHERE name = %s AND duty = 'retired'
+        SELECT name, duty_reason FROM worker
+        WHERE name = ANY (%s::text[]) AND duty = 'retired'
           AND NOT EXISTS (SELECT FROM running WHERE running.worker = worker.name)
         """,
-        (worker,),
+        (sorted(workers),),
     )
-    return str(row[0]) if row else None
+    return {str(name): str(reason) for name, reason in rows}
 
 
 async def is_future(cursor: Cursor, moment: str) -> bool:

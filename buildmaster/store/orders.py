@@ -24,6 +24,7 @@ class BuildRow:
     configuration: str
     run_limit: float | None
     idle_limit: float | None
+    trust_domain: str
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ async def build_row(cursor: Cursor, job: int, attempt: int) -> BuildRow | None:
         """
         SELECT job.id, job.attempt, job.repository, job_class.isolation::text,
                build.architecture, build.series, build.stages, build.stage_numbers,
-               build.source::text, configuration.text, job.run_limit, job.idle_limit
+               build.source::text, configuration.text, job.run_limit, job.idle_limit,
+               job.trust_domain
         FROM job JOIN build ON build.job = job.id
         JOIN job_class ON job_class.id = job.class
         JOIN configuration ON configuration.sha256 = build.configuration

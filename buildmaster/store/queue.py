@@ -100,10 +100,23 @@ class Turns:
         return self.first + number * self.distance
 
 
-async def take_turns(cursor: Cursor, owner: str, architecture: str, jobs: int) -> Turns:
-    """The turns of so many new jobs of ``owner`` that wait for ``architecture``."""
+async def take_turns(
+    cursor: Cursor,
+    owner: str,
+    architecture: str,
+    jobs: int,
+    *,
+    class_id: int | None = None,
+    score: int = 500_000,
+) -> Turns:
+    """The turns of so many new jobs of ``owner`` that wait for ``architecture``.
+
+    They begin where the others of that class and score are; without a class, where those
+    of the whole architecture are.
+    """
     row = await cursor.one(
-        "SELECT first, distance FROM take_turns(%s, %s, %s)", (owner, architecture, jobs)
+        "SELECT first, distance FROM take_turns(%s, %s, %s, %s, %s)",
+        (owner, architecture, jobs, class_id, score),
     )
     return Turns(*row)
 
@@ -171,23 +184,13 @@ async def is_unaccepted(cursor: Cursor, worker: str, job: int, attempt: int) -> 
 
 
 async def give_back(cursor: Cursor, worker: str, job: int, attempt: int) -> bool:
-    """Put an attempt that was never accepted back into the line.
+    """Put an attempt that was never accepted back into the line, where it stood.
 
-    False if the lease is not the worker's, or it has accepted.
+    If somebody asked it to stop it ends instead. False if the lease is not the worker's,
+    or it has accepted.
     """
-    gone = await cursor.run(
-        """
-        DELETE FROM running
-        WHERE job = %s AND attempt = %s AND worker = %s AND accepted_at IS NULL
-        """,
-        (job, attempt, worker),
-    )
-    if not gone:
-        return False
-    await cursor.run("UPDATE job SET state = 'waiting' WHERE id = %s", (job,))
-    await cursor.run("SELECT release_semaphores(ARRAY[%s]::bigint[])", (job,))
-    await make_ready(cursor, [job])
-    return True
+    (given,) = await cursor.one("SELECT give_back(%s, %s, %s)", (worker, job, attempt))
+    return bool(given)
 
 
 async def refuse(
@@ -201,6 +204,16 @@ async def refuse(
         "SELECT pass_over(%s, %s, %s, %s)", (job, worker, reason, seconds)
     )
     return bool(passed_over)
+
+
+async def settle_cancels(cursor: Cursor) -> None:
+    """End jobs that were to stop while they could not be taken out of the line."""
+    await cursor.run("SELECT settle_cancels()")
+
+
+async def fill_semaphores(cursor: Cursor) -> None:
+    """Put jobs that stand aside for semaphores with free places back into the line."""
+    await cursor.run("SELECT fill_semaphores(NULL)")
 
 
 async def forget_refusals(cursor: Cursor, job: int) -> None:
@@ -219,19 +232,6 @@ async def forget_vain_refusals(cursor: Cursor) -> None:
                 SELECT FROM worker AS other
                 WHERE could_take(other, job_class, refusal.job)))
         """
-    )
-
-
-async def renew(cursor: Cursor, worker: str, attempts: Sequence[tuple[int, int]]) -> None:
-    """Count one more sign of life for each lease of ``worker`` among ``attempts``."""
-    await cursor.run(
-        """
-        UPDATE running SET renewals = renewals + 1
-        FROM unnest(%s::bigint[], %s::integer[]) AS held (job, attempt)
-        WHERE running.job = held.job AND running.attempt = held.attempt
-          AND running.worker = %s
-        """,
-        ([job for job, _ in attempts], [number for _, number in attempts], worker),
     )
 
 
@@ -275,6 +275,7 @@ class OwnLease:
     class_id: int
     kind: str
     is_native: bool
+    number: int
 
 
 async def leases_of(cursor: Cursor, worker: str, *, locked: bool = False) -> list[OwnLease]:
@@ -285,7 +286,7 @@ async def leases_of(cursor: Cursor, worker: str, *, locked: bool = False) -> lis
     rows = await cursor.rows(
         f"""
         SELECT running.job, running.attempt, accepted_at IS NOT NULL, running.class,
-               job.kind, job_class.performs <> ''
+               job.kind, job_class.performs <> '', running.lease
         FROM running JOIN job ON job.id = running.job
         JOIN job_class ON job_class.id = running.class
         WHERE running.worker = %s ORDER BY running.job

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from buildmaster.database import Cursor
 from buildmaster.store.text import storable
 from protocol.results import Result
+
+#: A position is the score turned over, and in so many bits below it whose turn it is.
+TURN_BITS = 43
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class HungryWorker:
     cpu: int | None = None  #: hundredths of a core
     memory: int | None = None  #: MiB
     disk: int | None = None  #: MiB
+    since: int = 0  #: every lease of it with a smaller number has ended
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class Claim:
     position: int
     kind: str
     payload: str | None  #: JSON: what the order of a job needs that runs natively
+    lease: int  #: its number; later leases have greater ones
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ async def step(
     """
     rows = await cursor.rows(
         """
-        SELECT what, job, attempt, worker, class, position, kind, payload
+        SELECT what, job, attempt, worker, class, position, kind, payload, lease
         FROM step(%s::jsonb, %s::bigint[], %s::integer[], %s::text[], %s::jsonb, %s::jsonb,
                   %s::double precision[], %s)
         """,
@@ -117,14 +122,25 @@ async def step(
 
 
 async def unaccepted_claims(cursor: Cursor, workers: Sequence[str]) -> list[Claim]:
-    """Leases of ``workers`` that they have not accepted, as they were claimed."""
+    """Leases of ``workers`` that they have not accepted, as they were claimed.
+
+    A claim of which nothing was heard may be under way still: it is waited for.
+    """
+    await cursor.run(
+        """
+        SELECT pg_advisory_xact_lock(hashtext('headrace.worker'), hashtext(name))
+        FROM (SELECT name FROM unnest(%s::text[]) AS given (name) ORDER BY name) AS one
+        """,
+        (list(workers),),
+    )
     rows = await cursor.rows(
         """
         SELECT running.job, running.attempt, running.worker, running.class,
                coalesce(running.position, 0), job.kind,
                CASE WHEN native_job.job IS NOT NULL THEN json_build_object(
                    'performs', job_class.performs, 'arguments', native_job.arguments,
-                   'run', job.run_limit)::text END
+                   'run', job.run_limit)::text END,
+               running.lease
         FROM running JOIN job ON job.id = running.job
         JOIN job_class ON job_class.id = running.class
         LEFT JOIN native_job ON native_job.job = running.job
@@ -182,11 +198,11 @@ def _stepped(rows: Sequence[tuple[Any, ...]]) -> Stepped:
     gone: set[str] = set()
     claims: list[Claim] = []
     aside = 0
-    for what, job, attempt, worker, class_id, position, kind, payload in rows:
+    for what, job, attempt, worker, class_id, position, kind, payload, lease in rows:
         match what:
             case "claim":
                 claims.append(
-                    Claim(job, attempt, worker, class_id, position, kind, payload)
+                    Claim(job, attempt, worker, class_id, position, kind, payload, lease)
                 )
             case "done" | "again" | "stale":
                 ended[job, attempt] = what
@@ -201,13 +217,13 @@ def _stepped(rows: Sequence[tuple[Any, ...]]) -> Stepped:
     return Stepped(ended, frozenset(forget), tuple(claims), marks, aside, frozenset(gone))
 
 
-async def fold(cursor: Cursor, begun: dict[int, int]) -> None:
+async def fold(cursor: Cursor, begun: Collection[tuple[int, int]]) -> None:
     """Add changed counts to the counts, and what was begun and used to the fair shares.
 
-    ``begun``: the furthest position of each class that was claimed.
+    ``begun``: classes, and the furthest positions in them that were claimed.
     """
     await cursor.run("SELECT fold_counts()")
     await cursor.run(
         "SELECT fold_usage(%s::integer[], %s::bigint[])",
-        (list(begun), list(begun.values())),
+        ([each for each, _ in begun], [position for _, position in begun]),
     )

@@ -60,6 +60,7 @@ class NewBuild:
     source: GitSource | TreeSource
     run_limit: float | None
     idle_limit: float | None
+    limits: tuple[str, ...] = ()  #: names of semaphores
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,9 @@ async def _insert_job(cursor: Cursor, build: NewBuild) -> int | None:
         """
         INSERT INTO job (kind, repository, source_digest, trust_domain, name, cell, part,
                          refs, requester, owner, class, virtual_start, run_limit,
-                         idle_limit)
-        VALUES ('build', %s, %s, %s, %s, %s, %s, %s::text[], %s, %s, %s, %s, %s, %s)
+                         idle_limit, limits)
+        VALUES ('build', %s, %s, %s, %s, %s, %s, %s::text[], %s, %s, %s, %s, %s, %s,
+                %s::text[])
         ON CONFLICT ON CONSTRAINT job_identity DO NOTHING RETURNING id
         """,
         (
@@ -147,6 +149,7 @@ async def _insert_job(cursor: Cursor, build: NewBuild) -> int | None:
             build.virtual_start,
             build.run_limit,
             build.idle_limit,
+            list(build.limits) or None,
         ),
     )
     return int(row[0]) if row else None

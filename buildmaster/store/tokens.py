@@ -73,24 +73,6 @@ async def end_other_tokens(
     )
 
 
-async def note_use(cursor: Cursor, worker: str, sha256: bytes) -> None:
-    """The worker has joined with this token for the first time: those before it end."""
-    await cursor.run(
-        """
-        UPDATE worker_token old SET ends_at = farm_now()
-        FROM worker_token used
-        WHERE used.worker = %s AND used.sha256 = %s AND old.worker = used.worker
-          AND old.created_at < used.created_at
-          AND (old.ends_at IS NULL OR old.ends_at > farm_now())
-        """,
-        (worker, sha256),
-    )
-    await cursor.run(
-        "UPDATE worker_token SET used_at = farm_now() WHERE worker = %s AND sha256 = %s",
-        (worker, sha256),
-    )
-
-
 async def end_worker_tokens(cursor: Cursor, worker: str) -> None:
     """Let the worker join no more."""
     await cursor.run(
@@ -173,3 +155,16 @@ async def note_api_use(cursor: Cursor, names: Sequence[str]) -> None:
         "UPDATE api_token SET last_used_at = farm_now() WHERE name = ANY (%s)",
         (list(names),),
     )
+
+
+async def attempt_secret(cursor: Cursor, proposed: str) -> str:
+    """The farm's secret behind the tokens of attempts; ``proposed``, if it has none."""
+    await cursor.run(
+        """
+        INSERT INTO farm_secret (name, value) VALUES ('attempts', %s)
+        ON CONFLICT (name) DO NOTHING
+        """,
+        (proposed,),
+    )
+    [secret] = await cursor.one("SELECT value FROM farm_secret WHERE name = 'attempts'")
+    return str(secret)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from buildmaster.database import Cursor
@@ -30,32 +32,40 @@ async def lock(cursor: Cursor, name: str) -> bool:
     return row is not None
 
 
-async def connect(cursor: Cursor, hello: Hello, session: str, master: str) -> None:
-    """Note that a worker opened a session, and what it offers."""
+async def connect(cursor: Cursor, opened: Sequence[tuple[Hello, str]], master: str) -> None:
+    """Note that workers opened these sessions, and what they offer."""
+    rows = [
+        {
+            "name": hello.worker,
+            "session": session,
+            "boot": hello.boot,
+            "software": hello.software,
+            "offers": msgspec.to_builtins(hello.offers),
+            "tags": sorted({*hello.tags, *hello.restricted_tags}),
+            "restricted_tags": hello.restricted_tags,
+            "performs": hello.performs,
+            "slots": hello.slots,
+            "cpu": None if hello.cpu is None else 100 * hello.cpu,
+            "memory": hello.memory,
+            "disk": hello.disk,
+        }
+        for hello, session in opened
+    ]
     await cursor.run(
         """
         UPDATE worker
-        SET state = 'connected', session = %s, master = %s, boot = %s, software = %s,
-            offers = %s::jsonb, tags = %s::text[], restricted_tags = %s::text[],
-            performs = %s::text[], slots = %s, cpu = %s, memory = %s, disk = %s,
+        SET state = 'connected', session = new.session, master = %s, boot = new.boot,
+            software = new.software, offers = new.offers, tags = new.tags,
+            restricted_tags = new.restricted_tags, performs = new.performs,
+            slots = new.slots, cpu = new.cpu, memory = new.memory, disk = new.disk,
             connected_at = farm_now(), last_heard_at = farm_now()
-        WHERE name = %s
+        FROM jsonb_to_recordset(%s::jsonb) AS new (
+            name text, session text, boot text, software text, offers jsonb, tags text[],
+            restricted_tags text[], performs text[], slots integer, cpu integer,
+            memory bigint, disk bigint)
+        WHERE worker.name = new.name
         """,
-        (
-            session,
-            master,
-            hello.boot,
-            hello.software,
-            msgspec.json.encode(hello.offers).decode(),
-            sorted({*hello.tags, *hello.restricted_tags}),
-            list(hello.restricted_tags),
-            list(hello.performs),
-            hello.slots,
-            None if hello.cpu is None else 100 * hello.cpu,
-            hello.memory,
-            hello.disk,
-            hello.worker,
-        ),
+        (master, msgspec.json.encode(rows).decode()),
     )
 
 
@@ -89,11 +99,19 @@ async def forget_sessions_of(cursor: Cursor, master: str) -> list[str]:
     return sorted(name for (name,) in rows)
 
 
-async def heard(cursor: Cursor, name: str) -> None:
-    """Note a sign of life."""
-    await cursor.run(
-        "UPDATE worker SET last_heard_at = farm_now() WHERE name = %s", (name,)
+async def masters_gone(cursor: Cursor) -> list[str]:
+    """Masters with open sessions of which none lives: nobody holds their name."""
+    rows = await cursor.rows(
+        """
+        WITH there AS MATERIALIZED (
+            SELECT DISTINCT master FROM worker WHERE session IS NOT NULL LIMIT 1000
+        )
+        SELECT master FROM there
+        WHERE pg_try_advisory_xact_lock_shared(hashtext('headrace.master'),
+                                               hashtext(master))
+        """
     )
+    return sorted(master for (master,) in rows)
 
 
 async def settle(cursor: Cursor) -> list[str]:

@@ -25,7 +25,8 @@ class Parsed(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[Problem, ...]
     #: What it would be without the keys that nobody knows, if these are all that is wrong.
     draft: Pipeline | None = None
-    stage_lines: tuple[int, ...] = ()  #: of each stage, its line in the file
+    #: Lines of what a plan can find fault with, by dotted place: stages, inputs.
+    lines: dict[str, int] = {}
 
 
 def parse(text: bytes, *, lpci_compatible: bool = False) -> Parsed:
@@ -36,7 +37,7 @@ def parse(text: bytes, *, lpci_compatible: bool = False) -> Parsed:
     """
     report = Report(lenient=lpci_compatible)
     pipeline: Pipeline | None = None
-    stage_lines: tuple[int, ...] = ()
+    lines: dict[str, int] = {}
     try:
         read = document.read(text)
     except BadDocument as error:
@@ -44,13 +45,13 @@ def parse(text: bytes, *, lpci_compatible: bool = False) -> Parsed:
     else:
         for duplicate in read.duplicates:
             _report_duplicate(duplicate, report)
-        pipeline, stage_lines = _Reader(report).pipeline(read.root)
+        pipeline, lines = _Reader(report).pipeline(read.root)
     return Parsed(
         pipeline=None if report.errors else pipeline,
         draft=None if report.serious else pipeline,
         errors=_by_line(report.errors),
         warnings=_by_line(report.warnings),
-        stage_lines=stage_lines,
+        lines=lines,
     )
 
 
@@ -82,7 +83,7 @@ class _Reader:
         self._input_lines: dict[tuple[str, int], int] = {}
         self._has_jobs = False
 
-    def pipeline(self, root: Node) -> tuple[Pipeline | None, tuple[int, ...]]:
+    def pipeline(self, root: Node) -> tuple[Pipeline | None, dict[str, int]]:
         if not isinstance(root, Mapping):
             self._report.error(
                 "",
@@ -90,25 +91,26 @@ class _Reader:
                 "the configuration must be a mapping with the keys pipeline and jobs,"
                 f" and is {described(root)}",
             )
-            return None, ()
+            return None, {}
         top = Spot(self._report, "", root.line)
         found = values.fields(root, top, _KEYS) or {}
         stages = values.below(
             found, "pipeline", top, _stages, "it lists the stages, in order"
         )
+        has_stages = stages is not None and not self._report.serious
         jobs = self._read_jobs(found.get("jobs"), top)
         terms = values.below(found, "license", top, values.optional(_license))
         lines = self._lines(found, stages)
         names = tuple(tuple(names) for names, _ in stages or ())
+        pipeline = Pipeline(stages=names, jobs=jobs, license=terms)
+        is_broken = self._report.serious > 0
+        if not is_broken:
+            references.check_sizes(pipeline, lines.pipeline, self._report)
         if stages is not None and self._has_jobs:
             references.check_names(names, lines, jobs, self._report)
-        if self._report.serious:
-            return None, lines.stages
-        pipeline = Pipeline(stages=names, jobs=jobs, license=terms)
-        references.check_sizes(pipeline, self._report)
-        if not self._report.serious:
+        if has_stages and self._has_jobs:
             references.check_inputs(pipeline, lines, self._report)
-        return pipeline, lines.stages
+        return None if is_broken else pipeline, lines.by_place()
 
     def _read_jobs(
         self, entry: Entry | None, top: Spot
@@ -167,6 +169,7 @@ class _Reader:
         node = entry.value if entry is not None else None
         jobs = node.entries if isinstance(node, Mapping) else ()
         return Lines(
+            pipeline=found["pipeline"].key.line if "pipeline" in found else 1,
             stages=tuple(item.line for item in items),
             names=tuple(tuple(lines) for _, lines in stages or ()),
             jobs={job.key.text: job.key.line for job in jobs},

@@ -36,7 +36,7 @@ _LIBYAML_TOO_DEEP = "maximum nesting depth"
 class BadDocument(Exception):
     """The file's fault: it cannot be read as YAML, or not within the limits."""
 
-    def __init__(self, line: int | None, message: str) -> None:
+    def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
         self.line = line
 
@@ -99,7 +99,7 @@ def read(text: bytes) -> Document:
     """The tree that ``text`` says, or `BadDocument`. Takes well under a second."""
     if len(text) > SIZE_LIMIT:
         raise BadDocument(
-            None,
+            1,
             f"the configuration has more than {SIZE_LIMIT // 1024} KiB; make it smaller",
         )
     decoded = _decoded(text)
@@ -123,7 +123,7 @@ def _decoded(text: bytes) -> str:
         line = text.count(b"\n", 0, error.start) + 1
         raise BadDocument(line, "the configuration is not UTF-8 text") from None
     if len(_DIRECTIVE.findall(decoded)) > _DIRECTIVE_LIMIT:
-        raise BadDocument(None, f"more than {_DIRECTIVE_LIMIT} lines begin with %")
+        raise BadDocument(1, f"more than {_DIRECTIVE_LIMIT} lines begin with %")
     return decoded
 
 
@@ -133,10 +133,10 @@ _UNPRINTABLE = re.compile(
 )
 
 
-def _unreadable(text: str) -> tuple[int | None, str]:
+def _unreadable(text: str) -> tuple[int, str]:
     found = _UNPRINTABLE.search(text)
     if found is None:
-        return None, "the configuration holds a character that YAML does not allow"
+        return 1, "the configuration holds a character that YAML does not allow"
     line = text.count("\n", 0, found.start()) + 1
     return line, (
         f"the control character U+{ord(found.group()):04X} is not allowed in YAML;"
@@ -144,10 +144,10 @@ def _unreadable(text: str) -> tuple[int | None, str]:
     )
 
 
-def _broken(error: yaml.MarkedYAMLError) -> tuple[int | None, str]:
+def _broken(error: yaml.MarkedYAMLError) -> tuple[int, str]:
     mark = error.problem_mark or error.context_mark
     parts = [part for part in (error.context, error.problem) if part]
-    line = mark.line + 1 if mark is not None else None
+    line = mark.line + 1 if mark is not None else 1
     if _LIBYAML_TOO_DEEP in (error.problem or ""):
         return line, _TOO_DEEP
     return line, f"this is not YAML: {', '.join(parts) or 'it cannot be read'}"

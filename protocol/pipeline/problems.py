@@ -98,7 +98,7 @@ def _append(problems: list[Problem], problem: Problem) -> None:
         problems.append(problem)
     elif len(problems) == PROBLEM_LIMIT:
         problems.append(
-            Problem("", None, f"there are more than these {PROBLEM_LIMIT} problems")
+            Problem("", problem.line, f"there are more than these {PROBLEM_LIMIT} problems")
         )
 
 

@@ -20,10 +20,28 @@ EXPANDED_LIMIT = 512 * 1024
 class Lines(msgspec.Struct, frozen=True):
     """Where in the file things are: lines, from 1."""
 
+    pipeline: int
     stages: tuple[int, ...]
     names: tuple[tuple[int, ...], ...]  #: of each name of each stage
     jobs: dict[str, int]
     inputs: dict[tuple[str, int], int]  #: of what the job with that index takes
+
+    def by_place(self) -> dict[str, int]:
+        """What a plan can find fault with, by its dotted place."""
+        return {
+            "pipeline": self.pipeline,
+            **{f"pipeline.{number}": line for number, line in enumerate(self.stages)},
+            **{
+                f"pipeline.{number}.{place}": line
+                for number, lines in enumerate(self.names)
+                for place, line in enumerate(lines)
+            },
+            **{_input_place(*job): line for job, line in self.inputs.items()},
+        }
+
+
+def _input_place(name: str, index: int) -> str:
+    return f"jobs.{name[:200]}.{index}.input.job-name"
 
 
 def check_names(
@@ -54,29 +72,31 @@ def check_names(
             report.warning(f"jobs.{name[:200]}", line, message)
 
 
-def check_sizes(pipeline: Pipeline, report: Report) -> None:
-    """Report a pipeline that is larger than what can be planned and sent."""
+def check_sizes(pipeline: Pipeline, line: int, report: Report) -> None:
+    """Report a pipeline, in that line, that is larger than what can be planned and sent."""
     if len(pipeline.stages) > STAGE_LIMIT:
-        report.error("pipeline", None, f"more than {STAGE_LIMIT} stages")
+        report.error("pipeline", line, f"more than {STAGE_LIMIT} stages")
     names = [name for stage in pipeline.stages for name in stage]
     total = sum(len(pipeline.jobs.get(name, ())) for name in names)
     if total > JOB_LIMIT:
         message = f"the pipeline runs {total} jobs; {JOB_LIMIT} are allowed"
-        report.error("pipeline", None, message)
+        report.error("pipeline", line, message)
         return
-    _check_architectures(pipeline, set(names), report)
+    _check_architectures(pipeline, set(names), line, report)
     size = len(msgspec.msgpack.encode(pipeline.jobs))
     size += sum(len(pipeline.jobs.get(name, ())) * (len(name) + 4) for name in names)
     if size > EXPANDED_LIMIT:
         report.error(
             "",
-            None,
+            1,
             f"the jobs expand to {size // 1024} KiB;"
             f" {EXPANDED_LIMIT // 1024} KiB are allowed: put long scripts into files",
         )
 
 
-def _check_architectures(pipeline: Pipeline, names: set[str], report: Report) -> None:
+def _check_architectures(
+    pipeline: Pipeline, names: set[str], line: int, report: Report
+) -> None:
     architectures = {
         architecture
         for name in names
@@ -85,11 +105,14 @@ def _check_architectures(pipeline: Pipeline, names: set[str], report: Report) ->
     }
     if len(architectures) > ARCHITECTURE_LIMIT:
         message = f"the pipeline runs on more than {ARCHITECTURE_LIMIT} architectures"
-        report.error("pipeline", None, message)
+        report.error("pipeline", line, message)
 
 
 def check_inputs(pipeline: Pipeline, lines: Lines, report: Report) -> None:
-    """Report inputs whose source is undefined, ambiguous or not there in time."""
+    """Report inputs whose source is undefined, ambiguous or not there in time.
+
+    Of a file with other errors ``pipeline`` holds only the jobs that could be read.
+    """
     places: dict[str, tuple[int, int]] = {}
     for number, stage in enumerate(pipeline.stages):
         for place, name in enumerate(stage):
@@ -117,9 +140,9 @@ class _InputJudge:
 
     def judge(self, name: str, index: int, job: PipelineJob, source: str) -> None:
         problem = self._undefined(source) or self._order(name, source)
-        if not problem and name in self._places:
+        if not problem and name in self._places and source in self._pipeline.jobs:
             problem = self._ambiguity(job, source)
-        where = f"jobs.{name[:200]}.{index}.input.job-name"
+        where = _input_place(name, index)
         line = self._lines.inputs[name, index]
         if problem:
             self._report.doubt(where, line, problem)

@@ -68,7 +68,7 @@ class Books:
         async def work(cursor: Cursor) -> None:
             await settled_worker(cursor, name, token_hash(TOKEN))
             await worker_store.connect(
-                cursor, hello(name, isolation, slots), f"s-{name}", "m"
+                cursor, [(hello(name, isolation, slots), f"s-{name}")], "m"
             )
 
         await self.database.transaction(work)

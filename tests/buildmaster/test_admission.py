@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import ILogObserver, globalLogPublisher
 from zope.interface import implementer
 
@@ -14,8 +15,9 @@ from buildmaster.grants import Scope
 from buildmaster.knocks import BURST
 from buildmaster.requests import Refusal
 from buildmaster.revocations import Revocations
-from buildmaster.tokens import token_hash
-from protocol.messages import Goodbye, Hello, Welcome
+from buildmaster.store.tokens import attempt_secret
+from buildmaster.tokens import AttemptGrant, Tokens, token_hash
+from protocol.messages import Goodbye, Hello, Welcome, encode
 from tests.buildmaster.books import hello
 from tests.buildmaster.test_session import MasterTestCase
 
@@ -65,6 +67,21 @@ class WorkerTests(AdmissionCase):
         for wrong in (other, token[:-1], token + "x", token.upper(), " "):
             self.assertFalse(await self.joins(wrong), wrong)
         self.assertFalse(await self.joins(token, "nobody"))
+
+    async def test_many_join_at_once_and_a_wrong_one_keeps_nobody_out(self) -> None:
+        tokens = {f"w{n}": await self.admission.add_worker(f"w{n}") for n in range(8)}
+        asked = [*tokens.items(), ("w\0", "x"), ("w1", "wrong"), ("w2", tokens["w2"])]
+        # One who may join, and says what the database cannot take.
+        broken = msgspec.structs.replace(hello("w3"), token=tokens["w3"], boot="\0")
+        session, line = self.connect()
+        session.received(encode(broken))
+        answers = await gatherResults(
+            [Deferred.fromCoroutine(self.knock(token, name)) for name, token in asked]
+        )
+        kinds = [type(answer) for answer, _ in answers]
+        self.assertEqual(kinds, [Welcome] * 8 + [Goodbye, Goodbye, Welcome])
+        self.assertTrue(line.is_closed)
+        self.flushLoggedErrors()
 
     async def test_the_books_hold_no_token(self) -> None:
         token = await self.admission.add_worker("bee")
@@ -184,6 +201,20 @@ class ClientTests(AdmissionCase):
             await self.refused(self.admission.add_client("ci", ["read"], None, "x")),
             "token_exists",
         )
+
+    async def test_masters_of_one_farm_know_each_others_attempts(self) -> None:
+        """Each has a data folder, and so a secret, of its own to begin with."""
+        one = await self.shared(Tokens("f" * 64, b"1" * 32))
+        two = await self.shared(Tokens("e" * 64, b"2" * 32))
+        self.assertEqual(two.check(one.attempt_token(7, 2)), AttemptGrant(7, 2))
+        self.assertIsNone(two.check("f" * 64))
+
+    async def shared(self, tokens: Tokens) -> Tokens:
+        """The tokens of a master that starts on the test's database."""
+        secret = await self.books.database.transaction(
+            lambda cursor: attempt_secret(cursor, tokens.attempt_secret)
+        )
+        return tokens.with_attempt_secret(secret)
 
     async def test_what_makes_no_sense_is_refused(self) -> None:
         add, revoke = self.admission.add_client, self.admission.revoke_client

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 from pathlib import Path
 
 from twisted.trial.unittest import TestCase
 
 from buildmaster.blobs import BlobStore, DiskFull, TooLarge, WrongHash
-from tests.requirements import require
+from tests.requirements import require_mount
 
 DATA = b"contents"
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -82,7 +81,7 @@ class BlobTests(TestCase):
         self.assertEqual(self._files(), [])
 
     def test_a_full_disk_is_told_and_leaves_nothing(self) -> None:
-        require(self, os.geteuid() == 0, "mounting a small file system needs root")
+        require_mount(self)
         self.folder.joinpath("small").mkdir()
         small = str(self.folder.absolute() / "small")
         subprocess.run(

@@ -138,7 +138,7 @@ class ReadyTests(ExplainCase):
     async def test_groups_and_owners_caps_are_called_by_their_names(self) -> None:
         for name, kind, word in (
             ("group:p/main", "group", "its group p/main"),
-            ("owner:ann", "owner_cap", "its owner ann has 1 of 1"),
+            ("cap:ann/amd64", "owner_cap", "ann has 1 of 1 jobs at work on amd64"),
         ):
             await self.lines.semaphore(name, 1)
             _, job = await self.lines.jobs(2, limits=[name])
@@ -261,6 +261,7 @@ class LaterTests(ExplainCase):
 class LearningTests(ExplainCase):
     async def test_what_ended_is_learnt_once_and_asked_for_by_name(self) -> None:
         jobs = await self.lines.jobs(12)
+        await self.books.worker("ant", slots=12)
         claims = await self.books.claim(slots=12)
         self.assertEqual(len(claims), 12)
         await self.database.run(

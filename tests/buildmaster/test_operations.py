@@ -29,6 +29,7 @@ LATER = "2999-01-01T00:00:00+00:00"
 class OperatorCase(TestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         self.books: Books = await fresh_books(self)
+        await self.books.worker("ant", slots=1000)
         self.database = self.books.database
         self.lines = Lines(self.database)
         self.woken = 0
@@ -88,7 +89,7 @@ class DutyTests(OperatorCase):
         await self.operations.set_duty("ant", "draining", EVE)
 
         async def join(cursor: Cursor) -> None:
-            await worker_store.connect(cursor, hello("ant"), "s-ant", "m")
+            await worker_store.connect(cursor, [(hello("ant"), "s-ant")], "m")
 
         await self.database.transaction(join)
         self.assertEqual(await self.jobs_claimed(), [])
@@ -136,11 +137,12 @@ class DutyTests(OperatorCase):
         await self.lines.jobs(1)
         claim = await self.books.begin()
         await self.operations.set_duty("ant", "retired", EVE)
-        self.assertIsNone(await operating.is_retired(self.database, "ant"))
+        self.assertEqual(await operating.retired_of(self.database, ["ant"]), {})
         await self.database.run("DELETE FROM running WHERE job = %s", (claim.job,))
-        self.assertEqual(await operating.is_retired(self.database, "ant"), "a new kernel")
+        retired = await operating.retired_of(self.database, ["ant", "bee"])
+        self.assertEqual(retired, {"ant": "a new kernel"})
         await self.operations.set_duty("ant", "active", EVE)
-        self.assertIsNone(await operating.is_retired(self.database, "ant"))
+        self.assertEqual(await operating.retired_of(self.database, ["ant"]), {})
 
     async def test_resuming_ends_a_quarantine(self) -> None:
         await self.database.run(

@@ -7,7 +7,7 @@ from twisted.trial.unittest import TestCase
 
 from buildmaster import intervention
 from buildmaster.database import Cursor
-from buildmaster.joining import Door, Joined
+from buildmaster.joining import Door, Joined, Knock
 from buildmaster.matching import Needs
 from buildmaster.recording import record
 from buildmaster.store import jobs as job_store
@@ -129,9 +129,9 @@ class RaceTests(TestCase):
         door = Door("m", 5.0, NO_DELAY)
         _, [job] = await self.books.run()
         claim = await self.books.begin()
-        _, joined = await self.books.meanwhile(
+        _, [joined] = await self.books.meanwhile(
             reporting(claim, over(Result.ERROR, "broken")),
-            lambda cursor: door.join(cursor, hello("ant"), "s-2", "?"),
+            lambda cursor: door.join(cursor, [Knock(hello("ant"), "s-2", "?")]),
         )
         self.assertIsInstance(joined, Joined)
         self.assertEqual(await self.books.state(job), ("ready", None, 2))

@@ -101,6 +101,11 @@ class SubmissionTests(TestCase):
         self.assertEqual(refs, ["refs/heads/main", "refs/tags/v1"])
         self.assertEqual((await self._count("job"), await self._count("run")), (1, 2))
 
+    async def test_code_that_is_not_trusted_never_runs_natively(self) -> None:
+        with self.assertRaisesRegex(Refusal, "never runs natively"):
+            await self._submit(domain="stranger")
+        self.assertEqual(await self._count("job"), 0)
+
     async def test_twenty_at_once_make_one_job(self) -> None:
         answers = await gatherResults(
             [Deferred.fromCoroutine(self._submit(refs=(f"r{n}",))) for n in range(20)]
@@ -112,7 +117,9 @@ class SubmissionTests(TestCase):
 
     async def test_trust_domains_never_merge(self) -> None:
         trusted = await self._submit()
-        stranger = await self._submit(domain="stranger")
+        stranger = await self._submit(
+            domain="stranger", isolation="chroot", wait_for_worker=True
+        )
         self.assertNotEqual(trusted.jobs[0].id, stranger.jobs[0].id)
         self.assertFalse(stranger.jobs[0].merged)
 
@@ -257,7 +264,8 @@ class SubmissionTests(TestCase):
             self.assertEqual((job.state, job.series), ("ready", "jammy"))
             [note] = submitted.notes
             self.assertIn("lint:0, docs:0 on amd64 will end with an error", note)
-            self.assertTrue(note.endswith(f"no worker has an image of {other}"), note)
+            self.assertIn(f"no worker has an image of {other}.", note)
+            self.assertIn("--series-image", note)
             claim = await self.books.begin()
             self.assertEqual(claim.job, job.id)
         classes = await self.books.database.rows("SELECT series FROM job_class")
@@ -307,6 +315,8 @@ class SubmissionTests(TestCase):
         with self.assertRaises(Refusal) as caught:
             await self._submit(TWO_ARCHITECTURES, cross_architecture="refuse")
         self.assertIn("arm64", str(caught.exception))
+        [problem] = caught.exception.problems
+        self.assertEqual((problem.where, problem.line), ("pipeline.1", 1))
         self.assertEqual(await self._count("job"), 0)
 
 

@@ -225,6 +225,16 @@ class CarrierConformance(_Base):
             self.assertEqual(peer.calls[-1], "closed")
         self.assertEqual(server.frames, [])
 
+    async def test_sending_while_the_other_side_closes_is_harmless(self) -> None:
+        client, server = await self.pair()
+        _line(client).close()
+        while "closed" not in server.calls:
+            _line(server).send(b"to nobody")
+            await _turn()
+        _line(server).send(b"to nobody")
+        await client.until_closed()
+        self.assertEqual(client.frames, [])
+
     async def test_nothing_is_received_after_our_own_close(self) -> None:
         client, server = await self.pair()
         server.on_frame = lambda frame: _line(server).close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -37,6 +37,7 @@ from protocol.messages import (
 )
 from protocol.order import Artifacts, Order, TreeSource
 from protocol.results import Result
+from tests.laws import law
 
 W, M = Role.WORKER, Role.MASTER
 
@@ -278,7 +279,7 @@ class ConversationTests(SynchronousTestCase):
         self.assertEqual({state for state, _ in ATTEMPT}, set(AttemptState))
         self.assertEqual({state for state, *_ in SESSION}, set(SessionState))
 
-    @settings(max_examples=300, deadline=None)
+    @law
     @given(st.lists(st.tuples(st.sampled_from(Role), messages), max_size=40))
     def test_no_sequence_crashes_it_and_what_is_illegal_changes_nothing(
         self, said: list[tuple[Role, Message]]
@@ -292,7 +293,7 @@ class ConversationTests(SynchronousTestCase):
                 self.assertTrue(str(error))
                 self.assertEqual(picture(conversation), before)
 
-    @settings(max_examples=200, deadline=None)
+    @law
     @given(st.data())
     def test_two_honest_sides_never_accuse_each_other_however_messages_cross(
         self, data: st.DataObject

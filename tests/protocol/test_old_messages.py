@@ -5,6 +5,7 @@ Nothing here may be changed, only added to: a worker of version 1 is out there.
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 import msgspec
@@ -127,6 +128,19 @@ TODAY: list[Message] = [
 ]
 
 
+def shown(message: Any, like: Any) -> Any:
+    """What ``message`` has of the keys of ``like``, as maps and lists."""
+    if isinstance(like, dict) and not isinstance(message, dict):
+        tag = message.__struct_config__.tag
+        return {
+            key: tag if key == "type" else shown(getattr(message, key), value)
+            for key, value in like.items()
+        }
+    if isinstance(like, list):
+        return [shown(*pair) for pair in zip(message, like, strict=True)]
+    return message.value if isinstance(message, Enum) else message
+
+
 class OldMessagesTests(SynchronousTestCase):
     def test_what_the_first_release_sends_is_understood_to_the_last_field(self) -> None:
         for decode, maps in (
@@ -134,9 +148,8 @@ class OldMessagesTests(SynchronousTestCase):
             (decode_from_master, FROM_MASTER),
         ):
             for given in maps:
-                message: Any = decode(msgspec.msgpack.encode(given))
-                told = msgspec.msgpack.decode(encode(message))
-                self.assertEqual({**told, **given}, told, given["type"])
+                [message] = decode(msgspec.msgpack.encode(given))
+                self.assertEqual(shown(message, given), given, given["type"])
 
     def test_what_is_sent_today_has_all_that_the_first_release_needs(self) -> None:
         known = {each["type"]: set(each) for each in (*FROM_MASTER, *FROM_WORKER)}

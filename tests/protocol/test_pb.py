@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.spread import banana
@@ -180,6 +181,12 @@ class StrangerTests(TestCase):
         client.transport.write(LOGIN)  # type: ignore[union-attr]
         await self.thrown_out(client, "not for it")
         self.assertEqual(len(self.peers), 1)
+
+    async def test_two_logins_in_one_piece_open_one_line_at_most(self) -> None:
+        """Else the first one would never hear that its line is gone."""
+        await self.thrown_out(await self.stranger(GREETING + LOGIN + LOGIN), "not for it")
+        await deferLater(reactor, 0)
+        self.assertEqual([peer.calls for peer in self.peers], [])
 
     async def test_frames_that_are_none_are_thrown_out(self) -> None:
         for expression in (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,12 @@ class WorkerHome:
         """Where the attempts lie."""
         return self.folder / "builds"
 
-    def start(self, twistd: str = TWISTD) -> WorkerProcess:
-        """A new daemon; ``twistd`` is the script that becomes it (`tests.versions`)."""
-        daemon = WorkerProcess(self.settings, twistd)
+    def start(self, twistd: str = TWISTD, before: Sequence[str] = ()) -> WorkerProcess:
+        """A new daemon; ``twistd`` is the script that becomes it (`tests.versions`).
+
+        ``before`` is put before its command, as in ``ip netns exec NAME``.
+        """
+        daemon = WorkerProcess(self.settings, twistd, before)
         self.daemons.append(daemon)
         return daemon
 
@@ -74,15 +78,15 @@ class WorkerHome:
 class WorkerProcess(ProcessProtocol):
     """One daemon's process."""
 
-    def __init__(self, settings: Path, twistd: str) -> None:
+    def __init__(self, settings: Path, twistd: str, before: Sequence[str]) -> None:
         self.said = b""
         self.status: int | None = None
         self._waits: list[tuple[bytes, Deferred[None]]] = []
         self._gone: list[Deferred[None]] = []
         arguments = ["-n", "--pidfile=", "buildworker", "--config", str(settings)]
-        command = [sys.executable, "-P", "-c", twistd, *arguments]
+        command = [*before, sys.executable, "-P", "-c", twistd, *arguments]
         self._process = reactor.spawnProcess(
-            self, sys.executable, command, env=attach.child_variables(), path="/"
+            self, command[0], command, env=attach.child_variables(), path="/"
         )
         self.pid: int = self._process.pid
 

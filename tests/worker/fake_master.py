@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.trial.unittest import TestCase
 
-from protocol import PROTOCOL_VERSION, pb
+from protocol import PROTOCOL_VERSION, SEVERAL_SINCE, pb
 from protocol.carrier import Line
 from protocol.conversation import Conversation, Role
 from protocol.messages import (
@@ -32,6 +32,7 @@ from protocol.messages import (
     Welcome,
     decode_from_worker,
     encode,
+    encode_all,
 )
 from protocol.order import AnyOrder
 from tests.protocol.lines import loopback
@@ -74,10 +75,14 @@ class FakeSession:
         self.ended = reason
         self.master.look()
 
-    def say(self, message: FromMaster) -> None:
-        self._conversation.take(Role.MASTER, message)
+    def say(self, *messages: FromMaster) -> None:
+        """Say them, in one frame if the worker takes that."""
+        for message in messages:
+            self._conversation.take(Role.MASTER, message)
         assert self.line is not None
-        self.line.send(encode(message))
+        together = self.master.version >= SEVERAL_SINCE
+        for frame in encode_all(messages) if together else map(encode, messages):
+            self.line.send(frame)
 
     def of(self, kind: type[M]) -> list[M]:
         """What the worker said of one kind."""
@@ -87,8 +92,11 @@ class FakeSession:
 class FakeMaster:
     """Records what it is told; keeps to the conversation, and notes who does not."""
 
-    def __init__(self, test: TestCase, heartbeat: float = 0.2) -> None:
+    def __init__(
+        self, test: TestCase, heartbeat: float = 0.2, version: int = PROTOCOL_VERSION
+    ) -> None:
         self.heartbeat = heartbeat
+        self.version = version
         self.sessions: list[FakeSession] = []
         self.reports: dict[Attempt, list[Report]] = {}
         self.current: set[Attempt] = set()  #: attempts that count
@@ -148,11 +156,13 @@ class FakeMaster:
         )
         return self.session
 
-    def start(self, order: AnyOrder) -> Attempt:
-        key = Attempt(order.job, order.attempt)
-        self.current.add(key)
-        self.reports[key] = []
-        self.session.say(Start(order=order))
+    def start(self, *orders: AnyOrder) -> Attempt:
+        """Give them out together; the last one's attempt."""
+        for order in orders:
+            key = Attempt(order.job, order.attempt)
+            self.current.add(key)
+            self.reports[key] = []
+        self.session.say(*(Start(order=order) for order in orders))
         return key
 
     async def until_accepted(self, key: Attempt) -> None:
@@ -234,7 +244,7 @@ class FakeMaster:
         held = [Attempt(holding.job, holding.attempt) for holding in hello.holding]
         session.say(
             Welcome(
-                version=PROTOCOL_VERSION,
+                version=self.version,
                 session=f"session {len(self.sessions)}",
                 master="a fake",
                 heartbeat=self.heartbeat,

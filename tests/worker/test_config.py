@@ -162,7 +162,7 @@ class ConfigTests(SynchronousTestCase):
             {"masters": []},
             {"on_stop": "wait"},
             {"isolations": []},
-            {"isolations": ["vm"]},
+            {"isolations": ["lxc"]},
             {"name": ""},
             {"series_images": ["jammy"]},
             {"free_bytes": -1},

@@ -5,10 +5,11 @@ Supervisors are started by the tests, or not at all: one that is not there has d
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import TestCase
 
 from protocol.messages import (
@@ -18,16 +19,15 @@ from protocol.messages import (
     Holding,
     PipelineJobEnded,
     Recorded,
-    Report,
     Start,
     Welcome,
-    decode_from_worker,
 )
 from protocol.order import GitSource, Order
 from protocol.results import Result
+from tests.worker.list_mouth import ListMouth
 from tests.worker.supervisor.attempts import folder, job, order
-from worker.delivery import Parcel
 from worker.holdings import Holdings
+from worker.slots import Slots
 from worker.supervisor import attach
 from worker.supervisor.aftermath import report_end
 from worker.supervisor.settings import Settings
@@ -37,54 +37,6 @@ KEY = Attempt(7, 2)
 ORDER = order(
     GitSource(repository="/no/where", commit="0" * 40), [[("build", job("true"))]]
 )
-
-
-class ListMouth:
-    """One session: notes what is said; a `worker.dialogue.Mouth`."""
-
-    def __init__(self) -> None:
-        self.room = 1000  #: reports that the line takes
-        self.said: list[str] = []
-        self.reports: list[Report] = []
-        self._waits: list[tuple[str, Deferred[None]]] = []
-
-    @property
-    def has_room(self) -> bool:
-        return len(self.reports) < self.room
-
-    def accepted(self, job: int, attempt: int) -> None:
-        self._say(f"accepted {job}")
-
-    def refused(self, job: int, attempt: int, reason: str) -> None:
-        self._say(f"refused {job}: {reason}")
-
-    def report(self, job: int, attempt: int, parcel: Parcel) -> None:
-        [report] = decode_from_worker(parcel.frame)
-        assert isinstance(report, Report)
-        self.reports.append(report)
-        self._say(f"report {job}")
-        if parcel.is_last:
-            self._say(f"end {job}")
-
-    def give_up(self, reason: str) -> None:
-        self._say(f"give up: {reason}")
-
-    def until(self, words: str) -> Deferred[None]:
-        """Fires when something that begins with ``words`` is said."""
-        waiting: Deferred[None] = Deferred()
-        self._waits.append((words, waiting))
-        self._look()
-        return waiting
-
-    def _say(self, words: str) -> None:
-        self.said.append(words)
-        self._look()
-
-    def _look(self) -> None:
-        for wait in list(self._waits):
-            if any(said.startswith(wait[0]) for said in self.said):
-                self._waits.remove(wait)
-                wait[1].callback(None)
 
 
 class HoldingsTests(TestCase):
@@ -103,7 +55,7 @@ class HoldingsTests(TestCase):
             reactor,
             self.builds,
             Settings(cache=str(self.builds)),
-            slots=4,
+            slots=Slots(4),
             unfit=lambda order: "",
             free_bytes=0,
             launch=self._launch,
@@ -133,6 +85,20 @@ class HoldingsTests(TestCase):
         )
         self.holdings.resume(mouth, welcome)
         return mouth
+
+    async def test_waiting_for_the_end_of_all_can_be_given_up(self) -> None:
+        """By a daemon that stops, for one that does not end."""
+        go = threading.Event()
+        self.addCleanup(go.set)
+        self.patch(self, "_launch", lambda place: go.wait() and 2**22 + 1)
+        self.holdings = self.new_holdings()
+        self.session()
+        self.holdings.take(Start(order=ORDER))
+        waiting = Deferred.fromCoroutine(self.holdings.cancel_all("stopped"))
+        await _turn()
+        self.assertNoResult(waiting)
+        waiting.cancel()
+        await self.assertFailure(waiting, CancelledError)
 
     async def until_gone(self) -> None:
         """Nothing of the attempt is left."""

@@ -66,6 +66,22 @@ class OffersTests(SynchronousTestCase):
         self.assertEqual(chroot.isolation, "chroot")
         self.assertEqual(self.said, [])
 
+    def test_virtual_machines_are_offered_where_qemu_is(self) -> None:
+        able = dataclasses.replace(ROOT, can_run_machines=True)
+        self.assertEqual(
+            [offer.isolation for offer in self.offers(able)], ["native", "chroot", "vm"]
+        )
+        self.offers(ROOT, isolations=("native", "vm"))
+        self.assertIn("qemu", self.said[0])
+
+    def test_a_foreign_architecture_is_offered_where_it_can_be_emulated(self) -> None:
+        able = dataclasses.replace(ROOT, foreign=("riscv64",))
+        found = self.offers(able, foreign_architectures=("riscv64", "s390x"))
+        offered = [(offer.isolation, offer.architecture) for offer in found]
+        self.assertIn(("chroot", "riscv64"), offered)
+        self.assertNotIn(("chroot", "s390x"), offered)
+        self.assertIn("no chroots of s390x", self.said[0])
+
     def test_an_order_fits_only_an_offer_that_covers_all_of_it(self) -> None:
         found = self.offers(ROOT)
         fits = order(None, [], architecture="arm64", series="anything")

@@ -8,7 +8,8 @@ import selectors
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from worker.environments import syscalls
@@ -27,6 +28,16 @@ class NoImage(EnvironmentFault):
     """An image isn't there and can't be made; the message says what the operator can do."""
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What an image is made of."""
+
+    series: str
+    sources: tuple[AptSource, ...]
+    packages: tuple[str, ...] = ()  #: besides those without which apt can't work
+    architecture: str | None = None  #: None: this machine's
+
+
 def check_tools() -> None:
     """NoImage if images can't be made on this machine."""
     if shutil.which("mmdebstrap") is None:
@@ -38,15 +49,14 @@ def check_tools() -> None:
         raise NoImage("Making images needs root, and this is an ordinary user.")
 
 
-def bootstrap(
-    series: str, sources: Sequence[AptSource], folder: Path, say: Callable[[str], None]
-) -> str:
+def bootstrap(recipe: Recipe, folder: Path, say: Callable[[str], None]) -> str:
     """Put a root file system into ``folder``/root; answer its SHA-256.
 
     The digest is that of the tar archive mmdebstrap makes.  Says something at least every
     other second.  NoImage if it fails; what it leaves lies in ``folder``.
     """
     check_tools()
+    series = recipe.series
     target, scratch = folder / "root", folder / "scratch"
     target.mkdir()
     scratch.mkdir()
@@ -60,9 +70,11 @@ def bootstrap(
         '--aptopt=Acquire::Check-Valid-Until "false"',
         '--aptopt=Acquire::Check-Date "false"',
         *(f"--aptopt={snippet}" for snippet in apt_snippets()),
+        *([f"--include={','.join(recipe.packages)}"] if recipe.packages else []),
+        *([f"--architectures={recipe.architecture}"] if recipe.architecture else []),
         series,
         "-",
-        *(source.line for source in sources),
+        *(source.line for source in recipe.sources),
     ]
     environment = {**os.environ, "SOURCE_DATE_EPOCH": _EPOCH, "TMPDIR": str(scratch)}
     made = subprocess.Popen(

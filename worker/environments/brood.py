@@ -9,6 +9,7 @@ mark in their environment, or by their working directory.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from subprocess import Popen
 from uuid import uuid4
@@ -50,14 +51,22 @@ class Brood:
         syscalls.adopt_orphans(False)
 
     def _members(self) -> list[int]:
-        found: list[int] = []
-        parents = [os.getpid()]
-        while parents:
-            children = _children(parents.pop())
-            new = [each for each in children if each not in self._older]
-            found += new
-            parents += new
-        return found
+        return descendants(os.getpid(), self._older)
+
+
+def descendants(process: int, but: Collection[int] = ()) -> list[int]:
+    """Whoever descends from ``process``, without its children ``but`` and theirs.
+
+    Those that ended and were not waited for are included.
+    """
+    found: list[int] = []
+    parents = [process]
+    while parents:
+        children = _children(parents.pop())
+        new = [each for each in children if each not in but]
+        found += new
+        parents += new
+    return found
 
 
 def _children(parent: int) -> list[int]:

@@ -15,9 +15,14 @@ from subprocess import Popen
 from zope.interface import implementer
 
 from worker.environments import fitting, joining, rootfs, syscalls, traces
+from worker.environments.bounds import nothing, open_groups, per_process
+from worker.environments.groups import Groups
 from worker.environments.interface import BadPath, EnvironmentFault, IEnvironment, Unfit
+from worker.environments.layers import differing
+from worker.environments.limits import UNLIMITED, Limits, in_units, ran_out
 from worker.environments.native import proxies
 from worker.environments.space import Layout, Space
+from worker.environments.store import Held
 from worker.environments.tree import Tree
 
 #: Capabilities (linux/capability.h) that installing and building packages needs.
@@ -59,13 +64,25 @@ class Chroot:
         *,
         say: Callable[[str], None],
         network: bool = True,
+        layers: Sequence[Path] = (),
+        installed: Sequence[str] = (),
+        held: Sequence[Held] = (),
+        limits: Limits = UNLIMITED,
     ) -> None:
-        """``image`` is a root file system; ``folder`` is made and removed in here."""
-        self._image = image
+        """``image`` is a root file system; ``folder`` is made and removed in here.
+
+        ``layers`` lie upon the image, the uppermost first, and have the packages
+        ``installed``.  What is ``held`` is let go of in the end.
+        """
+        self._installed = tuple(installed)
+        self._held = held
+        self._stack = (*layers, image)
+        self._limits = limits
         self._folder = folder.absolute().parent.resolve() / folder.name
         self._say = say
         self._network = network
-        self._mounts: int | None = None
+        self._root: rootfs.Root | None = None
+        self._bounds: Groups | None = None
         self._tree: Tree | None = None
         self._space: Space | None = None
         self._commands: list[Popen[bytes]] = []
@@ -86,19 +103,27 @@ class Chroot:
                 "root, or let builds run in the native environment."
             )
         self._folder.mkdir(mode=0o700, parents=True)
-        self._mounts, root = rootfs.mount_root(self._image, self._folder, self._say)
-        self._tree = Tree(root)
-        self.root = Path(f"/proc/{os.getpid()}/fd/{root}")
+        self._bounds = open_groups(self._folder, self._limits, self._say)
+        disk = self._limits.disk
+        self._root = rootfs.mount_root(self._stack, self._folder, self._say, disk)
+        self._tree = Tree(os.dup(self._root.folder))
+        self.root = Path(f"/proc/{os.getpid()}/fd/{self._root.folder}")
         fitting.fit(self._tree)
 
     def begin(self) -> None:
         fitting.make_project(self._files())
+        assert self._root is not None
+        if self._bounds is not None:
+            self._bounds.begin()
         root = str(self._folder / rootfs.ROOT)
         network = self._network
         layout = Layout(
             namespaces=_NAMESPACES | (0 if network else syscalls.NEWNET),
-            mounts=self._mounts,
-            furnish=lambda: rootfs.furnish(root, network),
+            # The kernel takes its time for the first that enters: not the command.
+            enter=self._bounds.enter if self._bounds else nothing,
+            needed=self._bounds.doors if self._bounds else (),
+            mounts=self._root.namespace,
+            furnish=lambda: rootfs.furnish(root, network, self._limits.memory),
             close=lambda: rootfs.enter(root),
         )
         self._space = Space(layout)
@@ -121,6 +146,8 @@ class Chroot:
             directory=directory,
             identity=identity,
             capabilities=_CAPABILITIES,
+            enter=None if self._bounds is None else self._bounds.enter,
+            limits=per_process(self._limits, self._bounds, self._root),
         )
         process = joining.start(command, self._space.join)
         self._commands.append(process)
@@ -151,6 +178,8 @@ class Chroot:
     def install(
         self, packages: Sequence[str], sources: Sequence[str] = ()
     ) -> list[list[str]]:
+        if not sources:
+            packages = differing(packages, self._installed)
         if not packages:
             return []
         if not self._network:
@@ -165,16 +194,37 @@ class Chroot:
             ["apt-get", "--quiet", "--yes", "install", "--", *packages],
         ]
 
+    def keep_changes(self, target: Path) -> None:
+        """Make of what was written here a layer in the empty folder ``target``.
+
+        Nothing must run any more, and only ``destroy`` can follow.
+        """
+        self._files().remove(fitting.FOLDER)
+        assert self._root is not None
+        self._root.keep_upper(self._folder, target)
+
     def destroy(self) -> None:
         self.end()
         self.root = None
         if self._tree is not None:
             self._tree.close()
             self._tree = None
-        if self._mounts is not None:
-            os.close(self._mounts)
-            self._mounts = None
+        if self._root is not None:
+            self._root.close()
+            self._root = None
+        if self._bounds is not None:
+            self._bounds.close()
+            self._bounds = None
         traces.remove(self._folder)
+        for each in self._held:
+            each.close()
+
+    def exhausted(self) -> str:
+        reason = "" if self._bounds is None else self._bounds.exhausted()
+        if not reason and self._root is not None and self._root.is_full():
+            disk = in_units(self._limits.disk or 0)
+            reason = ran_out("room on its disk", disk, "disk_limit")
+        return reason
 
     def _files(self) -> Tree:
         if self._tree is None:
@@ -188,11 +238,11 @@ class Chroot:
         for entry in self._entries("/etc/passwd"):
             if entry[0] == user and len(entry) > 5 and _numbers(*entry[2:4]):
                 number, group = int(entry[2]), int(entry[3])
-                groups = (group, *self._groups(user))
+                groups = (group, *self._groups_of(user))
                 return joining.Identity(number, group, groups, entry[5])
         raise Unfit(f"root: there is no user {user} in the environment.")
 
-    def _groups(self, user: str) -> list[int]:
+    def _groups_of(self, user: str) -> list[int]:
         return [
             int(entry[2])
             for entry in self._entries("/etc/group")

@@ -10,8 +10,8 @@ from worker.environments.interface import UNPRIVILEGED, BadPath
 from worker.environments.tree import Tree
 
 #: Where lpci keeps the project; ``lpcraft`` is what it was called once.
-_FOLDER = "/build/lpci"
-PROJECT = f"{_FOLDER}/project"
+FOLDER = "/build/lpci"
+PROJECT = f"{FOLDER}/project"
 _OLD_FOLDER = "/build/lpcraft"
 
 _NO_SERVICES = b"""#!/bin/sh
@@ -45,7 +45,7 @@ def fit(tree: Tree, host: Path = Path("/")) -> None:
 
 def make_project(tree: Tree) -> None:
     """Make the project's folder, empty, and nothing beside it."""
-    tree.remove(_FOLDER)
+    tree.remove(FOLDER)
     tree.make_folder(PROJECT)
 
 

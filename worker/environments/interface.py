@@ -127,5 +127,11 @@ class IEnvironment(Interface):
         Unfit if this environment can't.
         """
 
+    def exhausted() -> str:
+        """What commands ran out of since ``begin`` (memory, processes, disk), for people.
+
+        Empty if nothing that is known.
+        """
+
     def destroy() -> None:
         """Remove every trace: processes, mounts and files.  Idempotent."""

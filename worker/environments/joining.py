@@ -13,8 +13,9 @@ from typing import NoReturn
 
 from worker.environments import syscalls
 from worker.environments.interface import BadPath, EnvironmentFault
+from worker.environments.limits import UNLIMITED, Limits
 
-_FORWARDED = (
+FORWARDED = (
     signal.SIGTERM,
     signal.SIGINT,
     signal.SIGHUP,
@@ -22,7 +23,7 @@ _FORWARDED = (
     signal.SIGUSR1,
 )
 #: Asks a relay to kill its command.
-_KILL = signal.SIGUSR2
+KILL = signal.SIGUSR2
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Command:
     directory: str
     identity: Identity | None = None  #: None stays what this process is
     capabilities: frozenset[int] | None = None  #: None stays what this process has
+    enter: Callable[[], None] | None = None  #: moves the command into control groups
+    limits: Limits = UNLIMITED  #: what must be held to without groups
 
 
 def at_home(
@@ -64,7 +67,7 @@ class Relayed(Popen[bytes]):
 
     def kill(self) -> None:
         """Kill the command, which ends the relay."""
-        self.send_signal(_KILL)
+        self.send_signal(KILL)
 
 
 def start(command: Command, join: Callable[[], None]) -> Popen[bytes]:
@@ -119,6 +122,8 @@ def _enter(command: Command, join: Callable[[], None], trouble: int) -> None:
         if child:
             _relay(child)
         os.setsid()
+        step = "limiting"
+        _limit(command)
         _become(command)
         syscalls.die_with_parent()
         step = "directory"
@@ -129,6 +134,19 @@ def _enter(command: Command, join: Callable[[], None], trouble: int) -> None:
     except BaseException as error:
         os.write(trouble, f"{step} {error}".encode(errors="replace"))
         raise
+
+
+def _limit(command: Command) -> None:
+    """Put this process under the bounds of ``command``."""
+    if command.enter is not None:
+        command.enter()
+    for kind, limit in (
+        (resource.RLIMIT_AS, command.limits.memory),
+        (resource.RLIMIT_NPROC, command.limits.processes),
+        (resource.RLIMIT_FSIZE, command.limits.disk),
+    ):
+        if limit is not None:
+            resource.setrlimit(kind, (limit, limit))
 
 
 def _become(command: Command) -> None:
@@ -152,7 +170,7 @@ def _relay(child: int) -> NoReturn:
 
     def forward(number: int, _frame: object) -> None:
         with suppress(ProcessLookupError):
-            if number == _KILL:
+            if number == KILL:
                 os.kill(child, signal.SIGKILL)
                 return
             try:
@@ -163,7 +181,7 @@ def _relay(child: int) -> NoReturn:
     try:
         with suppress(ValueError):
             signal.set_wakeup_fd(-1)
-        for number in (*_FORWARDED, _KILL):
+        for number in (*FORWARDED, KILL):
             signal.signal(number, forward)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         syscalls.close_all_but()

@@ -16,8 +16,11 @@ from subprocess import Popen
 from zope.interface import implementer
 
 from worker.environments import joining, syscalls, traces
+from worker.environments.bounds import open_groups, per_process
 from worker.environments.brood import Brood
+from worker.environments.groups import Groups
 from worker.environments.interface import EnvironmentFault, IEnvironment, Unfit
+from worker.environments.limits import UNLIMITED, Limits
 from worker.environments.space import Layout, Refused, Space
 from worker.environments.tree import Tree
 
@@ -38,6 +41,7 @@ class Native:
         *,
         say: Callable[[str], None],
         ways: tuple[int | None, ...] | None = None,
+        limits: Limits = UNLIMITED,
     ) -> None:
         """``folder`` is made by ``prepare`` and removed by ``destroy``.
 
@@ -46,6 +50,8 @@ class Native:
         self._folder = folder.absolute().parent.resolve() / folder.name
         self._say = say
         self._ways = _ways() if ways is None else ways
+        self._limits = limits
+        self._bounds: Groups | None = None
         self._tree: Tree | None = None
         self._space: Space | Brood | None = None
         self._commands: list[Popen[bytes]] = []
@@ -65,15 +71,18 @@ class Native:
             (self._folder / name).mkdir(parents=True)
         descriptor = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._tree = Tree(descriptor, str(self._folder))
+        self._bounds = open_groups(self._folder, self._limits, self._say)
 
     def begin(self) -> None:
         tree = self._files()
         tree.remove(str(Path(self.project).parent))
         tree.make_folder(self.project)
+        if self._bounds is not None:
+            self._bounds.begin()
         reason = ""
         while self._ways:
             try:
-                self._space = _open_space(self._ways[0])
+                self._space = self._open_space(self._ways[0])
             except Refused as error:
                 reason = str(error)
                 self._ways = self._ways[1:]
@@ -105,6 +114,8 @@ class Native:
             environment=joining.at_home(environment, identity, self.variables),
             directory=directory,
             identity=identity,
+            enter=None if self._bounds is None else self._bounds.enter,
+            limits=per_process(self._limits, self._bounds, None),
         )
         process = joining.start(command, self._space.join)
         self._commands.append(process)
@@ -151,7 +162,18 @@ class Native:
         if self._tree is not None:
             self._tree.close()
             self._tree = None
+        if self._bounds is not None:
+            self._bounds.close()
+            self._bounds = None
         traces.remove(self._folder)
+
+    def exhausted(self) -> str:
+        return "" if self._bounds is None else self._bounds.exhausted()
+
+    def _open_space(self, way: int | None) -> Space | Brood:
+        if way is None:
+            return Brood()
+        return Space(Layout(namespaces=way, furnish=_mount_proc))
 
     def _files(self) -> Tree:
         if self._tree is None:
@@ -169,12 +191,6 @@ def proxies() -> dict[str, str]:
     names = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy")
     both = [*names, *(name.upper() for name in names)]
     return {name: os.environ[name] for name in both if name in os.environ}
-
-
-def _open_space(way: int | None) -> Space | Brood:
-    if way is None:
-        return Brood()
-    return Space(Layout(namespaces=way, furnish=_mount_proc))
 
 
 def _mount_proc() -> None:

@@ -8,31 +8,88 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from worker.environments import syscalls
+from worker.environments import quota, syscalls
 from worker.environments.interface import EnvironmentFault
+from worker.environments.limits import in_units
 from worker.environments.space import fork, read_report
 
 #: Where the file system is mounted, in the folder of the environment.
 ROOT = "root"
 
-#: Says that the folder's own file system can't carry an overlay.
+#: Where what the build writes is kept, there.
+UPPER = "upper"
+_FILES = f"{UPPER}/files"
+
+#: Ways to keep what the build writes.
+_ON_DISK_OF_ITS_OWN = "disk"
+_IN_FOLDER = "folder"
 _IN_MEMORY = "memory"
 _COPIED = "copy"
 
 
-def mount_root(image: Path, folder: Path, say: Callable[[str], None]) -> tuple[int, int]:
-    """Mount a writable view of ``image`` at ``folder``/root.
+@dataclass
+class Root:
+    """A mounted file system; it lasts until all that hold it have let go."""
 
-    Answers descriptors of the mount namespace that has it and of the root folder; the
-    file system lasts until both are closed and the last process in it ended.
+    namespace: int  #: descriptor of the mount namespace that has it
+    folder: int  #: descriptor of its root folder
+    upper: int | None  #: descriptor of the folder with what was written, if there is one
+    is_bounded: bool  #: whether it can't grow beyond the limit
+    on_own_disk: bool
+
+    def close(self) -> None:
+        """Let go of it; safe to repeat."""
+        if self.namespace == -1:
+            return
+        if self.upper is not None:
+            if self.on_own_disk:
+                quota.forget_writes(self.upper)
+            os.close(self.upper)
+        os.close(self.namespace)
+        os.close(self.folder)
+        self.namespace = -1
+
+    def keep_upper(self, place: Path, target: Path) -> None:
+        """Move what was written to the empty folder ``target``; then close.
+
+        ``place`` is the folder in which it was mounted.
+        """
+        if self.upper is None:
+            raise EnvironmentFault("Without overlays, packages can't be kept in layers.")
+        files = place / _FILES
+        if files.is_dir():  # it is on the machine's own file system
+            self.close()
+            with suppress(OSError):  # the target may be on another
+                os.rename(files, target)
+                return
+            _copy(files, target)
+        else:
+            _copy(Path(f"/proc/self/fd/{self.upper}"), target)
+            self.close()
+
+    def is_full(self) -> bool:
+        """Whether there is no room left in it, though it is bounded."""
+        if not self.is_bounded:
+            return False
+        room = os.statvfs(f"/proc/self/fd/{self.folder}")
+        return room.f_bavail * room.f_frsize < 256 * 1024 or room.f_favail == 0
+
+
+def mount_root(
+    stack: Sequence[Path], folder: Path, say: Callable[[str], None], disk: int | None
+) -> Root:
+    """Mount a writable view of ``stack`` at ``folder``/root.
+
+    ``stack`` are layers, the image last; ``disk`` are the bytes that may be written.
     """
-    for name in (ROOT, "upper"):
+    for name in (ROOT, UPPER):
         (folder / name).mkdir()
-    namespace, root, how = _mount_apart(folder, lambda: _overlay(image, folder))
+    root, how = _mount_apart(folder, lambda: _overlay(stack, folder, disk))
     if how == _IN_MEMORY:
         say(
             f"The file system of {folder} can't carry an overlay: "
@@ -40,14 +97,19 @@ def mount_root(image: Path, folder: Path, say: Callable[[str], None]) -> tuple[i
         )
     if how == _COPIED:
         say("This machine has no overlays: copying the image, which takes a while.")
-        os.close(root)
-        os.close(namespace)
-        _copy(image, folder / ROOT)
-        namespace, root, _ = _mount_apart(folder, lambda: _bind(folder))
-    return namespace, root
+        root.close()
+        for layer in reversed(stack):
+            _copy(layer, folder / ROOT)
+        root, how = _mount_apart(folder, lambda: _bind(folder))
+    if disk is not None and not root.is_bounded:
+        say(
+            "This machine has no loop devices to hold the build to "
+            f"{in_units(disk)}: only each of its files is (disk_limit)."
+        )
+    return root
 
 
-def _mount_apart(folder: Path, mount: Callable[[], str]) -> tuple[int, int, str]:
+def _mount_apart(folder: Path, mount: Callable[[], str]) -> tuple[Root, str]:
     report_end, report = os.pipe()
     wait_end, wait = os.pipe()
 
@@ -64,35 +126,55 @@ def _mount_apart(folder: Path, mount: Callable[[], str]) -> tuple[int, int, str]
     os.close(report)
     os.close(wait_end)
     try:
-        how = read_report(report_end)
+        how, _, bounded = read_report(report_end).partition(" ")
         seen = f"/proc/{child}"
         namespace = os.open(f"{seen}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-        return namespace, os.open(f"{seen}/root{folder / ROOT}", flags), how
+        upper = None
+        if how != _COPIED:
+            upper = os.open(f"{seen}/root{folder / _FILES}", flags)
+        opened = os.open(f"{seen}/root{folder / ROOT}", flags)
+        on_own_disk = how == _ON_DISK_OF_ITS_OWN
+        return Root(namespace, opened, upper, bool(bounded), on_own_disk), how
     finally:
         os.close(wait)
         os.waitpid(child, 0)
 
 
-def _overlay(image: Path, folder: Path) -> str:
+def _overlay(stack: Sequence[Path], folder: Path, disk: int | None) -> str:
+    """Mount it in one way or another; the way, and whether it is bounded."""
     # Options are separated by commas and layers by colons; a descriptor's path has none.
-    lower = os.open(image, os.O_PATH | os.O_DIRECTORY)
+    opened = [os.open(layer, os.O_PATH | os.O_DIRECTORY) for layer in stack]
     os.chdir(folder)
-    layers = f"lowerdir=/proc/self/fd/{lower},upperdir=upper/files,workdir=upper/work"
-    for way in ("", _IN_MEMORY):
+    lower = ":".join(f"/proc/self/fd/{layer}" for layer in opened)
+    layers = f"lowerdir={lower},upperdir={_FILES},workdir={UPPER}/work"
+    if disk is not None:
         with suppress(OSError):
-            if way == _IN_MEMORY:
-                syscalls.mount("build", "upper", "tmpfs", syscalls.MS_NODEV, "mode=700")
-            for name in ("files", "work"):
-                Path("upper", name).mkdir(exist_ok=True)
-            # The root has its mode from the upper layer.
-            os.chmod("upper/files", 0o755)
-            # Nothing in there is to outlive a crash of the machine: no need to sync.
-            for options in (f"{layers},volatile", layers):
-                with suppress(OSError):
-                    syscalls.mount("build", ROOT, "overlay", syscalls.MS_NODEV, options)
-                    return way
+            quota.mount_disk(folder / "disk", disk, Path(UPPER), stack[-1].parent)
+            if _stack(layers):
+                return f"{_ON_DISK_OF_ITS_OWN} bounded"
+    with suppress(OSError):
+        if _stack(layers):
+            return _IN_FOLDER
+        size = f",size={disk}" if disk is not None else ""
+        syscalls.mount("build", UPPER, "tmpfs", syscalls.MS_NODEV, f"mode=700{size}")
+        if _stack(layers):
+            return f"{_IN_MEMORY}{' bounded' if disk is not None else ''}"
     return _COPIED
+
+
+def _stack(layers: str) -> bool:
+    """Whether an overlay could be mounted with the upper folder as it is now."""
+    for name in ("files", "work"):
+        Path(UPPER, name).mkdir(exist_ok=True)
+    # The root has its mode from the upper layer.
+    os.chmod(_FILES, 0o755)
+    # Nothing in there is to outlive a crash of the machine: no need to sync.
+    for options in (f"{layers},volatile", layers):
+        with suppress(OSError):
+            syscalls.mount("build", ROOT, "overlay", syscalls.MS_NODEV, options)
+            return True
+    return False
 
 
 def _bind(folder: Path) -> str:
@@ -100,7 +182,7 @@ def _bind(folder: Path) -> str:
     syscalls.mount(root, root, flags=syscalls.MS_BIND)
     again = syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_NODEV
     syscalls.mount(None, root, flags=again)
-    return ""
+    return _COPIED
 
 
 def _copy(image: Path, root: Path) -> None:
@@ -111,10 +193,13 @@ def _copy(image: Path, root: Path) -> None:
         raise EnvironmentFault(f"The image could not be copied: {reason}.")
 
 
-def furnish(root: str, network: bool) -> None:
-    """Mount /proc, /dev and /sys below ``root``, for the space that calls this."""
+def furnish(root: str, network: bool, memory: int | None) -> None:
+    """Mount /proc, /dev and /sys below ``root``, for the space that calls this.
+
+    ``memory`` are the bytes that files in /dev/shm may take.
+    """
     _furnish_proc(f"{root}/proc")
-    _furnish_dev(f"{root}/dev")
+    _furnish_dev(f"{root}/dev", memory)
     _furnish_sys(f"{root}/sys")
     syscalls.set_host_name("headrace")
     if not network:
@@ -143,7 +228,7 @@ def _furnish_proc(proc: str) -> None:
             syscalls.mount("/dev/null", f"{proc}/{name}", flags=syscalls.MS_BIND)
 
 
-def _furnish_dev(dev: str) -> None:
+def _furnish_dev(dev: str, memory: int | None) -> None:
     syscalls.mount("dev", dev, "tmpfs", syscalls.MS_NOSUID, "mode=755,size=1m")
     for name in ("null", "zero", "full", "random", "urandom", "tty"):
         path = f"{dev}/{name}"
@@ -163,7 +248,8 @@ def _furnish_dev(dev: str) -> None:
     syscalls.mount("devpts", f"{dev}/pts", "devpts", no_programs, terminals)
     os.mkdir(f"{dev}/shm")
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
-    syscalls.mount("shm", f"{dev}/shm", "tmpfs", flags, "mode=1777")
+    size = "" if memory is None else f",size={memory}"
+    syscalls.mount("shm", f"{dev}/shm", "tmpfs", flags, f"mode=1777{size}")
     again = syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_NOSUID | syscalls.MS_NODEV
     syscalls.mount(None, dev, flags=again)
 

@@ -37,7 +37,9 @@ class Layout:
     """What a space consists of."""
 
     namespaces: int  #: flags of unshare(2); NEWPID and NEWNS are among them
+    enter: Callable[[], None] = _nothing  #: run by the holder while init gets ready
     mounts: int | None = None  #: a mount namespace to start from, else this process's
+    needed: tuple[int, ...] = ()  #: descriptors that `enter` needs
     furnish: Callable[[], None] = _nothing  #: run by init, before anything else runs
     close: Callable[[], None] = _nothing  #: run by the holder, once init is a program
 
@@ -120,9 +122,8 @@ def _start(layout: Layout) -> tuple[int, int, int]:
 
 def _hold(layout: Layout, alive_end: int, report: int) -> None:
     syscalls.die_with_parent()
-    syscalls.close_all_but(
-        0, 1, 2, alive_end, report, *([] if layout.mounts is None else [layout.mounts])
-    )
+    kept = [*layout.needed, *([] if layout.mounts is None else [layout.mounts])]
+    syscalls.close_all_but(0, 1, 2, alive_end, report, *kept)
     os.setsid()
     # What this process does on a signal is not for the holder to do.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
@@ -133,6 +134,7 @@ def _hold(layout: Layout, alive_end: int, report: int) -> None:
     syscalls.mount(None, "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
     echo_end, echo = os.pipe()
     init = fork(lambda: _become_init(layout, alive_end, echo), report)
+    layout.enter()
     os.close(alive_end)
     os.close(echo)
     if os.read(echo_end, 1):

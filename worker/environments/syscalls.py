@@ -18,6 +18,7 @@ MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
 MS_REMOUNT = 32
+MS_NOATIME = 1024
 MS_BIND = 4096
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
@@ -118,12 +119,13 @@ def _prctl(option: int, argument: int) -> int:
     return int(_libc.prctl(option, ctypes.c_ulong(argument), zero, zero, zero))
 
 
-def die_with_parent() -> None:
+def die_with_parent(number: int = signal.SIGKILL) -> None:
     """Have the kernel kill this process when the thread that forked it ends.
 
-    Undone by a change of user: call it after that.
+    Undone by a change of user: call it after that. Another signal than SIGKILL leaves
+    it the time to clean up.
     """
-    _checked(_prctl(_PR_SET_PDEATHSIG, signal.SIGKILL), "prctl PR_SET_PDEATHSIG")
+    _checked(_prctl(_PR_SET_PDEATHSIG, number), "prctl PR_SET_PDEATHSIG")
 
 
 def hide_memory() -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from worker.environments import groups
 from worker.environments.interface import EnvironmentFault
 
 _NOTE = "processes"
@@ -58,6 +59,7 @@ def sweep(folder: Path) -> None:
             _kill_init(init)
             while any([kill(process) for process in _marked(mark, folder)]):
                 pass
+    groups.sweep(folder)
     remove(folder)
 
 

@@ -13,6 +13,7 @@ from typing import IO
 
 import zstandard
 
+from protocol.tar_headers import bounded_headers
 from worker.supervisor.endings import Malformed
 
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"
@@ -48,7 +49,10 @@ def _unpack(
 ) -> None:
     links: set[PurePosixPath] = set()
     room = limit
-    with tarfile.open(fileobj=stream, mode=mode) as tar:  # type: ignore[call-overload]
+    headers = bounded_headers()
+    with tarfile.open(  # type: ignore[call-overload]
+        fileobj=stream, mode=mode, tarinfo=headers
+    ) as tar:
         for number, member in enumerate(tar):
             if number >= _MEMBERS:
                 raise Malformed(f"the source tree has more than {_MEMBERS} members")

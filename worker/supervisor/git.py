@@ -154,9 +154,10 @@ def _as_variables(settings: Mapping[str, str]) -> dict[str, str]:
 
 def fetch(
     repository: str, commit: str, cache: Path, target: Path, protocols: tuple[str, ...]
-) -> None:
+) -> bool:
     """Make ``target`` a work tree of ``commit``, with its history and no credentials.
 
+    Answers whether a mirror was made for it, which takes room in ``cache``.
     `CannotRun` if the repository is out of reach; `Malformed` if it has no such commit.
     """
     if not _COMMIT.match(commit):
@@ -169,6 +170,7 @@ def fetch(
     key = hashlib.sha256(f"{form} {repository}".encode()).hexdigest()[:40]
     mirror = cache / f"{key}.git"
     with _locked(cache, key):
+        is_new = not mirror.exists()
         configuration = _configuration(cache)
         git = Git(origin, protocols, configuration)
         # From our own mirror we fetch even where the operator forbids local paths.
@@ -178,6 +180,7 @@ def fetch(
             _export(local, mirror, form, commit, target, origin.url)
         except GitFailed as failure:
             raise CannotRun(f"git cannot fetch {origin.url}: {failure}") from failure
+    return is_new
 
 
 @contextlib.contextmanager
@@ -186,6 +189,7 @@ def _locked(cache: Path, key: str) -> Iterator[None]:
     lock = os.open(cache / f"{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        os.utime(lock)  # tells when the mirror was last used
         yield
     finally:
         os.close(lock)

@@ -83,7 +83,7 @@ class Installing:
         lines = self._lines(wanted)
         self._bring_keys(environment, wanted)
         if self._settings.replace_package_repositories:
-            _clear(environment)
+            clear_sources(environment)
         return [*snaps, *environment.install(wanted.packages, lines)]
 
     def _lines(self, wanted: Wanted) -> tuple[str, ...]:
@@ -145,7 +145,7 @@ class Installing:
             _push(environment, key, f"{_KEYS}/headrace-{name}.asc")
 
 
-def _clear(environment: IEnvironment) -> None:
+def clear_sources(environment: IEnvironment) -> None:
     """Take away the sources that the image came with."""
     _push(environment, b"", "/etc/apt/sources.list")
     with _folder() as empty:

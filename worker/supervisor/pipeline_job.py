@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from protocol.messages import FileMade
 from protocol.order import Order
@@ -23,7 +23,8 @@ from worker.environments.interface import (
     IEnvironment,
     Unfit,
 )
-from worker.supervisor import commands, inputs, outputs
+from worker.supervisor import commands, inputs, lpci, outputs
+from worker.supervisor.baking import Baking, can_bake
 from worker.supervisor.blobs import Blobs
 from worker.supervisor.endings import (
     CannotRun,
@@ -36,10 +37,14 @@ from worker.supervisor.endings import (
 )
 from worker.supervisor.installing import Installing, Wanted, check_snaps
 from worker.supervisor.log import Log
-from worker.supervisor.making import Make
+from worker.supervisor.making import Make, Site, isolation_of
 from worker.supervisor.running import Patience, run_to_end
 from worker.supervisor.settings import Settings
 from worker.supervisor.stopping import Stopper
+
+if TYPE_CHECKING:
+    from worker.environments.images import Image
+    from worker.environments.layers import Layer
 
 _SHELL = ("bash", "--noprofile", "--norc", "-ec")
 
@@ -63,13 +68,17 @@ class Surroundings:
 
 
 class PipelineJobs:
-    """Runs the pipeline jobs of an attempt; owns their environments, one per series."""
+    """Runs the pipeline jobs of an attempt; owns their environments.
+
+    There is one for each series, and another where jobs of a series differ in isolation.
+    """
 
     def __init__(self, around: Surroundings, source: Path) -> None:
         self._around = around
         self._source = source
-        self._environments: dict[str, IEnvironment] = {}
+        self._environments: dict[tuple[str, str], IEnvironment] = {}
         self._installing = Installing(around.settings, around.log.say, around.log.redactor)
+        self._baking = Baking(around.settings, around.log.say, self._install)
 
     def run(self, cell: Cell, job: PipelineJob, stage: int) -> Outcome:
         """Run one; how it ended. `Stopped` and OSError (a full disk) pass through."""
@@ -78,7 +87,7 @@ class PipelineJobs:
         log.belongs_to(cell)
         log.say(
             f"== {title(*cell)}: {job.series}, {order.architecture}, "
-            f"{order.isolation}, stage {stage + 1}"
+            f"{isolation_of(order, self._around.settings, cell[0])}, stage {stage + 1}"
         )
         begun = time.monotonic()
         outcome = self._outcome(cell, job)
@@ -118,7 +127,9 @@ class PipelineJobs:
         script = commands.script(
             cell, job, around.order.architecture, self._source, settings.plugin_settings
         )
-        environment = self._prepared(cell, job)
+        if settings.engine == "lpci" and around.order.isolation == "chroot":
+            return self._run_by_lpci(cell, job)
+        environment = self._prepared(cell, job, script.packages)
         user = self._user(cell, job, environment)
         # What the operator says wins: nobody else knows how this worker is connected.
         variables = commands.environment(
@@ -133,8 +144,7 @@ class PipelineJobs:
                     environment, Wanted(cell=cell, job=job, packages=script.packages)
                 )
             for argv in installation:
-                around.log.say(f"-- installing: {' '.join(argv)}")
-                self._command(environment, argv, variables, None, " ".join(argv))
+                self._install(environment, argv, variables)
             if job.input is not None:
                 self._put_in(environment, job, user)
             for key, text in script.steps:
@@ -152,23 +162,87 @@ class PipelineJobs:
             environment.end()
         return Outcome(Result.SUCCESS, "", 0, properties, files)
 
-    def _prepared(self, cell: Cell, job: PipelineJob) -> IEnvironment:
-        """The environment of its series, kept from one pipeline job to the next."""
+    def _run_by_lpci(self, cell: Cell, job: PipelineJob) -> Outcome:
+        """Have the real lpci run ``job``, in a container of its own making."""
+        from worker.environments.native import Native
+
         around = self._around
-        series = job.series
-        if series not in self._environments:
+        lpci.check(self._source, cell)
+        place = ("lpci", "")
+        if place not in self._environments:
             folder = around.folder / "environments" / str(len(self._environments))
             folder.parent.mkdir(exist_ok=True)
+            self._environments[place] = Native(folder, say=around.log.say)
+            self._environments[place].prepare()
+        environment = self._environments[place]
+        made = outputs.place_of(around.outputs, cell)
+        shutil.rmtree(made, ignore_errors=True)
+        environment.begin()
+        try:
             with around.stopper.interruptible():
-                environment = around.make(
-                    around.order, around.settings, series, folder, around.log.say
-                )
+                environment.push(self._source, environment.project)
+                self._restore(job)
+            argv = lpci.command(around.settings, cell, around.outputs)
+            around.log.say(f"-- {' '.join(argv[:3])} {title(*cell)}")
+            home = {"HOME": os.path.expanduser("~")}
+            variables = {**environment.variables, **home}
+            self._command(environment, argv, variables, None, "lpci")
+            with around.stopper.interruptible():
+                found = lpci.result(around.outputs, cell)
+                files = () if found is None else outputs.upload(made, around.blobs)
+            self._say_files(files)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+        finally:
+            environment.end()
+        return Outcome(Result.SUCCESS, "", 0, found, files)
+
+    def _prepared(
+        self, cell: Cell, job: PipelineJob, packages: tuple[str, ...]
+    ) -> IEnvironment:
+        """The environment of its series, kept from one pipeline job to the next.
+
+        If ``job`` is the first of its series, ``packages`` are in it from the start.
+        """
+        around = self._around
+        series = job.series
+        isolation = isolation_of(around.order, around.settings, cell[0])
+        place = (isolation, series)
+        if place not in self._environments:
+            number = len(self._environments)
+            folder = around.folder / "environments" / str(number)
+            folder.parent.mkdir(exist_ok=True)
+            site = Site(
+                order=around.order,
+                settings=around.settings,
+                series=series,
+                isolation=isolation,
+                folder=folder,
+                say=around.log.say,
+                layer=lambda image: self._layer(image, job, packages, folder),
+            )
+            with around.stopper.interruptible():
+                environment = around.make(site)
                 check_snaps(environment, cell, job)
                 # Known before it is there: then it is also removed if it is half there.
-                self._environments[series] = environment
+                self._environments[place] = environment
                 environment.prepare()
-        check_snaps(self._environments[series], cell, job)
-        return self._environments[series]
+        check_snaps(self._environments[place], cell, job)
+        return self._environments[place]
+
+    def _layer(
+        self, image: Image, job: PipelineJob, packages: tuple[str, ...], folder: Path
+    ) -> Layer | None:
+        settings = self._around.settings
+        if not can_bake(settings, job, packages):
+            return None
+        layer = self._baking.layer(image, packages, folder)
+        if settings.images is not None and layer is not None and layer.is_new:
+            from worker.environments.budget import trim_images
+
+            trim_images(Path(settings.images), settings.cache_limit)
+        return layer
 
     def _user(self, cell: Cell, job: PipelineJob, environment: IEnvironment) -> str | None:
         """Who runs the commands of ``job``; None for who administers the environment."""
@@ -188,6 +262,12 @@ class PipelineJobs:
                 )
         return UNPRIVILEGED
 
+    def _install(
+        self, environment: IEnvironment, argv: list[str], variables: Mapping[str, str]
+    ) -> None:
+        self._around.log.say(f"-- installing: {' '.join(argv)}")
+        self._command(environment, argv, variables, None, " ".join(argv))
+
     def _command(
         self,
         environment: IEnvironment,
@@ -206,9 +286,11 @@ class PipelineJobs:
             return
         if no_room(around.folder):
             raise CannotRun(disk_full(around.folder), exit_status=status)
+        exhausted = environment.exhausted()
+        why = f"; {exhausted}" if exhausted else ""
         signal = f" (signal {status - 128} killed it)" if status > 128 else ""
         raise Failed(
-            f"{called} ended with exit status {status}{signal}", exit_status=status
+            f"{called} ended with exit status {status}{signal}{why}", exit_status=status
         )
 
     def _put_in(
@@ -217,10 +299,15 @@ class PipelineJobs:
         around = self._around
         assert job.input is not None
         with around.stopper.interruptible():
-            for kept in (*around.order.kept, *around.order.upstream):
-                if kept.name == job.input.job_name:
-                    inputs.restore(kept, around.outputs, around.blobs)
+            self._restore(job)
             inputs.put_in(environment, job.input, around.outputs, self._source, user)
+
+    def _restore(self, job: PipelineJob) -> None:
+        """Bring back the output of an earlier attempt or build that ``job`` wants."""
+        around = self._around
+        for kept in (*around.order.kept, *around.order.upstream):
+            if job.input is not None and kept.name == job.input.job_name:
+                inputs.restore(kept, around.outputs, around.blobs)
 
     def _collect(
         self, environment: IEnvironment, job: PipelineJob, made: Path

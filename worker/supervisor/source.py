@@ -32,7 +32,10 @@ def fetch(
         url = git.remote(source.repository, protocols).url
         say(f"fetching commit {source.commit} of {url}")
         cache = Path(settings.cache)
-        git.fetch(source.repository, source.commit, cache, target, protocols)
+        if git.fetch(source.repository, source.commit, cache, target, protocols):
+            from worker.environments.budget import trim_mirrors
+
+            trim_mirrors(cache, settings.cache_limit)
         return target
     from worker.supervisor import archive
 

@@ -81,9 +81,9 @@ export function runs(page) {
   const rows = page.runs.map((run) => [
     link("runs", run.id, run.id),
     badge(run.state, run.result),
-    [element("span", {}, run.repository), " ", revision(run)],
+    [element("span", {}, run.repository || run.name || ""), " ", revision(run)],
     element("div", { class: "chips" }, run.jobs.map((job) => element("span", {},
-      link("jobs", job.id, `${job.architecture} ${job.series}`), " ", badge(job.state, job.result)))),
+      link("jobs", job.id, `${job.architecture || job.name} ${job.series}`), " ", badge(job.state, job.result)))),
     run.requester, time(run.created_at), duration(run.created_at, run.finished_at),
   ]);
   return [element("h1", {}, "Runs"), table([["Run", "narrow"], ["State", "narrow"], ["Source", ""],
@@ -109,7 +109,7 @@ export function jobs(page) {
 export function run(run) {
   return [
     element("h1", {}, `Run ${run.id} `, badge(run.state, run.result)),
-    facts([["Source", run.repository], ["Revision", revision(run)], ["Refs", run.refs.join(", ")],
+    facts([["Name", run.name], ["Source", run.repository || ""], ["Revision", revision(run)], ["Refs", run.refs.join(", ")],
       ["Asked by", run.requester], ["Asked", time(run.created_at)], ["Ended", time(run.finished_at)],
       ["Took", duration(run.created_at, run.finished_at)]]),
     element("h2", {}, "Jobs"), jobTable(run.jobs, "This run has no jobs."),
@@ -144,13 +144,14 @@ export function job(job) {
     job.reason ? element("p", {}, job.reason) : null,
     facts([["For", `${job.architecture || "any"} ${job.series}, ${job.isolation}`], ["Cell", job.cell],
       ["Runs", job.runs.length ? job.runs.map((id) => [link("runs", id, id), " "]) : ""],
-      ["Source", job.repository], ["Revision", revision(job)],
+      ["Performs", job.performs || ""], ["Arguments", job.arguments ? JSON.stringify(job.arguments) : ""],
+      ["Source", job.repository || ""], ["Revision", revision(job)],
       ["Root cause", job.root_cause ? link("jobs", job.root_cause, `job ${job.root_cause}`) : ""],
       ["Worker", job.worker ? link("workers", job.worker, job.worker) : ""],
       ["Attempt", job.attempt], ["Began", time(job.started_at)], ["Took", duration(job.started_at, job.finished_at)],
       ["Log", [element("a", { href: log }, "read"), " ",
         element("a", { href: `/api/v1/jobs/${Number(job.id)}/log` }, "raw")]]]),
-    element("h2", {}, "Pipeline jobs"), pipelineJobs(job),
+    job.pipeline_jobs.length ? [element("h2", {}, "Pipeline jobs"), pipelineJobs(job)] : null,
     edges("Needs", job.needs), edges("Wanted by", job.wanted_by),
     element("h2", {}, "Attempts"), table([["Attempt", "narrow"], ["Result", "narrow"], ["Worker", "narrow"],
       ["Queued", "narrow"], ["Took", "narrow"], ["Log", "narrow"], ["Reason", ""]], job.attempts.map((each) => [

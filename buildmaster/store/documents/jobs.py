@@ -20,6 +20,7 @@ JOB_PAIRS = f"""
     'state', j.state, 'result', j.result, 'reason', j.reason, 'root_cause', j.root_cause,
     'attempt', j.attempt,
     'architecture', coalesce(b.architecture, c.architecture),
+    'performs', nullif(c.performs, ''),
     'isolation', c.isolation, 'series', coalesce(b.series, c.series[1], ''),
     'repository', j.repository, 'source_digest', j.source_digest, 'refs', j.refs,
     'runs', ARRAY(SELECT x.run FROM run_job x WHERE x.job = j.id ORDER BY x.run),
@@ -27,6 +28,7 @@ JOB_PAIRS = f"""
     'score', j.score, 'manual_score', j.manual_score, 'parked_for', j.parked_for,
     'created_at', {at("j.created_at")}, 'ready_at', {at("j.ready_at")},
     'started_at', {at("j.started_at")}, 'finished_at', {at("j.finished_at")},
+    'superseded_by', j.superseded_by, 'group', j.concurrency_group,
     'cancel_asked_at', {at("j.cancel_asked_at")}
 """
 
@@ -145,12 +147,26 @@ def _source(wanted: JobFilter) -> tuple[str, list[str], list[Any]]:
     return source, tests, parameters
 
 
-async def job_document(database: Database, job: int) -> str | None:
-    """Everything about one job, as JSON; None if there is no such job."""
+async def job_document(database: Database, job: int, details: str = "null") -> str | None:
+    """Everything about one job, as JSON; None if there is no such job.
+
+    ``details`` is JSON that its kind adds.
+    """
     row = await database.row(
         f"""
         SELECT json_build_object({JOB_PAIRS},
+            'details', %s::json,
             'stages', coalesce(b.stages, '[]'), 'stage_numbers', b.stage_numbers,
+            'arguments', (SELECT n.arguments FROM native_job n WHERE n.job = j.id),
+            'requirements', json_build_object(
+                'architecture', c.architecture, 'isolation', c.isolation, 'tags', c.tags,
+                'slots', c.slots, 'cpu', c.cpu / 100.0, 'memory', c.memory, 'disk', c.disk,
+                'worker', nullif(c.worker, '')),
+            'limits', json_build_object(
+                'run', j.run_limit, 'idle', j.idle_limit, 'queue', j.queue_limit,
+                'total', j.total_limit),
+            'semaphores', coalesce(j.limits, '{{}}'), 'retry', j.retry,
+            'not_before', {at("j.not_before")}, 'deadline', {at("j.deadline")},
             'pipeline_jobs', ({_PIPELINE_JOBS}),
             'attempts', ({_ATTEMPTS}),
             'needs', ({_edges("down", "up")}),
@@ -158,7 +174,7 @@ async def job_document(database: Database, job: int) -> str | None:
             'cursor', {CURSOR})::text
           FROM {JOB_TABLES} WHERE j.id = %s
         """,
-        (job,),
+        (details, job),
     )
     return None if row is None else str(row[0])
 

@@ -17,7 +17,8 @@ JOBS_IN_LIST = 20
 
 _RUN_PAIRS = f"""
     'id', r.id, 'kind', 'run', 'state', r.state, 'result', r.result, 'attempt', NULL,
-    'repository', r.repository, 'source_digest', r.source_digest, 'refs', r.refs,
+    'name', r.name, 'repository', r.repository, 'source_digest', r.source_digest,
+    'refs', r.refs,
     'trust_domain', r.trust_domain, 'requester', r.requester, 'owner', r.owner,
     'cross_architecture', r.cross_architecture,
     'created_at', {at("r.created_at")}, 'finished_at', {at("r.finished_at")},

@@ -19,6 +19,22 @@ jobs:
   lint: {series: jammy, architectures: amd64, run: x}
   build: {series: jammy, architectures: [amd64, arm64], run: y}
 """
+#: What amd64 makes, arm64 takes and does not wait for.
+LATE_INPUT = """\
+pipeline: [[make, other], both, take]
+jobs:
+  make: {series: jammy, architectures: amd64, run: x, output: {paths: [x]}}
+  other: {series: jammy, architectures: arm64, run: x}
+  both: {series: jammy, architectures: [amd64, arm64], run: x}
+  take:
+    series: jammy
+    architectures: arm64
+    run: x
+    input:
+      target-directory: t
+      job-name: make
+"""
+LATE_INPUT_AT = ("jobs.take.0.input.job-name", 12)
 
 
 class PlanTests(SynchronousTestCase):
@@ -61,6 +77,17 @@ class PlanTests(SynchronousTestCase):
         self.assertEqual(ran.document["builds"], [])
         [error] = ran.document["errors"]
         self.assertEqual((error["where"], error["line"]), ("pipeline.1", 1))
+
+    def test_an_input_that_comes_too_late_and_an_empty_pipeline_have_their_lines(
+        self,
+    ) -> None:
+        ran = self.plan(LATE_INPUT, "--json")
+        self.assertEqual((ran.status, ran.document["builds"]), (1, []))
+        [error] = ran.document["errors"]
+        self.assertEqual((error["where"], error["line"]), LATE_INPUT_AT)
+        ran = self.plan("# nothing\npipeline: []\njobs: {}\n", "--json")
+        [error] = ran.document["errors"]
+        self.assertEqual((error["where"], error["line"]), ("pipeline", 2))
 
     def test_barrier_cuts_and_waits(self) -> None:
         text = WIDENING.replace("[lint, build]", "[build, lint]")

@@ -71,6 +71,8 @@ class UpTests(TestCase):
         settings = (started.folder / "master.yaml").read_text()
         self.assertIn("workers: 127.0.0.1:0", settings)
         again = await farm(self)
+        for one in (started, again):
+            await one.command.until("data  ")
         addresses = {
             one.command.said.split("workers at")[1].split()[0] for one in (started, again)
         }
@@ -78,6 +80,7 @@ class UpTests(TestCase):
 
     async def test_the_line_that_it_prints_can_be_pasted(self) -> None:
         started = await farm(self, folder=folder_for(self) / "a farm")
+        await started.command.until("token'\n")
         [line] = [
             line for line in started.command.said.splitlines() if "export HEADRACE" in line
         ]

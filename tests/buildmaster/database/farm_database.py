@@ -84,7 +84,9 @@ def kill_all(dsn: str) -> int:
         "FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()"
     )
     killed = 0
-    while found := at_once(dsn, f"SELECT pg_terminate_backend(pid) {ours}", (NAME,)):
-        killed += len(found)  # a connection in its making shows up late
+    while found := at_once(dsn, f"SELECT pg_terminate_backend(pid, 5000) {ours}", (NAME,)):
+        # A process that is no longer listed may still have to close its end of the line:
+        # each is waited for. A connection in its making shows up late.
+        killed += len(found)
         time.sleep(0.005)
     return killed

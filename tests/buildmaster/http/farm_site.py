@@ -20,7 +20,13 @@ from buildmaster.blobs import BlobStore
 from buildmaster.database import Database
 from buildmaster.feed import EventFeed
 from buildmaster.http.site import FarmSite, site
-from buildmaster.requests import Refusal, SubmissionRequest, Submitted
+from buildmaster.requests import (
+    Enqueued,
+    GraphRequest,
+    Refusal,
+    SubmissionRequest,
+    Submitted,
+)
 from buildmaster.tokens import Tokens
 from protocol import websocket
 from tests.buildmaster.http.rows import Rows, connected
@@ -45,6 +51,10 @@ class RememberingFarm:
         self._remember("submit", request, by)
         assert self.submitted is not None
         return self.submitted
+
+    async def enqueue(self, request: GraphRequest, by: str) -> Enqueued:
+        self._remember("enqueue", request, by)
+        return Enqueued(run=7, jobs=())
 
     async def cancel_job(self, job: int, by: str, why: str) -> None:
         self._remember("cancel_job", job, by, why)

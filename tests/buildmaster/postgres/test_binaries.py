@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from buildmaster.postgres import binaries
 from buildmaster.postgres.account import account_to_run_as
 from buildmaster.postgres.binaries import NoBinaries, find_binaries
 from tests.buildmaster.postgres.folders import short_folder
+from tests.requirements import require
 
 
 def pretend(folder: Path, says: str) -> Path:
@@ -110,7 +112,8 @@ class FindBinariesTests(SynchronousTestCase):
         error = self.assertRaises(NoBinaries, find_binaries, {"PATH": ""})
         self.assertIn(f"{hidden}: the account", str(error))
 
-    def test_the_wheel_comes_last_and_is_never_imported(self) -> None:
+    def wheel(self) -> Path:
+        """A wheel that carries programs; the folder of these."""
         package = self.folder / "carrier_of_programs"
         package.mkdir()
         (package / "__init__.py").write_text("raise SystemExit('imported')")
@@ -119,6 +122,45 @@ class FindBinariesTests(SynchronousTestCase):
         pretend(carried, "postgres (PostgreSQL) 18.4")
         self.patch(sys, "path", [str(self.folder), *sys.path])
         self.patch(binaries, "_CARRIER", "carrier_of_programs")
+        return carried
+
+    def test_a_wheel_that_the_account_can_not_reach_is_copied_once(self) -> None:
+        require(self, os.geteuid() == 0, "others run PostgreSQL themselves")
+        carried = self.wheel()
+        libraries = self.folder / "carrier_of_programs.libs"
+        libraries.mkdir(mode=0o700)
+        (libraries / "libpq.so").touch(mode=0o600)
+        # As the linker does, the program looks for its library from where it is itself.
+        (carried / "postgres").write_text(
+            '#!/bin/sh\ncat "${0%/*}/../../../carrier_of_programs.libs/libpq.so" &&'
+            "echo 'postgres (PostgreSQL) 18.4'\n"
+        )
+        carried.parent.parent.chmod(0o700)
+        copies = short_folder(self) / "headrace" / "programs"
+        found = find_binaries({"PATH": ""}, copies=copies)
+        [copy] = copies.glob("[!.]*")
+        inside = carried.relative_to(self.folder)
+        self.assertEqual((found.folder, found.major), (copy / inside, 18))
+        self.assertEqual((found.folder / "initdb").stat().st_mode & 0o777, 0o755)
+        made_at = copy.stat().st_ctime_ns
+        self.assertEqual(find_binaries({"PATH": ""}, copies=copies), found)
+        self.assertEqual(copy.stat().st_ctime_ns, made_at)
+        pretend(carried, "postgres (PostgreSQL) 19.1")
+        self.assertEqual(find_binaries({"PATH": ""}, copies=copies).major, 19)
+
+    def test_a_place_for_copies_that_others_can_write_to_is_not_used(self) -> None:
+        require(self, os.geteuid() == 0, "others run PostgreSQL themselves")
+        carried = self.wheel()
+        carried.parent.parent.chmod(0o700)
+        copies = short_folder(self) / "programs"
+        copies.mkdir()
+        copies.chmod(0o777)
+        error = self.assertRaises(NoBinaries, find_binaries, {"PATH": ""}, copies=copies)
+        self.assertIn("is open to other accounts", str(error))
+        self.assertEqual(list(copies.iterdir()), [])
+
+    def test_the_wheel_comes_last_and_is_never_imported(self) -> None:
+        carried = self.wheel()
         self.assertEqual(find_binaries({"PATH": ""}).folder, carried)
         self.assertNotIn("carrier_of_programs", sys.modules)
         installed = self.install("15")

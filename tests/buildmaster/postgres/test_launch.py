@@ -10,7 +10,7 @@ from buildmaster.postgres.account import Account, account_to_run_as
 from tests.buildmaster.postgres.processes import Printed
 from tests.requirements import require
 
-SHOW = ("/bin/sh", "-c", "id -u; id -G; umask; ps -o sid= -p $$; echo $$")
+SHOW = ("/bin/sh", "-c", "id -u; id -G; umask; cut -d ' ' -f 6 /proc/$$/stat; echo $$")
 
 
 def launched(parent: int, account: Account, *command: str) -> Printed:

@@ -83,7 +83,7 @@ class ArchiveTests(SynchronousTestCase):
             self.assertIn("too large", str(self.refusal("bad_tree")))
 
     def test_endless_headers_about_headers_are_refused(self) -> None:
-        record = b"20 comment=012345678\n".ljust(512, b"\0")
+        record = b"21 comment=012345678\n".ljust(512, b"\0")
         for kind, count in ((tarfile.XGLTYPE, 50), (tarfile.XHDTYPE, 5000)):
             header = member("x", kind=kind)
             header.size = 21

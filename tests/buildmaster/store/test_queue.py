@@ -18,7 +18,8 @@ class ClaimTests(TestCase):
         self.books = await fresh_books(self)
 
     async def test_two_claims_that_race_never_get_the_same_job(self) -> None:
-        await self.books.worker("bee")
+        await self.books.worker("ant", slots=100)
+        await self.books.worker("bee", slots=100)
         await self.books.run(builds=30)
         claims = await gatherResults(
             [

@@ -134,8 +134,20 @@ class ConfigurationTests(SynchronousTestCase):
         self.assertEqual(parsed.draft.jobs["unit"][0].run, "x")
         self.assertIsNone(parse(unit("run: 5", "bogus: 1")).draft)
 
-    def test_the_lines_of_stages_are_known(self) -> None:
-        self.assertEqual(parse(MANY_SLIPS).stage_lines, (2, 3))
+    def test_the_lines_of_what_a_plan_speaks_of_are_known(self) -> None:
+        lines = parse(MANY_SLIPS).lines
+        self.assertEqual((lines["pipeline"], lines["pipeline.0"]), (1, 2))
+        self.assertEqual((lines["pipeline.1"], lines["pipeline.1.0"]), (3, 3))
+        text = unit("run: x", "input:", "  job-name: unit", "  target-directory: in")
+        line = text.decode().splitlines().index("      job-name: unit") + 1
+        self.assertEqual(parse(text).lines["jobs.unit.0.input.job-name"], line)
+
+    def test_inputs_are_judged_beside_other_errors(self) -> None:
+        text = unit("run: 5", "input: {job-name: nowhere, target-directory: in}")
+        other = b"  other: {series: jammy, architectures: amd64, run: x,"
+        other += b" input: {job-name: unitt, target-directory: in}}\n"
+        wheres = [error.where for error in parse(text + other).errors]
+        self.assertEqual(wheres, ["jobs.unit.0.run", "jobs.other.0.input.job-name"])
 
     def test_messages_and_places_of_hostile_names_are_short_and_printable(self) -> None:
         text = unit('"\\e[2J' + "x" * 5000 + '": 1')

@@ -130,6 +130,7 @@ class DocumentTests(SynchronousTestCase):
         for name, text in HOSTILE.items():
             refusal = self.assertRaises(BadDocument, read, text.encode())
             self.assertIn(ANSWERS[name], str(refusal), name)
+            self.assertGreaterEqual(refusal.line, 1, name)
 
     def test_text_that_is_no_utf_8_is_refused_with_its_line(self) -> None:
         refusal = self.assertRaises(BadDocument, read, b"a: b\nc: \xff\n")

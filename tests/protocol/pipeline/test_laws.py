@@ -74,6 +74,8 @@ class LawTests(SynchronousTestCase):
     def test_every_tree_gets_an_answer(self, tree: Any, lenient: bool) -> None:
         parsed = parse(written(tree), lpci_compatible=lenient)
         self.assertEqual(parsed.pipeline is None, bool(parsed.errors))
+        for problem in (*parsed.errors, *parsed.warnings):
+            self.assertTrue(problem.line is not None and problem.line > 0, problem)
         if parsed.pipeline is not None:
             json.dumps(expanded(parsed.pipeline), allow_nan=False)
             encoded = msgspec.msgpack.encode(parsed.pipeline)

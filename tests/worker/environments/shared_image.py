@@ -34,6 +34,13 @@ def shared_image(test: TestCase) -> Image:
     return images.find(own_series()) or images.build(own_series(), lambda line: None)
 
 
+def shared_series(test: TestCase, series: str) -> Image:
+    """The image of another Debian series, made if it isn't there."""
+    require_chroots(test)
+    images = Images(_FOLDER, {})
+    return images.find(series) or images.build(series, lambda line: None)
+
+
 def shared_images_folder() -> Path:
     """The folder for ``Images`` that has what ``shared_image`` made."""
     return _FOLDER

@@ -7,12 +7,14 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.requirements import require
+from tests.worker.environments.attacks import LIMITS, Attacks
 from tests.worker.environments.conformance import (
     EnvironmentCase,
     EnvironmentConformance,
     mounts_below,
 )
 from tests.worker.environments.shared_image import shared_image
+from worker.environments import bounds, groups
 from worker.environments.chroot import Chroot
 from worker.environments.interface import UNPRIVILEGED, BadPath, EnvironmentFault, Unfit
 
@@ -163,6 +165,50 @@ class ChrootTests(EnvironmentConformance, SynchronousTestCase):
     def test_an_option_is_no_package(self) -> None:
         *_, install = self.environment.install(["--download-only"])
         self.assertLess(install.index("--"), install.index("--download-only"))
+
+
+class AttackTests(Attacks, SynchronousTestCase):
+    def make(self, folder: Path) -> Chroot:
+        image = shared_image(self).path
+        say = self.said.append
+        return Chroot(image, folder, say=say, network=False, limits=LIMITS)
+
+    def test_devices_of_the_machine_are_out_of_reach(self) -> None:
+        found = os.stat("/").st_dev
+        text = self.output(
+            f"mknod d b {os.major(found)} {os.minor(found)}; head -c 1 d | wc -c;"
+            "mknod m c 1 1; head -c 1 m | wc -c; rm -f d m"
+        )
+        self.assertNotIn("1\n", text.replace("rm", ""))
+        self.all_is_well()
+
+    def test_capabilities_can_not_be_raised(self) -> None:
+        text = self.output(
+            "grep -E 'Cap(Eff|Bnd)' /proc/self/status;"
+            "perl -e 'syscall(165, 0, 0, 0, 0, 0) == 0 and print qq(mounted\\n)';"
+            "setpriv --inh-caps +sys_admin --bounding-set +sys_admin true 2>&1;"
+            "unshare --user --map-root-user mount -t tmpfs x /mnt 2>&1 && echo mounted"
+        )
+        self.assertNotIn("mounted", text)
+        for line in text.splitlines():
+            if line.startswith("Cap"):
+                self.assertFalse(int(line.split()[1], 16) >> 21 & 1, line)  # SYS_ADMIN
+        self.all_is_well()
+
+    def test_without_groups_each_process_is_held_to_the_memory(self) -> None:
+        def refuse(*arguments: object) -> None:
+            raise groups.Refused("there are none")
+
+        self.patch(bounds, "Groups", refuse)
+        environment = self.make(self.base / "builds" / "8")
+        self.addCleanup(environment.destroy)
+        self.environment = environment
+        environment.prepare()
+        environment.begin()
+        self.assertIn("by itself", self.said[-1])
+        text = self.output("x=$(head -c 400m /dev/zero | tr '\\0' x); echo ${#x}")
+        self.assertIn("cannot allocate", text)
+        self.assertNotIn(f"{400 << 20}", text)
 
 
 class NoNetworkTests(EnvironmentCase, SynchronousTestCase):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,7 +12,7 @@ from tests.worker.environments.shared_image import require_chroots, shared_image
 from worker.environments import bootstrap as bootstrap_module
 from worker.environments import images as images_module
 from worker.environments.apt_sources import AptSource
-from worker.environments.bootstrap import NoImage, bootstrap
+from worker.environments.bootstrap import NoImage, Recipe, bootstrap
 from worker.environments.images import Images
 
 _SOURCE = AptSource("http://mirror.invalid/debian", "bookworm", ("main",))
@@ -26,6 +26,7 @@ class ImagesTests(SynchronousTestCase):
         self.images = Images(self.folder, {"jammy": "bookworm", "evil": "../../etc"})
         self.content = "one"
         self.said: list[str] = []
+        self.recipes: list[Recipe] = []
         self.patch(images_module, "bootstrap", self.bootstrap)
         self.patch(images_module, "check_tools", lambda: None)
         self.patch(images_module, "_own_series", lambda: "bookworm")
@@ -33,11 +34,11 @@ class ImagesTests(SynchronousTestCase):
 
     def bootstrap(
         self,
-        series: str,
-        sources: Sequence[AptSource],
+        recipe: Recipe,
         folder: Path,
         say: Callable[[str], None],
     ) -> str:
+        self.recipes.append(recipe)
         (folder / "root").mkdir()
         (folder / "root" / "content").write_text(self.content)
         if self.content == "broken":
@@ -60,6 +61,19 @@ class ImagesTests(SynchronousTestCase):
         self.assertEqual(self.images.find("bookworm"), image)
         self.assertEqual(self.images.available(), ["bookworm", "jammy"])
 
+    def test_an_image_that_the_operator_made_is_one_in_the_store_only(self) -> None:
+        own = self.folder / "by-digest" / "mine-1"
+        own.mkdir(parents=True)
+        (self.folder / "mine").symlink_to("by-digest/mine-1")
+        (self.folder / "other").mkdir()
+        mine, other = self.images.find("mine"), self.images.find("other")
+        assert mine is not None and other is not None
+        held = self.images.hold(mine)
+        self.assertEqual(held.path, own)
+        held.close()
+        error = self.assertRaises(NoImage, self.images.hold, other)
+        self.assertIn("move it into there", str(error))
+
     def test_names_that_are_paths_are_no_series(self) -> None:
         (self.folder / "by-digest").mkdir(parents=True)
         for name in ("evil", "../../etc", "by-digest", ".", "..", "", "a/b", "a\n", ".x"):
@@ -76,7 +90,7 @@ class ImagesTests(SynchronousTestCase):
     def test_the_same_content_is_kept_once(self) -> None:
         first = self.images.build("bookworm", self.said.append)
         self.assertEqual(self.images.build("bookworm", self.said.append), first)
-        self.assertEqual(len(list((self.folder / "by-digest").iterdir())), 1)
+        self.assertEqual(len(self.images.store.entries()), 1)
 
     def test_a_failure_leaves_the_old_image_and_nothing_else(self) -> None:
         self.images.build("bookworm", self.said.append)
@@ -122,6 +136,49 @@ class ImagesTests(SynchronousTestCase):
         for descriptor in (started_end, started, go_end, go):
             os.close(descriptor)
 
+    def test_packages_are_remembered_and_can_be_changed(self) -> None:
+        self.images.build("bookworm", self.said.append, packages=["git", "dash", "git"])
+        self.images.build("bookworm", self.said.append)
+        self.assertEqual(self.recipes[-1].packages, ("dash", "git"))
+        self.images.build("bookworm", self.said.append, packages=[])
+        self.assertEqual(self.recipes[-1].packages, ())
+
+    def test_an_image_can_have_a_name_of_its_own(self) -> None:
+        """And is made of the same series when it is made again."""
+        self.images.build("trixie", self.said.append, name="noble-like", packages=["git"])
+        self.images.build("noble-like", self.said.append)
+        self.assertEqual(self.recipes[-1].series, "trixie")
+        [facts] = self.images.facts()
+        self.assertEqual((facts.name, facts.series), ("noble-like", "trixie"))
+        self.assertEqual(facts.packages, ("git",))
+
+    def test_a_foreign_architecture_has_images_of_its_own(self) -> None:
+        foreign = Images(self.folder, {"jammy": "bookworm"}, "arm64")
+        self.images.build("bookworm", self.said.append)
+        self.assertIsNone(foreign.find("jammy"))
+        self.content = "two"
+        foreign.build("jammy", self.said.append)
+        self.assertEqual(self.recipes[-1].architecture, "arm64")
+        self.assertEqual(self.read("jammy"), "one")
+        self.assertEqual(foreign.available(), ["bookworm", "jammy"])
+        self.assertEqual(self.images.available(), ["bookworm", "jammy"])
+        self.assertEqual(
+            [each.name for each in self.images.facts()], ["bookworm", "bookworm:arm64"]
+        )
+
+    def test_an_image_whose_name_is_taken_away_goes_when_nobody_uses_it(self) -> None:
+        image = self.images.build("bookworm", self.said.append)
+        held = self.images.hold(image)
+        self.assertEqual(self.images.remove("bookworm"), image)
+        self.assertIsNone(self.images.find("bookworm"))
+        self.assertTrue(image.path.exists())
+        held.close()
+        self.images.sweep()
+        self.assertFalse(image.path.exists())
+        self.assertEqual(self.images.store.entries(), [])
+        self.assertIsNone(self.images.remove("bookworm"))
+        self.assertIsNone(self.images.remove("../by-digest"))
+
     def test_a_machine_of_no_known_series_says_so(self) -> None:
         self.patch(images_module, "_own_series", lambda: "")
         self.assertRaisesRegex(
@@ -131,6 +188,8 @@ class ImagesTests(SynchronousTestCase):
 
 class BootstrapTests(SynchronousTestCase):
     """With a program of our own in the place of mmdebstrap."""
+
+    recipe = Recipe("bookworm", (_SOURCE,))
 
     def setUp(self) -> None:
         require_chroots(self)
@@ -145,7 +204,7 @@ class BootstrapTests(SynchronousTestCase):
         program = self.folder / "bin" / "mmdebstrap"
         program.write_text(f"#!/bin/bash\n{script}\n")
         program.chmod(0o755)
-        return bootstrap("bookworm", [_SOURCE], self.folder, self.say)
+        return bootstrap(self.recipe, self.folder, self.say)
 
     def test_the_archive_is_unpacked_and_its_digest_told(self) -> None:
         digest = self.run_with(
@@ -155,6 +214,15 @@ class BootstrapTests(SynchronousTestCase):
         self.assertEqual((self.folder / "root" / "f").read_text(), "x\n")
         self.assertEqual(digest, _sha256(self.folder / "archive"))
         self.assertEqual(self.said, ["Image of bookworm: working"])
+
+    def test_packages_and_the_architecture_are_passed_on(self) -> None:
+        self.recipe = Recipe("bookworm", (_SOURCE,), ("git", "dash"), "arm64")
+        self.run_with(
+            f"printf '%s\\n' \"$@\" > {self.folder}/argv; tar -c --files-from=/dev/null"
+        )
+        argv = (self.folder / "argv").read_text().splitlines()
+        self.assertIn("--include=git,dash", argv)
+        self.assertIn("--architectures=arm64", argv)
 
     def test_sources_and_snippets_are_passed_on(self) -> None:
         self.run_with(
@@ -195,8 +263,7 @@ class BootstrapTests(SynchronousTestCase):
             NoImage,
             "apt-get install mmdebstrap",
             bootstrap,
-            "bookworm",
-            [_SOURCE],
+            self.recipe,
             self.folder,
             self.said.append,
         )

@@ -8,26 +8,16 @@ import signal
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.requirements import require
+from tests.worker.environments.namespaces import WAY, are_allowed
 from tests.worker.environments.owned import owned
 from worker.environments import syscalls
 from worker.environments.interface import EnvironmentFault
-from worker.environments.native import PLAIN, THROUGH_USER
 from worker.environments.space import Layout, Refused, Space
-
-_WAY = PLAIN if os.geteuid() == 0 else THROUGH_USER
-
-
-def _allowed() -> bool:
-    try:
-        Space(Layout(namespaces=_WAY)).stop()
-    except Refused:
-        return False
-    return True
 
 
 class SpaceTests(SynchronousTestCase):
     def setUp(self) -> None:
-        require(self, _allowed(), "this machine lets this user make no namespaces")
+        require(self, are_allowed(), "this machine lets this user make no namespaces")
 
     def assert_untouched(self, before: list[str]) -> None:
         """No descriptor and no child, not even a dead one, more than before."""
@@ -35,7 +25,7 @@ class SpaceTests(SynchronousTestCase):
 
     def test_a_space_that_stopped_left_nothing(self) -> None:
         before = owned()
-        space = Space(Layout(namespaces=_WAY))
+        space = Space(Layout(namespaces=WAY))
         space.stop()
         self.assert_untouched(before)
         self.assertFalse(os.path.exists(f"/proc/{space.init}"))
@@ -43,7 +33,7 @@ class SpaceTests(SynchronousTestCase):
     def test_what_the_kernel_refuses_is_told_and_leaves_nothing(self) -> None:
         before = owned()
         for _ in range(20):
-            error = self.assertRaises(Refused, Space, Layout(namespaces=1 << 31 | _WAY))
+            error = self.assertRaises(Refused, Space, Layout(namespaces=1 << 31 | WAY))
             self.assertIn("unshare", str(error))
         self.assert_untouched(before)
 
@@ -54,8 +44,8 @@ class SpaceTests(SynchronousTestCase):
             raise ValueError("no such thing")
 
         for layout in (
-            Layout(namespaces=_WAY, furnish=fail),
-            Layout(namespaces=_WAY, close=fail),
+            Layout(namespaces=WAY, furnish=fail),
+            Layout(namespaces=WAY, close=fail),
         ):
             error = self.assertRaises(EnvironmentFault, Space, layout)
             self.assertIn("no such thing", str(error))
@@ -63,7 +53,7 @@ class SpaceTests(SynchronousTestCase):
 
     def test_an_init_that_is_already_dead_can_be_stopped(self) -> None:
         before = owned()
-        space = Space(Layout(namespaces=_WAY))
+        space = Space(Layout(namespaces=WAY))
         os.kill(space.init, signal.SIGKILL)
         space.stop()
         self.assert_untouched(before)
@@ -74,7 +64,7 @@ class SpaceTests(SynchronousTestCase):
         owner = os.fork()
         if owner == 0:
             try:
-                os.write(told, b"%d" % Space(Layout(namespaces=_WAY)).init)
+                os.write(told, b"%d" % Space(Layout(namespaces=WAY)).init)
                 signal.pause()
             finally:
                 os._exit(1)

@@ -87,6 +87,14 @@ class UnpackTests(SynchronousTestCase):
             hostile = member("x", kind, linkname="/etc/passwd")
             self.assertIn("no file, folder or link", self.refusal(tar(hostile)))
 
+    def test_a_header_that_claims_much_is_not_read(self) -> None:
+        """The memory for it would be the machine's."""
+        claim = member("x", tarfile.XHDTYPE, size=2**33).tobuf(tarfile.GNU_FORMAT)
+        bomb = claim + bytes(10**6)
+        for content in (bomb, gzip.compress(bomb), zstandard.compress(bomb)):
+            self.assertIn("too large", self.refusal(content))
+            self.target.rmdir()
+
     def test_a_name_may_come_only_once(self) -> None:
         self.assertIn("twice", self.refusal(tar(member("x"), member("x"))))
 

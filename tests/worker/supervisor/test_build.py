@@ -40,6 +40,14 @@ class BuildTests(SynchronousTestCase):
         self.assertIn("\nhello there\n", told.log("unit"))
         self.assertEqual(told.jobs["unit:0"].exit_status, 0)
 
+    def test_code_that_is_not_trusted_never_runs_natively(self) -> None:
+        source = repository(self, {"greeting": "hello"})
+        asked = order(source, [[("unit", job("echo ran"))]], trusted=False)
+        told = run(self, asked)
+        self.assertEqual(told.results, {"unit:0": "error"})
+        self.assertIn("not trusted", told.jobs["unit:0"].reason)
+        self.assertTrue(told.end.final)
+
     def test_log_chunks_follow_each_other_without_gaps(self) -> None:
         many = job("seq 1 200000; echo done >&2")
         told = run(self, order(self.source, [[("unit", many)]]))

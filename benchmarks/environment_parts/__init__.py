@@ -1,0 +1,1 @@
+"""The parts of the benchmark ``environments``: for each, ours and what it is beside."""

@@ -1,0 +1,1 @@
+INSERT INTO single (value) VALUES ('one row, one commit');

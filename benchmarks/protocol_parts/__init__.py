@@ -1,0 +1,1 @@
+"""The parts of ``python -m benchmarks protocol``; each is an async function."""

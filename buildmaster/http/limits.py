@@ -1,0 +1,78 @@
+"""Handlers for what limits how many jobs are at work: semaphores, and caps of owners."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlencode
+
+import msgspec
+from msgspec import Meta
+
+from buildmaster.database import Database
+from buildmaster.http.answers import Answer, listing
+from buildmaster.http.call import Call
+from buildmaster.http.changes import by
+from buildmaster.http.problems import bad_request
+from buildmaster.requests import Text
+from buildmaster.semaphores import Semaphores
+from buildmaster.store.documents.fragments import LARGEST_LIMIT
+from buildmaster.store.semaphores import semaphore_list
+
+Capacity = Annotated[int, Meta(ge=0, le=1_000_000)]
+
+
+class _Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: Text
+    capacity: Capacity
+
+
+class _Capping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    owner: Text
+    architecture: Annotated[str, Meta(max_length=100, pattern="^[^\\x00-\\x1f]*\\Z")]
+    jobs: Capacity | None  #: None: no cap any more
+
+
+class Limits:
+    """What operators decide; everybody may see it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._semaphores = Semaphores(database)
+
+    async def list(self, call: Call) -> Answer:
+        """GET /api/v1/semaphores"""
+        call.query.allow("limit", "after")
+        limit = call.query.number("limit", highest=LARGEST_LIMIT) or LARGEST_LIMIT
+        after = call.query.text("after") or ""
+        page = await semaphore_list(self._database, after=after, limit=limit)
+        following = None
+        if page.following is not None:
+            query = urlencode({"limit": limit, "after": page.following})
+            following = f"/api/v1/semaphores?{query}"
+        return listing("semaphores", page, following)
+
+    async def set(self, call: Call) -> Answer:
+        """POST /api/v1/semaphores"""
+        call.query.allow()
+        asked = call.json(_Setting)
+        if asked.name.startswith("cap:"):
+            raise bad_request("bad_body", "the caps of owners are set with /api/v1/caps")
+        await self._semaphores.set(asked.name, asked.capacity, by(call))
+        return Answer(200, msgspec.json.encode(asked))
+
+    async def remove(self, call: Call) -> Answer:
+        """POST /api/v1/semaphores/NAME/remove"""
+        call.query.allow()
+        await self._semaphores.remove(call.parts["semaphore"], by(call))
+        return Answer(200, msgspec.json.encode({"name": call.parts["semaphore"]}))
+
+    async def cap(self, call: Call) -> Answer:
+        """POST /api/v1/caps"""
+        call.query.allow()
+        asked = call.json(_Capping)
+        count = await self._semaphores.cap(
+            asked.owner, asked.architecture, asked.jobs, by(call)
+        )
+        return Answer(
+            200, msgspec.json.encode({**msgspec.to_builtins(asked), "changed": count})
+        )
