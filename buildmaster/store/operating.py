@@ -179,11 +179,15 @@ async def reclass(cursor: Cursor, job: int, class_id: int) -> str | None:
 
 
 async def ask_all_to_cancel(cursor: Cursor, jobs: Sequence[int], reason: str) -> None:
-    """Note that somebody asked jobs to stop that workers have."""
+    """Note that somebody asked jobs to stop that workers have, or are about to have."""
     await cursor.run(
         """
-        UPDATE job SET cancel_asked_at = farm_now(), cancel_reason = %s
-        WHERE id = ANY (%s::bigint[]) AND cancel_asked_at IS NULL
+        WITH asked AS (
+            UPDATE job SET cancel_asked_at = farm_now(), cancel_reason = %s
+            WHERE id = ANY (%s::bigint[]) AND cancel_asked_at IS NULL RETURNING id
+        )
+        -- If nobody has one after all, nobody would tell of its end.
+        INSERT INTO cancel_wish (job) SELECT id FROM asked ON CONFLICT DO NOTHING
         """,
         (reason, list(jobs)),
     )

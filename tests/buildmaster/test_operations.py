@@ -375,6 +375,19 @@ class BulkTests(OperatorCase):
         told = await self.database.transaction(claim_first)
         self.assertEqual((told.matched, told.changed), (5, 5))
 
+    async def test_a_claim_that_comes_to_nothing_leaves_no_job_behind(self) -> None:
+        [job] = await self.lines.jobs(1)
+
+        async def claimed_just_now(cursor: Cursor) -> None:
+            await cursor.rows("SELECT FROM ready WHERE job = %s FOR UPDATE", (job,))
+            told = await self.operations.bulk("cancel", "owner=ann", EVE)
+            self.assertEqual((told.matched, told.changed), (1, 1))
+
+        await self.database.transaction(claimed_just_now)
+        self.assertEqual(await self.states(), ["ready"])
+        await self.database.run("SELECT settle_cancels()")
+        self.assertEqual(await self.states(), ["done"])
+
     async def test_many_are_rescored_and_go_in_the_new_order(self) -> None:
         await self.lines.jobs(5)
         late = await self.lines.jobs(5, owner="bob")
