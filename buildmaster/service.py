@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from buildmaster.addresses import Addresses, endpoint, reached_at
 from buildmaster.admission import Admission, settled_worker
 from buildmaster.auditing import Auditor
+from buildmaster.blaming import Blaming
 from buildmaster.blobs import BlobStore
 from buildmaster.clients import Clients
 from buildmaster.config import EMBEDDED, ConfigError, MasterConfig, read_config
@@ -214,6 +215,7 @@ class Master(Service):
 
         upkeep = Upkeep(books, lambda: upkeeping.wake())
         upkeeping = Rounds("upkeep", upkeep.round, clock)
+        blaming = Rounds("blame", Blaming(books, policy).round, clock, interval=2.0)
         for rounds in (
             keeping,
             dispatching,
@@ -225,6 +227,7 @@ class Master(Service):
             auditing,
             minding,
             upkeeping,
+            blaming,
         ):
             rounds.startService()
             self._undo.append(rounds.stopService)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-from buildmaster.database import Database
+from buildmaster.database import Cursor, Database
 from buildmaster.store import operating as store
 
 #: Jobs of one transaction, and transactions of one round for one project.
 BATCH, BATCHES = 500, 20
+_Settle = Callable[[Cursor, str, int], Awaitable[bool]]
 
 
 class Upkeep:
@@ -26,17 +27,15 @@ class Upkeep:
 
     async def _settle_projects(self) -> None:
         held, released = await self._database.transaction(store.projects_to_settle)
-        for projects, settle in (
-            (released, store.release_project),
-            (held, store.park_project),
-        ):
-            for project in projects:
-                for _ in range(BATCHES):
-                    if not await self._database.transaction(
-                        lambda cursor, settle=settle, project=project: settle(  # type: ignore[misc]
-                            cursor, project, BATCH
-                        )
-                    ):
-                        break
-                else:
-                    self._wake()
+        for project in released:
+            await self._settle(store.release_project, project)
+        for project in held:
+            await self._settle(store.park_project, project)
+
+    async def _settle(self, settle: _Settle, project: str) -> None:
+        for _ in range(BATCHES):
+            if not await self._database.transaction(
+                lambda cursor: settle(cursor, project, BATCH)
+            ):
+                return
+        self._wake()

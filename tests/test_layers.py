@@ -14,6 +14,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 #: Rules: they get everything as arguments, and are tested without a reactor.
 PURE = {
+    "buildmaster.blame",
     "buildmaster.calibration",
     "buildmaster.dependencies",
     "buildmaster.durations",

@@ -12,7 +12,7 @@ from buildmaster.explanation.standings import Standing, Suited, Workforce
 from buildmaster.explanation.words import count, listed, moment
 
 #: How the names of semaphores begin that stand for a concurrency group, or an owner's cap.
-GROUP, OWNER = "group:", "owner:"
+GROUP, CAP = "group:", "cap:"
 #: Names of jobs and workers that a block lists.
 _LISTED = 20
 
@@ -152,9 +152,11 @@ def _semaphore(facts: JobFacts, one: SemaphoreFacts) -> Block:
         if one.held > 1:
             what = f"{one.held} other jobs of {one.name.removeprefix(GROUP)} have"
         what += " not ended"
-    elif one.name.startswith(OWNER):
+    elif one.name.startswith(CAP):
         kind = "owner_cap"
         what = f"its owner {facts.owner} has {one.held} of {one.capacity} jobs at work"
+        architecture = one.name.rpartition("/")[2]
+        what += f" on {architecture}" if architecture else ""
     else:
         kind = "semaphore"
         what = f"the semaphore {one.name} is full ({one.held} of {one.capacity})"

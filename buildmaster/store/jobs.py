@@ -112,6 +112,7 @@ async def next_attempt(
         (errors, delay, job),
     )
     await cursor.run("INSERT INTO attempt (job, number) VALUES (%s, %s)", (job, number))
+    await cursor.run("SELECT watch_limits(ARRAY[%s]::bigint[])", (job,))
     return int(number)
 
 

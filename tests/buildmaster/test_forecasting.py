@@ -138,7 +138,7 @@ class ReadyTests(ExplainCase):
     async def test_groups_and_owners_caps_are_called_by_their_names(self) -> None:
         for name, kind, word in (
             ("group:p/main", "group", "its group p/main"),
-            ("owner:ann", "owner_cap", "its owner ann has 1 of 1"),
+            ("cap:ann/amd64", "owner_cap", "ann has 1 of 1 jobs at work on amd64"),
         ):
             await self.lines.semaphore(name, 1)
             _, job = await self.lines.jobs(2, limits=[name])

@@ -72,6 +72,7 @@ VALID: dict[str, Row] = {
         "middle": [0.0] * 120,
         "high": [0.0] * 120,
     },
+    "outage": {"failure": "away", "reason": "away", "began_at": NOW, "next_at": NOW},
     "build": {
         "job": 1,
         "architecture": "amd64",
@@ -239,6 +240,9 @@ CASES = [
     Case("log_chunk", "of_a_whole_name", {"index": 0}),
     Case("duration_sketch", "duration_sketch_counts_check", {"counts": [0.0]}),
     Case("queue_hold", "queue_hold_parked_to_check", {"parked_to": -1}),
+    Case("outage", "outage_failure_check", {"failure": ""}),
+    Case("outage", "outage_probes_check", {"probes": -1}),
+    Case("outage", "a_probe_is_an_attempt", {"probe_attempt": 1}),
     Case("duration_mark", "duration_mark_single_check", {"single": False}),
     Case("forecast", "three_were_played", {"played": [1.0]}),
     Case("forecast", "an_interval", {"low": 4.0}),
