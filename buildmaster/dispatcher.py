@@ -94,6 +94,10 @@ class Dispatcher:
         """Write what a worker told with the next step; fires with what became of it."""
         telling = _Telling(worker, accepted, ends)
         self._tellings.append(telling)
+        session = self._session_of(worker)
+        if session is not None and ends:
+            # One step for a job, and one frame for its worker, instead of two.
+            session.give_room([(end.job, end.attempt) for end in ends])
         self._wake()
         return telling.told
 

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from buildmaster.database import DatabaseAway
 from buildmaster.desk import Desk
 from buildmaster.joining import Joined
-from buildmaster.matching import Amounts, Capability, Leased
+from buildmaster.matching import Amounts, Capability
 from buildmaster.recording import (
     ATTEMPT_RESULTS,
     BadReport,
@@ -24,6 +24,7 @@ from buildmaster.recording import (
     ReportsMissing,
     attempt_end,
 )
+from buildmaster.room import Room
 from buildmaster.store.step import Acceptance, AttemptEnd
 from protocol import SEVERAL_SINCE
 from protocol.carrier import Line
@@ -88,10 +89,6 @@ class Told:
     forget: frozenset[tuple[int, int]]  #: not its leases any more
 
 
-#: Who has not joined can run nothing.
-NOTHING = Capability("", (), (), (), (), Amounts(0))
-
-
 def capability_of(hello: Hello) -> Capability:
     """What a worker offers."""
     return Capability(
@@ -109,7 +106,7 @@ def capability_of(hello: Hello) -> Capability:
     )
 
 
-class Session:
+class Session(Room):
     """A `protocol.carrier.Peer`: hears one worker, in turn, and answers.
 
     Messages are worked off one after the other, neighbouring reports of an attempt as one
@@ -120,6 +117,7 @@ class Session:
     log = Logger()
 
     def __init__(self, desk: Desk, owner: SessionOwner, clock: IReactorTime) -> None:
+        super().__init__()
         self._desk = desk
         self._owner = owner
         self._clock = clock
@@ -132,37 +130,12 @@ class Session:
         self.id = token_hex(8)
         self.worker: str | None = None  #: its name, once it has joined
         self.is_open = False
-        self.capability = NOTHING  #: what the worker can run
-        self.left = NOTHING.amounts  #: how much of it is free
-        self.attempts: dict[tuple[int, int], Leased] = {}  #: leased through this session
-        self._next_lease = 0  # no smaller number comes any more
-        self._doubted_from: int | None = None
 
-    @property
-    def since(self) -> int:
-        """The number before which all leases of the worker have ended."""
-        since = min((one.lease for one in self.attempts.values()), default=self._next_lease)
-        return since if self._doubted_from is None else min(since, self._doubted_from)
-
-    def doubt(self) -> None:
-        """A lease may have been given of which nothing was heard: count from here on."""
-        self._doubted_from = self.since
-
-    # What the master wants to say.
-
-    def lease(self, job: int, attempt: int, leased: Leased) -> None:
-        """Note that the worker was leased an attempt."""
-        self.attempts[job, attempt] = leased
-        self._next_lease = max(self._next_lease, leased.lease + 1)
-        self.left = self.left.less([leased.needs])
+    def room_changed(self) -> None:
+        """The dispatcher hears of it."""
         self._owner.room_changed(self)
 
-    def drop(self, job: int, attempt: int) -> None:
-        """Note that an attempt is no longer leased to the worker."""
-        leased = self.attempts.pop((job, attempt), None)
-        if leased is not None:
-            self.left = self.left.more(leased.needs)
-            self._owner.room_changed(self)
+    # What the master wants to say.
 
     def start(self, order: AnyOrder) -> None:
         """Send an order whose lease is in ``attempts`` already."""
@@ -303,11 +276,7 @@ class Session:
         if self._line is None:  # It left while the database was asked.
             self._note_leave(hello.worker)
             return
-        self.capability = capability_of(hello)
-        self.attempts = dict(joined.attempts)
-        self.left = self.capability.amounts.less(
-            leased.needs for leased in self.attempts.values()
-        )
+        self.begin(capability_of(hello), joined.attempts)
         self.is_open = True
         self._outbox.several = joined.welcome.version >= SEVERAL_SINCE
         self._send(joined.welcome)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any
 
-from buildmaster.matching import Amounts, Capability, Leased
-from buildmaster.session import Session
+from buildmaster.matching import Capability
+from buildmaster.room import Room
 from tests.direct import Direct, Row
 
 
@@ -34,43 +33,31 @@ class PaperOrders:
         return job, attempt
 
 
-@dataclass(eq=False)
-class PaperSession:
+class PaperSession(Room):
     """A `buildmaster.session.Session`, as far as the dispatcher needs one."""
 
-    id: str
-    capability: Capability
-    begin: Callable[[PaperSession, int, int], None]  #: it was told to start an attempt
-    changed: Callable[[Any], None]
-    left: Amounts = field(init=False)
-    attempts: dict[tuple[int, int], Leased] = field(default_factory=dict)
-    is_open: bool = True
-    _next_lease: int = 0
-    _doubted_from: int | None = None
+    def __init__(
+        self,
+        id: str,
+        capability: Capability,
+        begun: Callable[[PaperSession, int, int], None],
+        changed: Callable[[Any], None],
+    ) -> None:
+        """``begun``: it was told to start an attempt."""
+        super().__init__()
+        self.id = id
+        self.is_open = True
+        self._begun = begun
+        self._changed = changed
+        self.begin(capability, {})
 
-    # As the real one has them.
-    since = Session.since
-    doubt = Session.doubt
-
-    def __post_init__(self) -> None:
-        self.left = self.capability.amounts
-
-    def lease(self, job: int, attempt: int, leased: Leased) -> None:
-        self.attempts[job, attempt] = leased
-        self._next_lease = max(self._next_lease, leased.lease + 1)
-        self.left = self.left.less([leased.needs])
-        self.changed(self)
+    def room_changed(self) -> None:
+        self._changed(self)
 
     def start(self, order: Any) -> None:
         job, attempt = order if isinstance(order, tuple) else (order.job, order.attempt)
-        self.begin(self, job, attempt)
-
-    def drop(self, job: int, attempt: int) -> None:
-        self.attempts.pop((job, attempt), None)
-        taken = [leased.needs for leased in self.attempts.values()]
-        self.left = self.capability.amounts.less(taken)
-        self.changed(self)
+        self._begun(self, job, attempt)
 
     def close(self) -> None:
         self.is_open = False
-        self.changed(self)
+        self.room_changed()

@@ -16,6 +16,7 @@ from buildmaster.desk import Desk
 from buildmaster.dispatcher import Dispatcher
 from buildmaster.joining import Door
 from buildmaster.leases import LeaseKeeper, LeaseRules
+from buildmaster.matching import Needs
 from buildmaster.orders import OrderMaker
 from buildmaster.roster import Roster
 from buildmaster.session import SILENCE_LIMIT, Session, Told
@@ -55,6 +56,7 @@ from tests.buildmaster.books import (
     log,
     over,
 )
+from tests.buildmaster.lines import Lines
 
 ANT = hello("ant", slots=2)
 
@@ -294,6 +296,23 @@ class DispatchTests(MasterTestCase):
         _, line, _ = await self.join()
         await self.dispatch()
         self.assertEqual([len(frame) for frame in line.frames], [1, 2])
+
+    async def test_the_step_that_writes_an_end_gives_its_room_away(self) -> None:
+        needs = Needs(performs="noop")
+        first, second = await Lines(self.books.database).jobs(2, needs)
+        session, line, _ = await self.join(hello("ant", slots=1, performs=("noop",)))
+        await self.dispatch()
+        [begun] = [m.order.job for m in line.sent if isinstance(m, Start)]
+        self.assertEqual((begun, session.left.slots), (first, 0))
+        report = Report(job=first, attempt=1, number=1, body=over(Result.SUCCESS))
+        await self.ask(session, line, report, Recorded)
+        [recorded, start] = line.frames[-1]
+        self.assertEqual(recorded, Recorded(job=first, attempt=1, number=1))
+        assert isinstance(start, Start)
+        self.assertEqual((start.order.job, session.left.slots), (second, 0))
+        report = Report(job=second, attempt=1, number=1, body=over(Result.SUCCESS))
+        await self.ask(session, line, report, Recorded)
+        self.assertEqual((session.left.slots, session.attempts), (1, {}))
 
     async def test_a_worker_of_version_1_gets_each_message_by_itself(self) -> None:
         await self.books.run(builds=2)
