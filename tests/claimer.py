@@ -1,4 +1,4 @@
-"""A master reduced to its greed: claims, ends, gives back and joins at random, for ever.
+"""A master reduced to its greed: claims, ends, cancels and retries at random, for ever.
 
 A process of its own, ``python -m tests.claimer DSN SEED``, so that it can be killed at any
 moment. It believes what it likes about sessions and room, and looks after every commit
@@ -9,9 +9,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from random import Random
 
+import psycopg2
+
+from buildmaster import intervention
+from buildmaster.database.access import DEADLOCK_RETRIES
+from buildmaster.requests import Refusal
 from buildmaster.store import queue
 from buildmaster.store import workers as worker_store
 from buildmaster.store.step import AttemptEnd, HungryWorker
@@ -35,6 +41,8 @@ class Claimer:
     def __init__(self, dsn: str, seed: int) -> None:
         self.books = Direct(dsn)
         self.random = Random(seed)
+        self.deadlocks = 0
+        self.jobs = [int(one) for (one,) in self.books.rows("SELECT id FROM job")]
         self.sessions = {
             name: session
             for name, session in self.books.rows("SELECT name, session FROM worker")
@@ -42,11 +50,26 @@ class Claimer:
         self.classes = [int(one) for (one,) in self.books.rows("SELECT id FROM job_class")]
 
     def act(self) -> None:
-        """Do something. Nothing of it may lead to a deadlock."""
+        """Do something; what ended as part of a deadlock again, as masters do."""
         work: Callable[[], object] = self.random.choice(
-            [*[self.claim] * 6, *[self.end] * 4, self.give_back, self.join]
+            [
+                *[self.claim] * 6,
+                *[self.end] * 4,
+                self.accept,
+                self.give_back,
+                self.join,
+                self.cancel,
+                self.retry,
+            ]
         )
-        work()
+        for _ in range(DEADLOCK_RETRIES):
+            try:
+                work()
+                break
+            except psycopg2.errors.DeadlockDetected:
+                self.deadlocks += 1
+        else:
+            raise SystemExit(f"{DEADLOCK_RETRIES} deadlocks one after the other")
         too_much = self.books.rows(_TOO_MUCH)
         if too_much:
             raise SystemExit(f"overcommitted: {too_much}")
@@ -88,6 +111,21 @@ class Claimer:
             ]
         )
 
+    def accept(self) -> None:
+        """Some of what runs is told to have begun."""
+        self.books.step(accepted=self._leases())
+
+    def cancel(self) -> None:
+        """Somebody stops a job."""
+        job = self.random.choice(self.jobs)
+        self.books.act(partial(intervention.cancel_job, job=job, by="ann", why=""))
+
+    def retry(self) -> None:
+        """Somebody tries a job again, which may be refused."""
+        job = self.random.choice(self.jobs)
+        with suppress(Refusal):
+            self.books.act(partial(intervention.retry_job, job=job, by="ann"))
+
     def give_back(self) -> None:
         """Some of it was never accepted."""
         for job, attempt, worker in self._leases()[:2]:
@@ -115,7 +153,7 @@ def main() -> None:
     while True:
         for _ in range(20):
             claimer.act()
-        print("20 acts", flush=True)
+        print("20 acts,", claimer.deadlocks, "deadlocks", flush=True)
 
 
 if __name__ == "__main__":
