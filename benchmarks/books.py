@@ -55,6 +55,7 @@ class Books:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._marks: dict[int, int] = {}
+        self._since = 0
 
     async def connect_workers(self) -> None:
         """Let the paper workers be there, with room for everything."""
@@ -167,7 +168,8 @@ class Books:
     ) -> list[Claim]:
         """Finish what ``ended``, and claim up to ``count`` jobs of ``classes``.
 
-        As a master does it: one call, with where each line was last seen to begin.
+        As a master does it: one call, with where each line was last seen to begin, and
+        from which lease on the workers may hold something.
         """
         each, more = divmod(count, len(WORKERS))
         rooms = [each + (place < more) for place in range(len(WORKERS))]
@@ -175,12 +177,17 @@ class Books:
             self.database,
             [AttemptEnd(c.job, c.attempt, Result.SUCCESS, worker=c.worker) for c in ended],
             (),
-            [HungryWorker(w, w, 1, n) for w, n in zip(WORKERS, rooms, strict=True) if n],
+            [
+                HungryWorker(w, w, 1, n, since=self._since)
+                for w, n in zip(WORKERS, rooms, strict=True)
+                if n
+            ],
             [(1, one, self._marks.get(one, 0)) for one in classes],
             delays=_POLICY.delays,
             refused_for=_POLICY.refusal,
         )
         self._marks |= did.marks
+        self._since = min((c.lease for c in did.claims), default=self._since)
         assert set(did.ended.values()) <= {"done"}, did.ended
         return list(did.claims)
 
