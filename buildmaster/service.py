@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from buildmaster.addresses import Addresses, endpoint, reached_at
-from buildmaster.admission import Admission, settled_worker
+from buildmaster.admission import Admission, settled_workers
 from buildmaster.auditing import Auditor
 from buildmaster.blaming import Blaming
 from buildmaster.blobs import BlobStore
@@ -133,7 +134,8 @@ class Master(Service):
             Database(dsn, clock, name="headrace-status", statement_timeout=30.0)
         )
         await self._take_name(dsn)
-        await books.transaction(self._register_workers)
+        await books.transaction(partial(forget_sessions, master=config.name))
+        await settled_workers(books, self._settled_tokens())
         tokens = tokens.with_attempt_secret(
             await books.transaction(
                 lambda cursor: attempt_secret(cursor, tokens.attempt_secret)
@@ -297,15 +299,16 @@ class Master(Service):
         self._undo.append(lambda: Deferred.fromCoroutine(name.stop()))
         await name.take(NAME_PATIENCE)
 
-    async def _register_workers(self, cursor: Any) -> None:
-        await forget_sessions(cursor, self._config.name)
-        for name, entry in sorted(self._config.workers.items()):
+    def _settled_tokens(self) -> dict[str, bytes]:
+        """What the settings file says of each worker's token: its SHA-256."""
+        tokens = {}
+        for name, entry in self._config.workers.items():
             if entry.token_sha256 is not None:
-                digest = bytes.fromhex(entry.token_sha256)
+                tokens[name] = bytes.fromhex(entry.token_sha256)
             else:
                 path = self._config.data_folder / str(entry.token_file)
-                digest = token_hash(path.read_text().strip())
-            await settled_worker(cursor, name, digest)
+                tokens[name] = token_hash(path.read_text().strip())
+        return tokens
 
     def _lost_database(self, reason: str) -> None:
         self._end_with(f"PostgreSQL ended by itself: {reason}")
