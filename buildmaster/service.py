@@ -195,7 +195,15 @@ class Master(Service):
         dispatching = Rounds("dispatcher", dispatcher.round, clock)
         desk = Desk(books, Door(config.name, config.heartbeat, policy), policy)
         rules = LeaseRules(resume_grace=config.resume_grace)
-        keeper = LeaseKeeper(books, desk, roster, time.monotonic, rules, policy)
+        keeper = LeaseKeeper(
+            books,
+            desk,
+            roster,
+            time.monotonic,
+            lambda seconds: clock.callLater(seconds, keeping.wake),
+            rules,
+            policy,
+        )
         keeping = Rounds("leases", keeper.round, clock)
         counting = Rounds("counts", lambda: _fold(books, dispatcher), clock)
         revocations = Revocations(books, roster, config.name)
