@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
+from buildmaster import durability
 from buildmaster.addresses import Addresses, endpoint, reached_at
 from buildmaster.admission import Admission, settled_workers
 from buildmaster.auditing import Auditor
@@ -133,6 +134,7 @@ class Master(Service):
         readers = await self._connect(
             Database(dsn, clock, name="headrace-status", statement_timeout=30.0)
         )
+        await books.transaction(durability.warn)
         await self._take_name(dsn)
         await books.transaction(partial(forget_sessions, master=config.name))
         await settled_workers(books, self._settled_tokens())
