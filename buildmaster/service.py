@@ -195,7 +195,7 @@ class Master(Service):
         )
         roster = Roster(dispatcher.room_changed, dispatcher.tell)
         dispatching = Rounds("dispatcher", dispatcher.round, clock)
-        desk = Desk(books, Door(config.name, config.heartbeat, policy), policy)
+        desk = Desk(books, Door(config.name, config.heartbeat, policy), policy, clock)
         rules = LeaseRules(resume_grace=config.resume_grace)
         keeper = LeaseKeeper(
             books,
