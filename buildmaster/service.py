@@ -40,6 +40,7 @@ from buildmaster.kinds.installation import install
 from buildmaster.kinds.registry import BadKind, Kinds
 from buildmaster.leases import LeaseKeeper, LeaseRules
 from buildmaster.masters import KIND, Masters, forget_sessions
+from buildmaster.neighbours import Neighbours
 from buildmaster.operations import Operations
 from buildmaster.orders import OrderMaker
 from buildmaster.pidfile import PidFile
@@ -52,6 +53,7 @@ from buildmaster.series import DEFAULT_SERIES
 from buildmaster.session import Session
 from buildmaster.source.reader import GitReader
 from buildmaster.store.kinds import ENDS_CHANNEL
+from buildmaster.store.masters import Neighbour, announce
 from buildmaster.store.queue import READY_CHANNEL
 from buildmaster.store.step import fold
 from buildmaster.store.tokens import CHANNEL as TOKEN_CHANNEL
@@ -61,7 +63,7 @@ from buildmaster.tokens import Tokens, token_hash
 from buildmaster.upkeep import Upkeep
 from protocol import pb, websocket
 from protocol.steady import make_steady
-from protocol.tls import listener_options
+from protocol.tls import fingerprint_in, listener_options
 from protocol.trust import BadCertificate
 from schema.migrate import migrate
 
@@ -157,7 +159,8 @@ class Master(Service):
         feed = EventFeed(readers, clock)
         feed.start()
         self._undo.append(feed.stop)
-        farm = self._farm(books, blobs, lambda: keeping.wake(), kinds)
+        neighbours = Neighbours(clock, readers, blobs, config.name, tokens.file_token)
+        farm = self._farm(books, blobs, lambda: keeping.wake(), kinds, neighbours)
         http = await self._serve_http(
             site(
                 readers,
@@ -176,12 +179,15 @@ class Master(Service):
                 operations=Operations(books, lambda: wake_both()),
                 open_reading=config.open_reading,
                 kinds=kinds,
+                elsewhere=neighbours,
             ),
             tls,
         )
+        await books.transaction(partial(announce, master=self._as_neighbour(http)))
 
+        files = f"{http}/api/v1/artifacts"
         orders = OrderMaker(
-            artifacts_url=f"{http}/api/v1/artifacts",
+            artifacts_url=files,
             attempt_token=tokens.attempt_token,
             fence_after=config.resume_grace - FENCE_BEFORE,
         )
@@ -195,7 +201,9 @@ class Master(Service):
         )
         roster = Roster(dispatcher.room_changed, dispatcher.tell)
         dispatching = Rounds("dispatcher", dispatcher.round, clock)
-        desk = Desk(books, Door(config.name, config.heartbeat, policy), policy, clock)
+        desk = Desk(
+            books, Door(config.name, config.heartbeat, policy, files), policy, clock
+        )
         rules = LeaseRules(resume_grace=config.resume_grace)
         keeper = LeaseKeeper(
             books,
@@ -269,12 +277,20 @@ class Master(Service):
         scheme = "https" if tls else "http"
         return self._config.public_url or reached_at(scheme, address, port)
 
+    def _as_neighbour(self, http: str) -> Neighbour:
+        """This master, as others know it."""
+        config, fingerprint = self._config, None
+        if config.tls is not None and config.public_url is None:
+            fingerprint = fingerprint_in(config.data_folder / config.tls.certificate)
+        return Neighbour(config.name, http, fingerprint)
+
     def _farm(
         self,
         books: Database,
         blobs: BlobStore,
         cancelled: Callable[[], None],
         kinds: Kinds,
+        neighbours: Neighbours,
     ) -> LiveFarm:
         config = self._config
         git = GitReader(
@@ -287,7 +303,7 @@ class Master(Service):
             idle_limit=config.idle_limit,
             requirements=config.kinds.get("build", Requirements()),
         )
-        return LiveFarm(books, git, blobs, rules, cancelled, kinds)
+        return LiveFarm(books, git, blobs, rules, cancelled, kinds, neighbours)
 
     async def _database_dsn(self) -> str:
         if self._config.database != EMBEDDED:

@@ -13,6 +13,7 @@ from buildmaster.http.call import Call, Sink
 from buildmaster.http.problems import Problem, not_found
 from buildmaster.http.ranges import Span, span_of
 from buildmaster.http.scopes import Need, permit
+from buildmaster.neighbours import Elsewhere, NeighbourAway
 from buildmaster.store.artifacts import (
     is_artifact,
     is_current_attempt,
@@ -59,9 +60,12 @@ class KnownSink:
 class Artifacts:
     """Answers /api/v1/artifacts/SHA256."""
 
-    def __init__(self, database: Database, blobs: BlobStore) -> None:
+    def __init__(
+        self, database: Database, blobs: BlobStore, elsewhere: Elsewhere | None = None
+    ) -> None:
         self._database = database
         self._blobs = blobs
+        self._elsewhere = elsewhere
 
     def open(self, call: Call) -> Sink:
         """Where the body of a PUT goes; called before it arrives."""
@@ -106,7 +110,7 @@ class Artifacts:
         call.query.allow()
         sha256 = call.parts["sha256"]
         await self._check_reader(call, sha256)
-        path = self._blobs.path(sha256)
+        path = self._blobs.path(sha256) or await self._from_elsewhere(call, sha256)
         if path is None:
             raise not_found("artifact with this hash")
         etag = f'"{sha256}"'
@@ -125,10 +129,32 @@ class Artifacts:
             stream=lambda outlet: _send(path, span, outlet),
         )
 
+    async def _from_elsewhere(self, call: Call, sha256: str) -> Path | None:
+        """The file, once it came from another master.
+
+        Not where only its being here is asked for, nor for another master: two that lack
+        the same file must not ask each other.
+        """
+        is_master = call.grant is not None and call.grant.file is not None
+        if self._elsewhere is None or is_master or call.head.method == "HEAD":
+            return None
+        try:
+            return await self._elsewhere.fetch(sha256)
+        except NeighbourAway as error:
+            raise Problem(
+                503, "master_away", str(error), headers={"Retry-After": "10"}
+            ) from error
+        except (DiskFull, TooLarge) as error:
+            raise _refused(error) from error
+
     async def _check_reader(self, call: Call, sha256: str) -> None:
+        grant = call.grant
+        if grant is not None and grant.file is not None:
+            if grant.file.sha256 != sha256:
+                raise Problem(403, "not_allowed", "this token is for another file")
+            return
         if await is_artifact(self._database, sha256):
             return
-        grant = call.grant
         # Whether a file is there may be asked by whoever may send it.
         asks = call.head.method == "HEAD"
         permit(Need.STORE if asks else Need.FETCH, grant, open_reading=False)

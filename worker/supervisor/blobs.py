@@ -46,8 +46,11 @@ class Blobs:
         say: Callable[[str], None],
         patience: float = PATIENCE,
         trust: Trust = SYSTEM,
+        moved: Callable[[], str | None] = lambda: None,
     ) -> None:
-        self._url = url.rstrip("/")
+        """``moved`` says where the blobs are now, if no longer below ``url``."""
+        self._first_url = url.rstrip("/")
+        self._moved = moved
         self._token = token
         self._say = say
         self._patience = patience
@@ -63,9 +66,7 @@ class Blobs:
         with plain_file(file) as stream:
             size = os.fstat(stream.fileno()).st_size
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            url = f"{self._url}/{digest}"
-            if not self._persist(lambda: self._has(url)):
-                self._persist(lambda: self._put(url, stream, size))
+            self._persist(lambda: self._store(digest, stream, size))
         return digest, size
 
     def download(self, sha256: str, size: int, target: Path, url: str = "") -> None:
@@ -74,8 +75,23 @@ class Blobs:
         From ``url`` if given. NoSuchBlob if the farm has lost it; `CannotRun` if what
         arrives is something else.
         """
-        where = url or f"{self._url}/{sha256}"
-        self._persist(lambda: self._get(where, sha256, size, target))
+        # An order says it as its own master would.
+        ours = not url or url == f"{self._first_url}/{sha256}"
+        self._persist(
+            lambda: self._get(
+                f"{self._url}/{sha256}" if ours else url, sha256, size, target
+            )
+        )
+
+    @property
+    def _url(self) -> str:
+        """Looked up for each try: the master may be another one by then."""
+        return (self._moved() or self._first_url).rstrip("/")
+
+    def _store(self, digest: str, stream: BinaryIO, size: int) -> None:
+        url = f"{self._url}/{digest}"
+        if not self._has(url):
+            self._put(url, stream, size)
 
     def _persist(self, attempt: Callable[[], T]) -> T:
         """Do ``attempt`` until it works, with growing pauses, as long as patience lasts."""
