@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from buildmaster.client.http import FarmRefused
 from protocol.tls import make_certificate
+from tests.broken_lines import BrokenLines
 from tests.farm import folder_for
 from tests.masters import MasterHome
 from tests.postgres import fresh_dsn
 from tests.worker.daemons import WorkerHome
+from worker.supervisor.blobs import Blobs
 
 #: One file before the master dies, and one after; the second job wants the first one's.
 PIPELINE = """\
@@ -35,6 +39,38 @@ jobs:
     output: {paths: [late.txt]}
 """
 EARLY, LATE = b"from the first master\n", b"from the second master\n"
+
+
+class BrokenLinesTests(TestCase):
+    """A line that breaks while a file is on its way."""
+
+    timeout = 120
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        self.folder = folder_for(self)
+        self.master = MasterHome(self, fresh_dsn(self))
+        await self.master.start()
+        self.content = self.folder / "content"
+        self.content.write_bytes(os.urandom(20_000_000))
+        self.said: list[str] = []
+
+    def blobs(self, breaks_after: int) -> tuple[Blobs, BrokenLines]:
+        lines = BrokenLines(self, self.master.http, breaks_after)
+        url = f"http://127.0.0.1:{lines.port}/api/v1/artifacts"
+        token = (self.master.folder / "token").read_text().strip()
+        return Blobs(url, token, self.said.append, 20.0), lines
+
+    async def test_what_has_arrived_is_not_sent_again(self) -> None:
+        there, lines = self.blobs(12_000_000)
+        digest, size = await deferToThread(there.upload, self.content)
+        self.assertEqual(len(self.said), 1, "the line did not break")
+        # But for what was under way, or lay in buffers.
+        self.assertLess(lines.sent, size + 8_000_000)
+        back, lines = self.blobs(12_000_000)
+        await deferToThread(back.download, digest, size, self.folder / "back")
+        self.assertEqual(len(self.said), 2, "the line did not break")
+        self.assertLess(lines.got, size + 8_000_000)
+        self.assertEqual((self.folder / "back").read_bytes(), self.content.read_bytes())
 
 
 class FilesOfTwoMastersTests(TestCase):

@@ -33,6 +33,7 @@ from buildmaster.http.projects import Projects
 from buildmaster.http.request import FarmRequest
 from buildmaster.http.routing import Route, Routes
 from buildmaster.http.scopes import ARTIFACT
+from buildmaster.interrupted import Interrupted
 from buildmaster.kinds.details import Details
 from buildmaster.kinds.registry import Kinds
 from buildmaster.neighbours import Elsewhere
@@ -91,7 +92,7 @@ def site(
     ``kinds`` may have something to add to the documents of their jobs; ``elsewhere`` is
     asked for files that are not among ``blobs``.
     """
-    artifacts = Artifacts(database, blobs, elsewhere)
+    artifacts = Artifacts(database, blobs, Interrupted(clock), elsewhere)
     clients = clients or Clients(database)
     routes = _routes(
         Lists(database, Details(database, kinds or Kinds())),

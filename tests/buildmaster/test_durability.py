@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from twisted.internet import reactor
-from twisted.logger import globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import provider
 
 from buildmaster.database import Cursor, Database
 from buildmaster.durability import warn, warnings
@@ -28,7 +29,11 @@ class ServerTests(TestCase):
         await database.start()
         self.addCleanup(database.stop)
         heard: list[str] = []
-        observer = lambda event: heard.append(event.get("sentence", ""))  # noqa: E731
+
+        @provider(ILogObserver)
+        def observer(event: LogEvent) -> None:
+            heard.append(event.get("sentence", ""))
+
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
 
