@@ -270,6 +270,26 @@ class GetTests(ArtifactCase):
             self.assertEqual(response.headers.getRawHeaders(name), [value])
         self.assertEqual(response.length, len(CONTENT))
 
+    async def test_what_another_master_shows_opens_that_file_and_nothing_else(self) -> None:
+        def bearer(sha256: str) -> dict[str, str]:
+            return {"Authorization": f"Bearer {self.tokens.file_token(sha256)}"}
+
+        response = await self.ask("GET", ADDRESS, headers=bearer(SHA256))
+        self.assertEqual(await response.content(), CONTENT)
+        other = "0" * 64
+        response = await self.ask("GET", ADDRESS, headers=bearer(other))
+        await self.assert_problem(response, 403, "not_allowed")
+        response = await self.ask(
+            "PUT", f"/api/v1/artifacts/{other}", data=b"x", headers=bearer(other)
+        )
+        await self.assert_problem(response, 403, "not_allowed")
+        response = await self.ask("GET", "/api/v1/tokens", headers=bearer(SHA256))
+        await self.assert_problem(response, 403, "not_allowed")
+        response = await self.ask(
+            "GET", ADDRESS, headers={"Authorization": f"Bearer file.{SHA256}.{other}"}
+        )
+        await self.assert_problem(response, 401, "unauthorized")
+
     async def test_an_attempt_gets_its_own_source_and_no_other(self) -> None:
         job, headers = await self.attempt()
         response = await self.ask("GET", ADDRESS, headers=headers)
