@@ -299,7 +299,7 @@ class Dispatcher:
             if claim.payload is None:
                 builds.setdefault(claim.worker, []).append(claim)
             else:
-                session.start(_native_order(claim))
+                session.start(self._native_order(claim))
         for worker, of_worker in builds.items():
             making = Deferred.fromCoroutine(self._order_builds(worker, of_worker))
             making.addErrback(self._no_orders, worker)
@@ -313,6 +313,19 @@ class Dispatcher:
         known = self._hungry.needs_of(claim.class_id)
         assert known is not None, "only learnt classes are asked for"
         return known.needs
+
+    def _native_order(self, claim: Claim) -> NativeOrder:
+        payload = _payload.decode(claim.payload or "")
+        return NativeOrder(
+            job=claim.job,
+            attempt=claim.attempt,
+            performs=payload.performs,
+            arguments=payload.arguments,
+            limits=Limits(run=payload.run),
+            artifacts=(
+                self._orders.artifacts(claim.job, claim.attempt) if payload.stores else None
+            ),
+        )
 
     async def _order_builds(self, worker: str, claims: Sequence[Claim]) -> None:
         made = await self._database.transaction(
@@ -363,20 +376,10 @@ class _Payload(msgspec.Struct):
     performs: str
     arguments: dict[str, Any]
     run: float | None
+    stores: bool
 
 
 _payload = msgspec.json.Decoder(_Payload)
-
-
-def _native_order(claim: Claim) -> NativeOrder:
-    payload = _payload.decode(claim.payload or "")
-    return NativeOrder(
-        job=claim.job,
-        attempt=claim.attempt,
-        performs=payload.performs,
-        arguments=payload.arguments,
-        limits=Limits(run=payload.run),
-    )
 
 
 def _told(telling: _Telling, stepped: Stepped) -> Told:

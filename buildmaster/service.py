@@ -55,6 +55,7 @@ from buildmaster.store.step import fold
 from buildmaster.store.tokens import CHANNEL as TOKEN_CHANNEL
 from buildmaster.store.tokens import attempt_secret
 from buildmaster.submission import SubmissionRules
+from buildmaster.tidying import INTERVAL, Tidying
 from buildmaster.tokens import Tokens, token_hash
 from buildmaster.upkeep import Upkeep
 from protocol import pb, websocket
@@ -216,6 +217,7 @@ class Master(Service):
         upkeep = Upkeep(books, lambda: upkeeping.wake())
         upkeeping = Rounds("upkeep", upkeep.round, clock)
         blaming = Rounds("blame", Blaming(books, policy).round, clock, interval=2.0)
+        tidying = Rounds("tidying", Tidying(books).round, clock, interval=INTERVAL)
         for rounds in (
             keeping,
             dispatching,
@@ -228,6 +230,7 @@ class Master(Service):
             minding,
             upkeeping,
             blaming,
+            tidying,
         ):
             rounds.startService()
             self._undo.append(rounds.stopService)

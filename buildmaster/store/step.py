@@ -139,7 +139,7 @@ async def unaccepted_claims(cursor: Cursor, workers: Sequence[str]) -> list[Clai
                coalesce(running.position, 0), job.kind,
                CASE WHEN native_job.job IS NOT NULL THEN json_build_object(
                    'performs', job_class.performs, 'arguments', native_job.arguments,
-                   'run', job.run_limit)::text END,
+                   'run', job.run_limit, 'stores', native_job.stores)::text END,
                running.lease
         FROM running JOIN job ON job.id = running.job
         JOIN job_class ON job_class.id = running.class
