@@ -217,6 +217,7 @@ class Master(Service):
         upkeep = Upkeep(books, lambda: upkeeping.wake())
         upkeeping = Rounds("upkeep", upkeep.round, clock)
         blaming = Rounds("blame", Blaming(books, policy).round, clock, interval=2.0)
+        self._undo.append(lambda: Deferred.fromCoroutine(dispatcher.orders_made()))
         tidying = Rounds("tidying", Tidying(books).round, clock, interval=INTERVAL)
         for rounds in (
             keeping,

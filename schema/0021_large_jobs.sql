@@ -7,7 +7,10 @@ ALTER TABLE run DROP CONSTRAINT run_source_is_whole,
         (repository IS NULL) = (source_digest IS NULL)
         AND (repository IS NULL OR configuration IS NOT NULL));
 
--- Several workers of a bunch are kept for large jobs at a time, where it was one; and the
+-- How many workers, full ones too, can run the same classes; as far as its master knows.
+ALTER TYPE hungry_worker ADD ATTRIBUTE peers integer;
+
+-- A tenth of a bunch's workers is kept for large jobs at a time, four at most; and the
 -- canary of a worker in quarantine may be large: one job, however many slots it takes.
 CREATE OR REPLACE FUNCTION claim_jobs(workers jsonb, classes jsonb)
 RETURNS TABLE (what text, job bigint, attempt integer, worker text, class integer,
@@ -20,9 +23,9 @@ DECLARE
     cpus integer[]; memories integer[]; disks integer[];
     refusing boolean := EXISTS (SELECT FROM refusal);
     bunch_ integer; first_ integer := 1; last_ integer; room integer; more integer;
-    canaries boolean[]; pointer integer; tries integer; suited integer;
+    canaries boolean[]; peers integer[]; pointer integer; tries integer; suited integer;
     kept integer; reserved integer[];
-    most_reserved constant integer := 4;
+    most_reserved integer;
     full_ text;
     head record;
     taken_job bigint[]; taken_attempt integer[]; taken_worker text[];
@@ -55,14 +58,15 @@ BEGIN
             SELECT q.name FROM queue_hold AS q WHERE q.scope = 'architecture');
     END IF;
     SELECT array_agg(w.name), array_agg(w.bunch), array_agg(w.slots),
-           array_agg(w.cpu), array_agg(w.memory), array_agg(w.disk), array_agg(w.is_canary)
-    INTO names, bunches, slots, cpus, memories, disks, canaries
+           array_agg(w.cpu), array_agg(w.memory), array_agg(w.disk), array_agg(w.is_canary),
+           array_agg(w.peers)
+    INTO names, bunches, slots, cpus, memories, disks, canaries, peers
     FROM (SELECT h.name, h.bunch,
                  -- Who is in quarantine shows with one job at a time that it is well.
                  CASE WHEN known.quarantined_at IS NOT NULL AND has.slots > 0 THEN 0
                       ELSE greatest(0, least(h.slots, known.slots - coalesce(has.slots, 0)))
                       END AS slots,
-                 known.quarantined_at IS NOT NULL AS is_canary,
+                 known.quarantined_at IS NOT NULL AS is_canary, h.peers,
                  least(h.cpu, known.cpu - coalesce(has.cpu, 0)) AS cpu,
                  least(h.memory, known.memory - coalesce(has.memory, 0)) AS memory,
                  least(h.disk, known.disk - coalesce(has.disk, 0)) AS disk
@@ -97,6 +101,7 @@ BEGIN
         left_class := '{}'; left_position := '{}';
         pointer := first_;
         reserved := '{}';
+        most_reserved := least(4, greatest(1, peers[first_] / 10));
         -- Where jobs differ in size some of the first may not fit.
         more := CASE WHEN EXISTS (
             SELECT FROM jsonb_populate_recordset(NULL::wanted_class, classes) AS w
@@ -150,8 +155,8 @@ BEGIN
                 left_class := left_class || head.class;
                 left_position := left_position || head.position;
                 -- It is large: the worker that lacks least of what it takes is kept for it,
-                -- or smaller ones would be put before it for ever. One at a time would be
-                -- too few: what runs on a worker may take hours to end.
+                -- or smaller ones would be put before it for ever. One of many would be too
+                -- few: what runs there may take hours to end.
                 IF suited IS NULL AND cardinality(reserved) < most_reserved
                    AND coalesce(cardinality(head.refused), 0) = 0 THEN
                     SELECT i INTO kept FROM generate_series(first_, last_) AS i

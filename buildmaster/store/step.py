@@ -52,6 +52,7 @@ class HungryWorker:
     memory: int | None = None  #: MiB
     disk: int | None = None  #: MiB
     since: int = 0  #: every lease of it with a smaller number has ended
+    peers: int = 1  #: workers of its bunch, those without room too
 
 
 @dataclass(frozen=True)
