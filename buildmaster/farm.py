@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from twisted.internet.threads import deferToThread
 
 from buildmaster import intervention
@@ -19,6 +20,7 @@ from buildmaster.requests import (
     Enqueued,
     GitRequest,
     GraphRequest,
+    MadeRequest,
     Refusal,
     SubmissionRequest,
     Submitted,
@@ -56,7 +58,8 @@ class LiveFarm:
         """Plan and queue the pipeline of a source: whole or nothing."""
         material = await self._look(request)
         pipeline = read_configuration(request, material.configuration)
-        submission = Submission(request, by, material, pipeline, self.rules)
+        maker = await self._maker(request, by)
+        submission = Submission(request, by, material, pipeline, self.rules, maker)
         return await self.database.transaction(submission.store)
 
     async def enqueue(self, request: GraphRequest, by: str) -> Enqueued:
@@ -109,7 +112,26 @@ class LiveFarm:
     async def _look(self, request: SubmissionRequest) -> Material:
         if isinstance(request.source, GitRequest):
             return await self._look_at_git(request.source, request.configuration)
+        if isinstance(request.source, MadeRequest):
+            return Material(None, None, None, request.source.pipeline.encode())
         return await self._look_at_tree(request.source, request.configuration)
+
+    async def _maker(self, request: SubmissionRequest, by: str) -> Enqueueing | None:
+        """What queues the job that makes the source, if one does."""
+        if not isinstance(request.source, MadeRequest):
+            return None
+        job = request.source.by
+        if job.key is not None:
+            raise Refusal(
+                422,
+                "bad_graph",
+                "The job that makes a source is one of its own: give it no 'key'.",
+            )
+        graph = GraphRequest(
+            jobs=(msgspec.structs.replace(job, stores=True),),
+            owner=request.owner,
+        )
+        return Enqueueing(graph, await self._checked(graph), by, self.rules.run_limit)
 
     async def _look_at_git(self, source: GitRequest, path: str) -> Material:
         check_repository(source.repository)

@@ -59,6 +59,7 @@ from buildmaster.store.step import fold
 from buildmaster.store.tokens import CHANNEL as TOKEN_CHANNEL
 from buildmaster.store.tokens import attempt_secret
 from buildmaster.submission import SubmissionRules
+from buildmaster.tidying import INTERVAL, Tidying
 from buildmaster.tokens import Tokens, token_hash
 from buildmaster.upkeep import Upkeep
 from protocol import pb, websocket
@@ -236,6 +237,8 @@ class Master(Service):
         upkeep = Upkeep(books, lambda: upkeeping.wake())
         upkeeping = Rounds("upkeep", upkeep.round, clock)
         blaming = Rounds("blame", Blaming(books, policy).round, clock, interval=2.0)
+        self._undo.append(lambda: Deferred.fromCoroutine(dispatcher.orders_made()))
+        tidying = Rounds("tidying", Tidying(books).round, clock, interval=INTERVAL)
         for rounds in (
             keeping,
             dispatching,
@@ -248,6 +251,7 @@ class Master(Service):
             minding,
             upkeeping,
             blaming,
+            tidying,
         ):
             rounds.startService()
             self._undo.append(rounds.stopService)

@@ -225,6 +225,7 @@ class _Line:
         ):
             self._call()
         if self._closing and not self._queue and not self._calls:
+            self._broker.answer()
             self._broker.transport.unregisterProducer()
             self._broker.transport.loseConnection()
 

@@ -276,7 +276,7 @@ def _new_run(commit: str, configuration: bytes) -> NewRun:
         cross_architecture="orchestrate",
         requester="ann",
         owner="ann",
-        notes=[],
+        name="",
     )
 
 
