@@ -80,6 +80,7 @@ def site(
     open_reading: bool = True,
     kinds: Kinds | None = None,
     elsewhere: Elsewhere | None = None,
+    project_quota: int | None = None,
 ) -> FarmSite:
     """The site, to be listened with.
 
@@ -90,9 +91,10 @@ def site(
     the connections of workers that come over WebSocket; ``clients`` may ask besides
     those who have the farm's own token; with ``open_reading`` nobody needs one to read;
     ``kinds`` may have something to add to the documents of their jobs; ``elsewhere`` is
-    asked for files that are not among ``blobs``.
+    asked for files that are not among ``blobs``; ``project_quota`` is the most bytes that
+    the files take which builds of one repository made.
     """
-    artifacts = Artifacts(database, blobs, Interrupted(clock), elsewhere)
+    artifacts = Artifacts(database, blobs, Interrupted(clock), elsewhere, project_quota)
     clients = clients or Clients(database)
     routes = _routes(
         Lists(database, Details(database, kinds or Kinds())),
