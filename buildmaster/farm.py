@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 from twisted.internet.threads import deferToThread
@@ -14,6 +15,7 @@ from buildmaster.database import Cursor, Database
 from buildmaster.enqueueing import Enqueueing, refusal_of
 from buildmaster.graph import BadGraph, Graph, check
 from buildmaster.kinds.registry import Kinds
+from buildmaster.neighbours import Elsewhere, NeighbourAway
 from buildmaster.requests import (
     Enqueued,
     GitRequest,
@@ -50,6 +52,7 @@ class LiveFarm:
     rules: SubmissionRules
     cancelled: Callable[[], None]  #: called when a worker may have to be told to stop
     kinds: Kinds = field(default_factory=Kinds)
+    elsewhere: Elsewhere | None = None  #: asked for trees that are not among ``blobs``
 
     async def submit(self, request: SubmissionRequest, by: str) -> Submitted:
         """Plan and queue the pipeline of a source: whole or nothing."""
@@ -142,6 +145,8 @@ class LiveFarm:
 
     async def _look_at_tree(self, source: TreeRequest, path: str) -> Material:
         archive = self.blobs.path(source.sha256)
+        if archive is None and self.elsewhere is not None:
+            archive = await self._from_elsewhere(source.sha256)
         if archive is None:
             raise Refusal(
                 422,
@@ -158,3 +163,10 @@ class LiveFarm:
             TreeSource(url="", sha256=source.sha256, size=size),
             text,
         )
+
+    async def _from_elsewhere(self, sha256: str) -> Path | None:
+        assert self.elsewhere is not None
+        try:
+            return await self.elsewhere.fetch(sha256)
+        except NeighbourAway as error:
+            raise Refusal(503, "master_away", str(error)) from error

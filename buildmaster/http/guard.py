@@ -10,7 +10,7 @@ from twisted.web.http_headers import Headers
 from buildmaster.clients import Clients
 from buildmaster.grants import FARM, Grant
 from buildmaster.http.problems import Problem
-from buildmaster.tokens import AttemptGrant, FarmGrant, Tokens
+from buildmaster.tokens import AttemptGrant, FarmGrant, FileGrant, Tokens
 
 #: Names under which a farm on this machine is always reached.
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -74,6 +74,8 @@ class Guard:
                 return Grant(
                     f"attempt {attempt.attempt} of job {attempt.job}", attempt=attempt
                 )
+            case FileGrant() as file:
+                return Grant("another master", file=file)
         return self._clients.find(token)
 
 

@@ -33,8 +33,10 @@ from buildmaster.http.projects import Projects
 from buildmaster.http.request import FarmRequest
 from buildmaster.http.routing import Route, Routes
 from buildmaster.http.scopes import ARTIFACT
+from buildmaster.interrupted import Interrupted
 from buildmaster.kinds.details import Details
 from buildmaster.kinds.registry import Kinds
+from buildmaster.neighbours import Elsewhere
 from buildmaster.operations import Operations
 from buildmaster.requests import Farm
 from buildmaster.tokens import Tokens
@@ -77,6 +79,7 @@ def site(
     operations: Operations | None = None,
     open_reading: bool = True,
     kinds: Kinds | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> FarmSite:
     """The site, to be listened with.
 
@@ -86,9 +89,10 @@ def site(
     /healthz; ``upload_limit`` is the most bytes that an artifact has; ``workers`` takes
     the connections of workers that come over WebSocket; ``clients`` may ask besides
     those who have the farm's own token; with ``open_reading`` nobody needs one to read;
-    ``kinds`` may have something to add to the documents of their jobs.
+    ``kinds`` may have something to add to the documents of their jobs; ``elsewhere`` is
+    asked for files that are not among ``blobs``.
     """
-    artifacts = Artifacts(database, blobs)
+    artifacts = Artifacts(database, blobs, Interrupted(clock), elsewhere)
     clients = clients or Clients(database)
     routes = _routes(
         Lists(database, Details(database, kinds or Kinds())),

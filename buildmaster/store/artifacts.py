@@ -16,6 +16,14 @@ async def record_blob(database: Database, sha256: str, size: int) -> None:
     )
 
 
+async def is_blob(database: Database, sha256: str) -> bool:
+    """Whether some master has stored the file."""
+    [found] = await database.one(
+        "SELECT EXISTS (SELECT FROM blob WHERE sha256 = decode(%s, 'hex'))", (sha256,)
+    )
+    return bool(found)
+
+
 async def is_artifact(database: Database, sha256: str) -> bool:
     """Whether a pipeline job made this file, so that everybody may read it.
 
