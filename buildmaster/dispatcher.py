@@ -113,11 +113,11 @@ class Dispatcher:
         """Write what a worker told with the next step; fires with what became of it."""
         telling = _Telling(worker, accepted, ends)
         self._tellings.append(telling)
+        self._told += len(ends)
         session = self._session_of(worker)
         if session is not None and ends:
             # One step for a job, and one frame for its worker, instead of two.
             session.give_room([(end.job, end.attempt) for end in ends])
-        self._told += len(ends)
         if self._told >= ENOUGH and self._under_way and not self._is_beside:
             self._is_beside = True
             self._beside = Deferred.fromCoroutine(self._step_beside())
@@ -196,9 +196,10 @@ class Dispatcher:
             )
 
     async def _step_beside(self) -> None:
-        """A step of which the round knows nothing."""
+        """Steps of which the round knows nothing, as long as there is enough for them."""
         try:
-            await self._step()
+            while self._told >= ENOUGH:
+                await self._step()
         except DatabaseAway as error:
             self.log.warn("a step beside another one: {error}", error=error)
         except Exception:
