@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from buildmaster.addresses import Addresses, endpoint, reached_at
 from buildmaster.admission import Admission, settled_worker
 from buildmaster.auditing import Auditor
+from buildmaster.bearers import Bearers
 from buildmaster.blaming import Blaming
 from buildmaster.blobs import BlobStore
 from buildmaster.clients import Clients
@@ -33,6 +34,7 @@ from buildmaster.feed import EventFeed
 from buildmaster.forecasting import Forecaster
 from buildmaster.http.site import site
 from buildmaster.joining import Door
+from buildmaster.kinds.details import Details
 from buildmaster.kinds.ends import KindEnds
 from buildmaster.kinds.installation import install
 from buildmaster.kinds.registry import BadKind, Kinds
@@ -49,6 +51,10 @@ from buildmaster.rounds import Rounds
 from buildmaster.series import DEFAULT_SERIES
 from buildmaster.session import Session
 from buildmaster.source.reader import GitReader
+from buildmaster.status import pb_server
+from buildmaster.status.interface import IStatus
+from buildmaster.status.permission import Permission
+from buildmaster.status.reading import Status
 from buildmaster.store.kinds import ENDS_CHANNEL
 from buildmaster.store.queue import READY_CHANNEL
 from buildmaster.store.step import fold
@@ -150,6 +156,7 @@ class Master(Service):
         clients = Clients(books)
         await clients.round()
         forecaster = Forecaster(readers, clock)
+        status = Status(readers, Details(readers, kinds), forecaster)
         feed = EventFeed(readers, clock)
         feed.start()
         self._undo.append(feed.stop)
@@ -169,6 +176,7 @@ class Master(Service):
                 admission=Admission(books),
                 clients=clients,
                 forecaster=forecaster,
+                status=status,
                 operations=Operations(books, lambda: wake_both()),
                 open_reading=config.open_reading,
                 kinds=kinds,
@@ -241,7 +249,8 @@ class Master(Service):
         )
         self._undo += [roster.close_all, worker_port.stopListening]
         workers = reached_at("pbs" if tls else "pb", config.listen.workers, worker_port)
-        Addresses(http, workers).write(data)
+        told = await self._serve_status(status, readers, Bearers(tokens, clients), tls)
+        Addresses(http, workers, told).write(data)
         self.log.info("HTTP at {http}, workers at {workers}", http=http, workers=workers)
 
     def _tls_options(self) -> Any:
@@ -256,6 +265,24 @@ class Master(Service):
         self._undo.append(port.stopListening)
         scheme = "https" if tls else "http"
         return self._config.public_url or reached_at(scheme, address, port)
+
+    async def _serve_status(
+        self, status: IStatus, readers: Database, bearers: Bearers, tls: Any
+    ) -> str | None:
+        """The status over PB, if the settings say where; its address."""
+        address = self._config.listen.status
+        if address is None:
+            return None
+        open_reading = self._config.open_reading
+        port = await pb_server.listen(
+            self._reactor,
+            endpoint(self._reactor, address, tls),
+            status,
+            bearers.find,
+            lambda grant: Permission(readers, grant, open_reading=open_reading),
+        )
+        self._undo.append(port.stopListening)
+        return reached_at("pbs" if tls else "pb", address, port)
 
     def _farm(
         self,

@@ -30,6 +30,7 @@ COMMANDS = (
     "enqueue",
     "lists",
     "show",
+    "status",
     "explain",
     "logs",
     "intervene",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from buildmaster.http.problems import Problem
-from buildmaster.store.documents.fragments import Listing
+from buildmaster.store.documents.pages import Listing
 
 JSON = "application/json; charset=utf-8"
 
@@ -49,11 +49,9 @@ def document(text: str, status: int = 200) -> Answer:
     return Answer(status, text.encode(), has_etag=status == 200)
 
 
-def listing(name: str, page: Listing, following: str | None) -> Answer:
-    """A page of a list; ``following`` is the URL of the next one."""
-    # Both are ours, of characters that JSON takes as they are.
-    url = "null" if following is None else f'"{following}"'
-    return document(f'{{"{name}":{page.items},"next":{url},"cursor":"{page.cursor}"}}')
+def listing(name: str, page: Listing) -> Answer:
+    """A page of a list."""
+    return Answer(body=page.document(name), has_etag=True)
 
 
 def problem(told: Problem) -> Answer:

@@ -10,8 +10,11 @@ from buildmaster.database import Database
 from buildmaster.feed import EventFeed, FeedStopped, Follower, FollowerTooSlow
 from buildmaster.http.answers import Answer, Outlet
 from buildmaster.http.call import Call
-from buildmaster.store.documents.fragments import DEFAULT_LIMIT, LARGEST_LIMIT
-from buildmaster.store.events import START, Event, EventId, events_after
+from buildmaster.status.asking import from_texts
+from buildmaster.status.interface import IStatus
+from buildmaster.status.methods import METHODS
+from buildmaster.status.questions import Events as Asked
+from buildmaster.store.events import Event, EventId, events_after
 
 #: Seconds of silence after which a line says that the connection stands.
 KEEP_ALIVE = 15.0
@@ -27,31 +30,24 @@ _GREETING = b"retry: 1000\n: the events of this farm\n\n"
 class Events:
     """Answers GET /api/v1/events."""
 
-    def __init__(self, database: Database, feed: EventFeed) -> None:
+    def __init__(self, database: Database, feed: EventFeed, status: IStatus) -> None:
         self._database = database
         self._feed = feed
+        self._status = status
 
     async def get(self, call: Call) -> Answer:
         """Events after ``since``: those there are or, if asked for, also those to come."""
-        query = call.query
-        query.allow("since", "run", "job", "limit")
-        limit = query.number("limit", highest=LARGEST_LIMIT)
-        run, job = query.number("run"), query.number("job")
         # A browser that comes back says where it was; the address is where it began.
-        given = call.head.header("Last-Event-ID") or query.text("since")
-        since = None if given is None else EventId.parse(given)
+        given, last = call.query.given, call.head.header("Last-Event-ID")
+        if last is not None:
+            given["since"] = last
+        asked = from_texts(METHODS["events"], given)
+        assert isinstance(asked, Asked)
         if _EVENT_STREAM in (call.head.header("Accept") or ""):
-            return await self._live(call, since, run, job)
-        reading = await events_after(
-            self._database,
-            since or START,
-            run=run,
-            job=job,
-            limit=limit or DEFAULT_LIMIT,
-        )
-        events = ",".join(event.document for event in reading.events)
-        body = f'{{"events":[{events}],"cursor":"{reading.position}"}}'
-        return Answer(body=body.encode(), has_etag=True)
+            since = None if asked.since is None else EventId.parse(asked.since)
+            return await self._live(call, since, asked.run, asked.job)
+        told = await self._status.events(asked)
+        return Answer(body=told.json, has_etag=True)
 
     async def _live(
         self, call: Call, since: EventId | None, run: int | None, job: int | None

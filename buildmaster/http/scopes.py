@@ -30,6 +30,9 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/healthz"): Need.NOTHING,
     # Who may join is decided by the worker's token, in its hello.
     ("GET", websocket.PATH): Need.NOTHING,
+    # What the interface looks like is no secret.
+    ("GET", "/api/v1/openapi.json"): Need.NOTHING,
+    ("GET", "/api/v1/overview"): Need.READ,
     ("GET", "/api/v1/runs"): Need.READ,
     ("POST", "/api/v1/runs"): Need.SUBMIT,
     ("GET", "/api/v1/runs/{run}"): Need.READ,

@@ -19,24 +19,27 @@ from buildmaster.http.artifacts import Artifacts
 from buildmaster.http.audit import Audit
 from buildmaster.http.changes import Changes
 from buildmaster.http.events import Events
-from buildmaster.http.explaining import Explaining
 from buildmaster.http.front import Front
 from buildmaster.http.guard import Guard
 from buildmaster.http.health import Health
 from buildmaster.http.limits import Limits
 from buildmaster.http.lines import Lines
-from buildmaster.http.lists import Lists
 from buildmaster.http.logs import Logs
+from buildmaster.http.openapi import PATH as OPENAPI
+from buildmaster.http.openapi import OpenApi
 from buildmaster.http.operations import Operating
 from buildmaster.http.pages import Pages
 from buildmaster.http.projects import Projects
 from buildmaster.http.request import FarmRequest
 from buildmaster.http.routing import Route, Routes
 from buildmaster.http.scopes import ARTIFACT
+from buildmaster.http.status import StatusHandlers
 from buildmaster.kinds.details import Details
 from buildmaster.kinds.registry import Kinds
 from buildmaster.operations import Operations
 from buildmaster.requests import Farm
+from buildmaster.status.interface import IStatus
+from buildmaster.status.reading import Status
 from buildmaster.tokens import Tokens
 from protocol import websocket
 
@@ -74,6 +77,7 @@ def site(
     admission: Admission | None = None,
     clients: Clients | None = None,
     forecaster: Forecaster | None = None,
+    status: IStatus | None = None,
     operations: Operations | None = None,
     open_reading: bool = True,
     kinds: Kinds | None = None,
@@ -86,14 +90,20 @@ def site(
     /healthz; ``upload_limit`` is the most bytes that an artifact has; ``workers`` takes
     the connections of workers that come over WebSocket; ``clients`` may ask besides
     those who have the farm's own token; with ``open_reading`` nobody needs one to read;
-    ``kinds`` may have something to add to the documents of their jobs.
+    ``kinds`` may have something to add to the documents of their jobs; ``status`` is what
+    everything that is read comes from.
     """
     artifacts = Artifacts(database, blobs)
     clients = clients or Clients(database)
+    status = status or Status(
+        database,
+        Details(database, kinds or Kinds()),
+        forecaster or Forecaster(database, clock),
+    )
     routes = _routes(
-        Lists(database, Details(database, kinds or Kinds())),
+        StatusHandlers(status),
         Logs(database, feed),
-        Events(database, feed),
+        Events(database, feed, status),
         Changes(database, farm),
         artifacts,
         Health(database, master, clock),
@@ -102,7 +112,6 @@ def site(
         Doors(database, admission or Admission(database), clients),
         Audit(database),
         Limits(database),
-        Explaining(database, forecaster or Forecaster(database, clock)),
         Operating(database, operations or Operations(database)),
     )
     front = Front(
@@ -118,7 +127,7 @@ def site(
 
 
 def _routes(
-    lists: Lists,
+    status: StatusHandlers,
     logs: Logs,
     events: Events,
     changes: Changes,
@@ -129,7 +138,6 @@ def _routes(
     doors: Doors,
     audit: Audit,
     limits: Limits,
-    explaining: Explaining,
     operating: Operating,
 ) -> Routes:
     return Routes(
@@ -137,30 +145,32 @@ def _routes(
         Route("/page/{file}", {"GET": pages.file}),
         Route("/healthz", {"GET": health.get}),
         Route(websocket.PATH, {"GET": lines.get}),
-        Route("/api/v1/runs", {"GET": lists.runs, "POST": changes.submit}),
-        Route("/api/v1/runs/{run}", {"GET": lists.run}),
+        Route(OPENAPI, {"GET": OpenApi().get}),
+        Route("/api/v1/overview", {"GET": status["overview"]}),
+        Route("/api/v1/runs", {"GET": status["runs"], "POST": changes.submit}),
+        Route("/api/v1/runs/{run}", {"GET": status["run"]}),
         Route("/api/v1/runs/{run}/cancel", {"POST": changes.cancel_run}),
-        Route("/api/v1/jobs", {"GET": lists.jobs, "POST": changes.enqueue}),
-        Route("/api/v1/jobs/{job}", {"GET": lists.job}),
+        Route("/api/v1/jobs", {"GET": status["jobs"], "POST": changes.enqueue}),
+        Route("/api/v1/jobs/{job}", {"GET": status["job"]}),
         Route("/api/v1/jobs/{job}/log", {"GET": logs.get}),
-        Route("/api/v1/jobs/{job}/explain", {"GET": explaining.explain}),
-        Route("/api/v1/forecast", {"GET": explaining.forecast}),
+        Route("/api/v1/jobs/{job}/explain", {"GET": status["explain"]}),
+        Route("/api/v1/forecast", {"GET": status["forecast"]}),
         Route("/api/v1/jobs/{job}/cancel", {"POST": changes.cancel_job}),
         Route("/api/v1/jobs/{job}/retry", {"POST": changes.retry}),
         Route("/api/v1/jobs/{job}/move", {"POST": operating.move}),
         Route("/api/v1/jobs/{job}/rescore", {"POST": operating.rescore}),
         Route("/api/v1/bulk", {"POST": operating.bulk}),
         Route("/api/v1/duty", {"POST": operating.duty}),
-        Route("/api/v1/holds", {"GET": operating.holds, "POST": operating.hold}),
+        Route("/api/v1/holds", {"GET": status["holds"], "POST": operating.hold}),
         Route("/api/v1/holds/release", {"POST": operating.release}),
-        Route("/api/v1/workers", {"GET": lists.workers, "POST": doors.add_worker}),
-        Route("/api/v1/workers/{worker}", {"GET": lists.worker}),
+        Route("/api/v1/workers", {"GET": status["workers"], "POST": doors.add_worker}),
+        Route("/api/v1/workers/{worker}", {"GET": status["worker"]}),
         Route("/api/v1/workers/{worker}/rotate", {"POST": doors.rotate_worker}),
         Route("/api/v1/workers/{worker}/revoke", {"POST": doors.revoke_worker}),
-        Route("/api/v1/semaphores", {"GET": limits.list, "POST": limits.set}),
+        Route("/api/v1/semaphores", {"GET": status["semaphores"], "POST": limits.set}),
         Route("/api/v1/semaphores/{semaphore}/remove", {"POST": limits.remove}),
         Route("/api/v1/caps", {"POST": limits.cap}),
-        Route("/api/v1/tokens", {"GET": doors.tokens, "POST": doors.add_token}),
+        Route("/api/v1/tokens", {"GET": status["tokens"], "POST": doors.add_token}),
         Route("/api/v1/tokens/{token}/revoke", {"POST": doors.revoke_token}),
         Route("/api/v1/events", {"GET": events.get}),
         Route("/api/v1/audit", {"GET": audit.get}),

@@ -90,6 +90,11 @@ class Reading:
     is_full: bool  #: there may be more at once
     holds_back: bool  #: committed events wait for an older transaction to end
 
+    def document(self) -> bytes:
+        """The events as a document."""
+        events = ",".join(event.document for event in self.events)
+        return f'{{"events":[{events}],"cursor":"{self.position}"}}'.encode()
+
 
 async def newest(database: Database) -> EventId:
     """The place after which everything is news."""

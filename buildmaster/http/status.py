@@ -1,0 +1,44 @@
+"""The status over HTTP: a handler for each method of `IStatus`, made from its table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from buildmaster.http.answers import Answer
+from buildmaster.http.call import Call
+from buildmaster.http.problems import bad_request
+from buildmaster.http.routing import Handler
+from buildmaster.status.asking import from_texts
+from buildmaster.status.interface import IStatus
+from buildmaster.status.methods import METHODS, Method
+from buildmaster.status.questions import Question
+
+
+class StatusHandlers:
+    """GET handlers by the names of the methods."""
+
+    def __init__(self, status: IStatus) -> None:
+        self._status = status
+
+    def __getitem__(self, name: str) -> Handler:
+        """What answers GET at the path of the method ``name``."""
+        method = METHODS[name]
+        ask: Any = getattr(self._status, name)
+
+        async def get(call: Call) -> Answer:
+            told = await ask(question(method, call))
+            return Answer(body=told.json, has_etag=True)
+
+        return get
+
+
+def question(method: Method, call: Call) -> Question:
+    """What ``call`` asks, or `StatusProblem`."""
+    given = call.query.given
+    for name in method.in_path:
+        if name in given:
+            raise bad_request(
+                "unknown_parameter",
+                f"{name!r} stands in the path of this address, not in its query",
+            )
+    return from_texts(method, {**given, **call.parts})
