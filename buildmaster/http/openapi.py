@@ -41,6 +41,9 @@ def openapi() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(
         [*types, ProblemDocument], ref_template=_REF
     )
+    for method in METHODS.values():
+        if any(field.name == "fields" for field in method.fields):
+            _loosen(schemas, method.document.__name__)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -54,6 +57,19 @@ def openapi() -> dict[str, Any]:
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def _loosen(schemas: dict[str, Any], page: str) -> None:
+    """Let the entries of a page lack fields, which its reader may have left out."""
+    for schema in schemas[page]["properties"].values():
+        entry = schema.get("items", {}).get("$ref", "").rpartition("/")[2]
+        if entry:
+            some = f"Some{entry}"
+            loose = {**schemas[entry], "title": some}
+            loose["description"] += " Without the fields that were not asked for."
+            del loose["required"]
+            schemas[some] = loose
+            schema["items"] = {"$ref": _REF.format(name=some)}
 
 
 class OpenApi:

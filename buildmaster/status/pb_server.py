@@ -39,7 +39,7 @@ from buildmaster.status.problems import StatusProblem
 
 #: Bytes of one string; PB refuses more than 640 KiB.
 PIECE = 256 * 1024
-#: Bytes of what a client says at a time.
+#: Bytes of what a client says at a time, give or take one reading of the socket.
 EXPRESSION_LIMIT = 64 * 1024
 #: Elements of a list that a client sends, and how deep lists nest.
 LENGTH_LIMIT, DEPTH_LIMIT = 300, 12

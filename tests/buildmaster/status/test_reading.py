@@ -19,7 +19,7 @@ from buildmaster.status.reading import Status
 from buildmaster.status.told import Told
 from tests.buildmaster.http.rows import COMMIT, HOSTILE, Rows, connected
 
-SKIPPED = {"architecture": "riscv64", "series": None, "jobs": [], "reason": "none"}
+SKIPPED: dict[str, Any] = {"architecture": "riscv64", "series": None, "jobs": [], "reason": "none"}
 
 
 async def full_farm(rows: Rows) -> tuple[int, int]:
