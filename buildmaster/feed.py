@@ -9,6 +9,7 @@ then what the feed tells from that place on.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -21,6 +22,9 @@ from buildmaster.store.events import Event, EventId, events_after, newest
 BACKLOG = 10_000
 #: Followers at a time.
 FOLLOWERS = 5_000
+
+#: Whether a follower wants an event; never waits.
+Wants = Callable[[Event], bool]
 
 #: Seconds until the next look at events held back by an older transaction; doubles.
 _SOON = 0.01
@@ -48,12 +52,14 @@ class Follower:
         joined: EventId,
         run: int | None,
         job: int | None,
+        wants: Wants | None,
     ) -> None:
         self._feed = feed
         self._place = since  # told up to here
         self._joined = joined  # until here from the database, then from the feed
         self._run = run
         self._job = job
+        self._wants_too = wants
         self._waiting: deque[Event] = deque()
         self._news: Deferred[None] | None = None
         self._end: Exception | None = None
@@ -94,7 +100,12 @@ class Follower:
             job=self._job,
         )
         self._place = reading.position
-        return reading.events
+        return tuple(event for event in reading.events if self._wants(event))
+
+    @property
+    def place(self) -> EventId:
+        """Everything that is wanted was told up to here."""
+        return self._place
 
     def _later(self) -> tuple[Event, ...]:
         # Whoever asked to go on after a place ahead of the feed has those events already.
@@ -114,8 +125,10 @@ class Follower:
             self._wake()
 
     def _wants(self, event: Event) -> bool:
-        return (self._run is None or self._run in event.runs) and (
-            self._job is None or self._job == event.job
+        return (
+            (self._run is None or self._run in event.runs)
+            and (self._job is None or self._job == event.job)
+            and (self._wants_too is None or self._wants_too(event))
         )
 
     def end(self, reason: Exception) -> None:
@@ -221,11 +234,12 @@ class EventFeed:
         *,
         run: int | None = None,
         job: int | None = None,
+        wants: Wants | None = None,
     ) -> Follower:
         """Join the feed: events after ``since``, or from now on. Close it in the end.
 
-        With ``run`` or ``job`` only what concerns it. `TooManyFollowers` if full,
-        `FeedStopped` if the farm is not up.
+        With ``run`` or ``job`` only what concerns it, and with ``wants`` only what passes
+        that, too. `TooManyFollowers` if full, `FeedStopped` if the farm is not up.
         """
         if not self.is_running or self._position is None:
             raise FeedStopped("the farm is not up, or not yet; ask again soon")
@@ -234,7 +248,9 @@ class EventFeed:
                 f"{FOLLOWERS} readers follow the events of this farm already; close some"
             )
         joined = self._position
-        follower = Follower(self, joined if since is None else since, joined, run, job)
+        follower = Follower(
+            self, joined if since is None else since, joined, run, job, wants
+        )
         self._followers.add(follower)
         self.wake()
         return follower

@@ -71,6 +71,8 @@ from schema.migrate import migrate
 
 #: Seconds before the end of the grace at which a supervisor kills what nobody renews.
 FENCE_BEFORE = 30.0
+#: Seconds that a statement of those who only read may take.
+READERS_PATIENCE = 10.0
 #: Seconds for which one of the same name may still have the database's attention.
 NAME_PATIENCE = 10.0
 
@@ -136,7 +138,7 @@ class Master(Service):
         await deferToThread(migrate, dsn)
         books = await self._connect(Database(dsn, clock, name="headrace-master"))
         readers = await self._connect(
-            Database(dsn, clock, name="headrace-status", statement_timeout=30.0)
+            Database(dsn, clock, name="headrace-status", statement_timeout=READERS_PATIENCE)
         )
         await self._take_name(dsn)
         await books.transaction(self._register_workers)
@@ -156,10 +158,10 @@ class Master(Service):
         clients = Clients(books)
         await clients.round()
         forecaster = Forecaster(readers, clock)
-        status = Status(readers, Details(readers, kinds), forecaster)
         feed = EventFeed(readers, clock)
         feed.start()
         self._undo.append(feed.stop)
+        status = Status(readers, Details(readers, kinds), forecaster, feed)
         farm = self._farm(books, blobs, lambda: keeping.wake(), kinds)
         http = await self._serve_http(
             site(

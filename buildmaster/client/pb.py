@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -20,6 +21,7 @@ from twisted.spread.jelly import SecurityOptions
 
 from buildmaster.client.http import ClientError, FarmAway
 from buildmaster.status.asking import given
+from buildmaster.status.news import Happened, News
 from buildmaster.status.problems import problem_of
 from buildmaster.status.proxy import StatusProxy
 from buildmaster.status.questions import Question
@@ -79,12 +81,63 @@ class RemoteStatus(StatusProxy):
             answer = await calling.addTimeout(ANSWER_WITHIN, self._reactor)
         except (pb.DeadReferenceError, pb.PBConnectionLost) as error:
             raise FarmAway("The connection to the farm is gone.") from error
-        match answer:
-            case ["document", list() as pieces]:
-                return b"".join(pieces)
-            case ["problem", bytes() as text]:
-                raise problem_of(text)
-        raise ClientError(f"The farm answered {name} with something else than a document.")
+        [pieces] = _expected("document", answer)
+        return b"".join(pieces)
+
+    def follow(
+        self, method: str, asked: Question, since: str | None = None
+    ) -> RemoteFollowing:
+        """What happens to an answer; see `IStatus.follow`."""
+        opening = self._reference.callRemote("follow", method, since, **given(asked))
+        return RemoteFollowing(self._reactor, opening)
+
+
+class RemoteFollowing:
+    """An asynchronous iterator of `News`, pulled from the farm."""
+
+    def __init__(self, reactor: Any, opening: Deferred[Any]) -> None:
+        self._reactor = reactor
+        self._opening: Deferred[Any] | None = opening
+        self._follower: Any = None
+        self._is_closed = False
+
+    def __aiter__(self) -> RemoteFollowing:
+        return self
+
+    async def __anext__(self) -> News:
+        if self._is_closed:
+            raise StopAsyncIteration
+        try:
+            if self._opening is not None:
+                opening, self._opening = self._opening, None
+                [self._follower] = _expected("follower", await opening)
+            calling = self._follower.callRemote("next")
+            answer = await calling.addTimeout(ANSWER_WITHIN, self._reactor)
+        except (pb.DeadReferenceError, pb.PBConnectionLost) as error:
+            raise FarmAway("The connection to the farm is gone.") from error
+        cursor, snapshot, events = _expected("news", answer)
+        return News(
+            cursor,
+            None if snapshot is None else b"".join(snapshot),
+            tuple(Happened(*event) for event in events),
+        )
+
+    def close(self) -> None:
+        """Follow no longer. Harmless when repeated."""
+        if not self._is_closed and self._follower is not None:
+            closing = self._follower.callRemote("close")
+            closing.addErrback(lambda failure: None)  # gone, and so is the following
+        self._is_closed = True
+
+
+def _expected(kind: str, answer: object) -> list[Any]:
+    """What follows ``kind`` in an answer."""
+    match answer:
+        case [str() as said, *rest] if said == kind:
+            return rest
+        case ["problem", bytes() as text]:
+            raise problem_of(text)
+    raise ClientError(f"The farm answered with something else than {kind}.")
 
 
 def _security() -> SecurityOptions:

@@ -96,7 +96,12 @@ class Front:
         method = "GET" if head.method == "HEAD" else head.method
         need = NEEDS[method, route.path]
         permit(need, grant, open_reading=self._open_reading)
-        call = Call(head, Query(head.query), grant, parts)
+
+        def recheck() -> None:
+            found = self._guard.check(head.method, head.headers)
+            permit(need, found, open_reading=self._open_reading)
+
+        call = Call(head, Query(head.query), grant, parts, recheck=recheck)
         open_upload = self._uploads.get(route.path) if head.method == "PUT" else None
         if open_upload is not None:
             if head.length is None:

@@ -186,7 +186,7 @@ class FarmRequest(Request):
         headers = {**_EVERY_ANSWER, **answer.headers}
         status, body = answer.status, answer.body
         if answer.has_etag:
-            told = await self._validated(body)
+            told = await self._validated(answer)
             status, body = told.status, told.body
             headers.update(told.headers)
         headers.setdefault("Cache-Control", "no-store")
@@ -204,11 +204,15 @@ class FarmRequest(Request):
             await self._stream(answer)
         self.finish()
 
-    async def _validated(self, body: bytes) -> Validated:
+    async def _validated(self, answer: Answer) -> Validated:
         known, accepts = self.getHeader("If-None-Match"), self.getHeader("Accept-Encoding")
-        if len(body) < _WORTH_A_THREAD:
-            return validated(body, known, accepts)
-        return await deferToThread(validated, body, known, accepts)
+        told = (answer.body, known, accepts, answer.version)
+        is_cheap = len(answer.body) < _WORTH_A_THREAD or (
+            answer.version is not None and "gzip" not in (accepts or "")
+        )
+        if is_cheap:
+            return validated(*told)
+        return await deferToThread(validated, *told)
 
     async def _stream(self, answer: Answer) -> None:
         assert answer.stream is not None

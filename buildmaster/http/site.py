@@ -18,7 +18,7 @@ from buildmaster.http.admission import Doors
 from buildmaster.http.artifacts import Artifacts
 from buildmaster.http.audit import Audit
 from buildmaster.http.changes import Changes
-from buildmaster.http.events import Events
+from buildmaster.http.following import Live
 from buildmaster.http.front import Front
 from buildmaster.http.guard import Guard
 from buildmaster.http.health import Health
@@ -33,6 +33,7 @@ from buildmaster.http.projects import Projects
 from buildmaster.http.request import FarmRequest
 from buildmaster.http.routing import Route, Routes
 from buildmaster.http.scopes import ARTIFACT
+from buildmaster.http.sockets import Sockets
 from buildmaster.http.status import StatusHandlers
 from buildmaster.kinds.details import Details
 from buildmaster.kinds.registry import Kinds
@@ -99,11 +100,11 @@ def site(
         database,
         Details(database, kinds or Kinds()),
         forecaster or Forecaster(database, clock),
+        feed,
     )
     routes = _routes(
-        StatusHandlers(status),
+        StatusHandlers(status, Live(status, Sockets(clock))),
         Logs(database, feed),
-        Events(database, feed, status),
         Changes(database, farm),
         artifacts,
         Health(database, master, clock),
@@ -129,7 +130,6 @@ def site(
 def _routes(
     status: StatusHandlers,
     logs: Logs,
-    events: Events,
     changes: Changes,
     artifacts: Artifacts,
     health: Health,
@@ -172,7 +172,7 @@ def _routes(
         Route("/api/v1/caps", {"POST": limits.cap}),
         Route("/api/v1/tokens", {"GET": status["tokens"], "POST": doors.add_token}),
         Route("/api/v1/tokens/{token}/revoke", {"POST": doors.revoke_token}),
-        Route("/api/v1/events", {"GET": events.get}),
+        Route("/api/v1/events", {"GET": status["events"]}),
         Route("/api/v1/audit", {"GET": audit.get}),
         Route(ARTIFACT, {"GET": artifacts.get, "PUT": artifacts.put}),
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from buildmaster.http.answers import Answer
 from buildmaster.http.call import Call
+from buildmaster.http.following import Live
 from buildmaster.http.problems import bad_request
 from buildmaster.http.routing import Handler
 from buildmaster.status.asking import from_texts
@@ -17,8 +18,9 @@ from buildmaster.status.questions import Question
 class StatusHandlers:
     """GET handlers by the names of the methods."""
 
-    def __init__(self, status: IStatus) -> None:
+    def __init__(self, status: IStatus, live: Live) -> None:
         self._status = status
+        self._live = live
 
     def __getitem__(self, name: str) -> Handler:
         """What answers GET at the path of the method ``name``."""
@@ -26,8 +28,10 @@ class StatusHandlers:
         ask: Any = getattr(self._status, name)
 
         async def get(call: Call) -> Answer:
+            if (followed := await self._live.follow(method, call)) is not None:
+                return followed
             told = await ask(question(method, call))
-            return Answer(body=told.json, has_etag=True)
+            return Answer(body=told.json, has_etag=True, version=told.version)
 
         return get
 

@@ -99,12 +99,14 @@ def given(asked: Question) -> dict[str, Any]:
     return told
 
 
-def address(method: Method, asked: Question) -> str:
-    """The path and query with which HTTP asks the question."""
+def address(method: Method, asked: Question, since: str | None = None) -> str:
+    """The path and query with which HTTP asks the question, or follows its answer."""
     told = {
         name: ",".join(map(str, value)) if isinstance(value, list) else str(value)
         for name, value in given(asked).items()
     }
+    if since is not None:
+        told["since"] = since
     path = method.path
     for name in method.in_path:
         path = path.replace(f"{{{name}}}", quote(told.pop(name), safe=""))

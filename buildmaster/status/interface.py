@@ -15,19 +15,44 @@ example because the database took too long.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from typing import Protocol
 
 from zope.interface import Interface
 
 from buildmaster.status import documents as d
 from buildmaster.status import questions as q
+from buildmaster.status.news import News
 from buildmaster.status.told import Told
 
-__all__ = ["IStatus"]
+__all__ = ["IFollow", "IStatus"]
+
+
+class IFollow(Protocol):
+    """A following, as ``async for`` takes it."""
+
+    def __aiter__(self) -> AsyncIterator[News]: ...
+    async def __anext__(self) -> News: ...
+    def close(self) -> None:
+        """Follow no longer. Harmless when repeated."""
 
 
 class IStatus(Interface):
     """The status of one farm. Nothing here changes anything, and nothing blocks."""
+
+    def follow(method: str, asked: q.Question, since: str | None = None) -> IFollow:
+        """What happens to the answer of the method of this name, from now on.
+
+        An asynchronous iterator of `News`: at first the answer itself (``snapshot``), then
+        the events that concern it, and nothing falls between. With ``since``, the
+        ``cursor`` of earlier news, there is no snapshot, and what came meanwhile is told.
+        The filters of the question hold for events, too, as far as they are about what
+        never changes: an event that takes a job out of a list concerns the list.
+
+        `StatusProblem` comes out of the iterator: 400 ``not_followed`` for answers that
+        no event tells of (`forecast`, `semaphores`, `tokens`, `holds`); 503 ``too_slow``
+        for who does not keep up. Close it in the end.
+        """
 
     def overview(asked: q.Nothing) -> Awaitable[Told[d.Overview]]:
         """The whole farm in a few numbers.

@@ -4,8 +4,14 @@
 
     root.status(token)            -> an object with the methods of IStatus
     status.jobs(state=["done"])   -> ["document", [bytes, ...]] or ["problem", bytes]
-    status.follow("jobs", since, {...}) -> ["follower", an object] or ["problem", bytes]
-    follower.next()               -> ["events", [bytes, ...]] or ["problem", bytes]
+    status.follow("jobs", since, state=["done"])
+                                  -> ["follower", an object] or ["problem", bytes]
+    follower.next()               -> ["news", cursor, [bytes, ...] or None,
+                                      [[id, kind, bytes], ...]] or ["problem", bytes]
+    follower.close()              -> ["closed"]
+
+``next`` answers when there is news, at the latest after 15 seconds; one at a time. The
+third of its parts is the snapshot, as pieces, at first.
 
 Answers and problems are the JSON of HTTP, in pieces because PB refuses long strings. Only
 lists, texts, numbers and references go over the line, no class, not even an exception.
@@ -13,7 +19,7 @@ lists, texts, numbers and references go over the line, no class, not even an exc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -32,7 +38,7 @@ from zope.interface import implementer
 
 from buildmaster.grants import Grant
 from buildmaster.status.asking import from_values
-from buildmaster.status.interface import IStatus
+from buildmaster.status.interface import IFollow, IStatus
 from buildmaster.status.methods import METHODS, Method
 from buildmaster.status.permission import Permission
 from buildmaster.status.problems import StatusProblem
@@ -45,6 +51,8 @@ EXPRESSION_LIMIT = 64 * 1024
 LENGTH_LIMIT, DEPTH_LIMIT = 300, 12
 #: Questions of one connection that may be under way.
 QUESTIONS = 16
+#: Followings of one connection.
+FOLLOWERS = 16
 #: Connections at a time.
 CONNECTIONS = 1000
 #: Seconds until a connection must have asked for the status.
@@ -74,8 +82,12 @@ def problem(told: StatusProblem) -> list[object]:
 
 def document(json: bytes) -> list[object]:
     """A document as it goes over the line."""
-    pieces = [json[at : at + PIECE] for at in range(0, len(json), PIECE)]
-    return ["document", pieces]
+    return ["document", pieces(json)]
+
+
+def pieces(json: bytes) -> list[bytes]:
+    """A long string, cut."""
+    return [json[at : at + PIECE] for at in range(0, len(json), PIECE)]
 
 
 class Misbehaviour(Exception):
@@ -103,6 +115,7 @@ class StatusBroker(pb.Broker):
         self.listStack = _Nesting()
         self.questions = 0
         self.has_asked = False
+        self.followers: set[RemoteFollower] = set()
         self._reactor = reactor
         self._size = 0
         self._deadline: IDelayedCall | None = None
@@ -131,6 +144,8 @@ class StatusBroker(pb.Broker):
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         self._stop_waiting()
         self._is_over = True
+        for follower in list(self.followers):
+            follower.close()
         if self._is_counted:
             self._is_counted = False
             self.factory.connections -= 1
@@ -278,22 +293,30 @@ class StatusRoot(_Called):
                 400, "bad_call", "a connection begins with status(token), and that once"
             )
         [token] = given
-        grant = None
-        if token is not None:
-            grant = self._find(token) if isinstance(token, str) else None
-            if grant is None:
-                raise StatusProblem(
-                    401, "unauthorized", "this farm does not know the token that was sent"
-                )
+
+        def permission() -> Permission:
+            grant = None
+            if token is not None:
+                grant = self._find(token) if isinstance(token, str) else None
+                if grant is None:
+                    raise StatusProblem(
+                        401,
+                        "unauthorized",
+                        "this farm does not know the token that was sent",
+                    )
+            return self._permission(grant)
+
+        permission()
         broker.has_asked = True
         broker.greeted()
-        return ["status", RemoteStatus(self._status, self._permission(grant))]
+        return ["status", RemoteStatus(self._status, permission)]
 
 
 class RemoteStatus(_Called):
     """The status, for one asker."""
 
-    def __init__(self, status: IStatus, permission: Permission) -> None:
+    def __init__(self, status: IStatus, permission: Callable[[], Permission]) -> None:
+        """``permission`` is asked each time: tokens end, and so does what they permit."""
         self._status = status
         self._permission = permission
 
@@ -301,6 +324,8 @@ class RemoteStatus(_Called):
         self, broker: StatusBroker, name: str, given: list[Any], named: dict[str, Any]
     ) -> Any:
         """One question: ``name`` is the method, ``named`` its parameters."""
+        if name == "follow":
+            return self._follow(broker, given, named)
         method = METHODS.get(name)
         if method is None or given:
             raise StatusProblem(
@@ -322,7 +347,7 @@ class RemoteStatus(_Called):
     async def _answer(self, method: Method, named: dict[str, object]) -> list[object]:
         try:
             question = from_values(method, named)
-            await self._permission.check(method, question)
+            await self._permission().check(method, question)
             told = await getattr(self._status, method.name)(question)
         except StatusProblem as error:
             return problem(error)
@@ -332,3 +357,82 @@ class RemoteStatus(_Called):
                 StatusProblem(500, "defect", "the farm made a mistake; its log tells more")
             )
         return document(told.json)
+
+    def _follow(
+        self, broker: StatusBroker, given: list[Any], named: dict[str, Any]
+    ) -> list[object]:
+        method = METHODS.get(given[0]) if given and isinstance(given[0], str) else None
+        since = given[1] if len(given) > 1 else None
+        if method is None or len(given) > 2 or not isinstance(since, str | None):
+            raise StatusProblem(
+                400, "bad_call", "what is followed is follow(method, since, **parameters)"
+            )
+        if len(broker.followers) >= FOLLOWERS:
+            raise StatusProblem(
+                503, "not_now", f"{FOLLOWERS} followings at a time are enough; close some"
+            )
+        question = from_values(method, named)
+        following = self._status.follow(method.name, question, since)
+
+        async def check() -> None:
+            await self._permission().check(method, question)
+
+        follower = RemoteFollower(broker, following, check)
+        broker.followers.add(follower)
+        return ["follower", follower]
+
+
+class RemoteFollower(_Called):
+    """A following, pulled by its reader: who is slow holds up nobody."""
+
+    def __init__(
+        self,
+        broker: StatusBroker,
+        following: IFollow,
+        check: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._broker = broker
+        self._following = following
+        self._check = check
+        self._is_asked = False
+
+    def call(
+        self, broker: StatusBroker, name: str, given: list[Any], named: dict[str, Any]
+    ) -> Any:
+        """``next()`` or ``close()``."""
+        if name == "close":
+            self.close()
+            return ["closed"]
+        if name != "next" or given or named or self._is_asked:
+            raise StatusProblem(
+                400, "bad_call", "there are next(), once at a time, and close()"
+            )
+        self._is_asked = True
+        return Deferred.fromCoroutine(self._next())
+
+    async def _next(self) -> list[object]:
+        try:
+            await self._check()
+            news = await self._following.__anext__()
+            await self._check()
+        except StatusProblem as error:
+            self.close()
+            return problem(error)
+        except StopAsyncIteration:
+            return problem(StatusProblem(404, "not_found", "this following was closed"))
+        except Exception:
+            self.close()
+            _log.failure("could not go on with a following")
+            return problem(
+                StatusProblem(500, "defect", "the farm made a mistake; its log tells more")
+            )
+        finally:
+            self._is_asked = False
+        snapshot = None if news.snapshot is None else pieces(news.snapshot)
+        events = [[event.id, event.kind, event.json] for event in news.events]
+        return ["news", news.cursor, snapshot, events]
+
+    def close(self) -> None:
+        """Follow no longer. Harmless when repeated."""
+        self._following.close()
+        self._broker.followers.discard(self)

@@ -8,7 +8,7 @@ from zope.interface import implementer
 
 from buildmaster.status import documents as d
 from buildmaster.status import questions as q
-from buildmaster.status.interface import IStatus
+from buildmaster.status.interface import IFollow, IStatus
 from buildmaster.status.told import Told
 
 T = TypeVar("T")
@@ -20,6 +20,10 @@ class StatusProxy:
 
     async def ask(self, name: str, asked: q.Question) -> bytes:
         """The document with which the farm answers, or `StatusProblem`."""
+        raise NotImplementedError
+
+    def follow(self, method: str, asked: q.Question, since: str | None = None) -> IFollow:
+        """What happens to an answer; see `IStatus.follow`."""
         raise NotImplementedError
 
     async def overview(self, asked: q.Nothing) -> Told[d.Overview]:

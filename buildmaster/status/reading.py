@@ -10,14 +10,18 @@ import msgspec
 from zope.interface import implementer
 
 from buildmaster.database import Database, DatabaseAway, StatementCancelled
+from buildmaster.feed import EventFeed
 from buildmaster.forecasting import Forecaster
 from buildmaster.kinds.details import Details
 from buildmaster.status import documents as d
 from buildmaster.status import questions as q
+from buildmaster.status.following import Following
 from buildmaster.status.interface import IStatus
+from buildmaster.status.methods import METHODS
 from buildmaster.status.problems import StatusProblem, not_there
 from buildmaster.status.told import Told
 from buildmaster.store.documents.jobs import job_document, job_list
+from buildmaster.store.documents.known import Known
 from buildmaster.store.documents.overview import overview
 from buildmaster.store.documents.runs import run_document, run_list
 from buildmaster.store.documents.semaphores import semaphore_list
@@ -26,6 +30,9 @@ from buildmaster.store.documents.workers import worker_document, worker_list
 from buildmaster.store.events import START, BadEventId, EventId, events_after
 from buildmaster.store.forecasts import score_list
 from buildmaster.store.operating import hold_list
+
+#: Seconds after which a follower hears that there is nothing new.
+PATIENCE = 15.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,12 +66,22 @@ class Status:
     """Answers from the database. For whoever may see everything: it asks for no token."""
 
     def __init__(
-        self, database: Database, details: Details, forecaster: Forecaster
+        self,
+        database: Database,
+        details: Details,
+        forecaster: Forecaster,
+        feed: EventFeed,
     ) -> None:
         """``database`` should be a pool of the readers' own, with a statement timeout."""
         self._database = database
         self._details = details
         self._forecaster = forecaster
+        self._feed = feed
+        self._known = Known()
+
+    def follow(self, method: str, asked: q.Question, since: str | None = None) -> Following:
+        ask = getattr(self, METHODS[method].name)
+        return Following(self._feed, ask, method, asked, since, PATIENCE)
 
     @_explained
     async def overview(self, asked: q.Nothing) -> Told[d.Overview]:
@@ -82,8 +99,8 @@ class Status:
 
     @_explained
     async def jobs(self, asked: q.Jobs) -> Told[d.JobPage]:
-        page = await job_list(self._database, asked)
-        return Told(page.document("jobs"), d.JobPage)
+        page = await job_list(self._database, asked, self._known)
+        return Told(page.document("jobs"), d.JobPage, page.version)
 
     @_explained
     async def job(self, asked: q.OneJob) -> Told[d.Job]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -16,6 +16,8 @@ class Told(Generic[T]):
 
     json: bytes
     kind: type[T]  #: of `buildmaster.status.documents`
+    #: The same for the same bytes, another for others; None: the bytes tell.
+    version: str | None = field(default=None, compare=False)
 
     def read(self) -> T:
         """The document as its type. Not for pages of chosen ``fields``: see `plain`."""

@@ -8,6 +8,7 @@ from typing import Any
 from buildmaster.database import Database
 from buildmaster.status.questions import Jobs
 from buildmaster.store.documents.fragments import at, pairs
+from buildmaster.store.documents.known import Known
 from buildmaster.store.documents.pages import Listing, Page
 from buildmaster.store.events import CURSOR
 
@@ -58,6 +59,11 @@ _JOINED = """
 """
 JOB_TABLES = f"job j {_JOINED}"
 
+# Whatever a list shows of a job that is done changes with its row; of others it may come
+# from elsewhere. A run that takes up a job that is done touches its row for this.
+_ROW = "JOIN job j ON j.id = shown.key"
+_VERSION = "CASE WHEN j.state = 'done' THEN j.xmin::text END"
+
 _PIPELINE_JOBS = f"""
     SELECT coalesce(json_agg(json_build_object(
         'name', p.name, 'index', p.index, 'title', p.name || ':' || p.index,
@@ -101,23 +107,18 @@ def _edges(near: str, far: str) -> str:
     """
 
 
-async def job_list(database: Database, asked: Jobs) -> Listing:
-    """The jobs that are ``asked`` for."""
+async def job_list(database: Database, asked: Jobs, known: Known | None = None) -> Listing:
+    """The jobs that are ``asked`` for; ``known`` saves making what did not change."""
     source, tests, parameters = _source(asked)
     page = Page(
         source,
         "s.id",
-        f"JOIN job j ON j.id = shown.key {_JOINED}",
+        f"{_ROW} {_JOINED}",
         pairs(JOB, asked.fields),
     )
-    return await page.read(
-        database,
-        tests,
-        parameters,
-        order=asked.order,
-        after=asked.after,
-        limit=asked.limit,
-    )
+    if known is None:
+        return await page.read(database, asked, tests, parameters)
+    return await page.read_known(database, asked, tests, parameters, known, _VERSION, _ROW)
 
 
 def _source(asked: Jobs) -> tuple[str, list[str], list[Any]]:

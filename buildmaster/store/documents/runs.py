@@ -82,14 +82,7 @@ async def run_list(database: Database, asked: Runs) -> Listing:
         "JOIN run r ON r.id = shown.key",
         pairs(_RUN_IN_LIST, asked.fields),
     )
-    return await page.read(
-        database,
-        tests,
-        parameters,
-        order=asked.order,
-        after=asked.after,
-        limit=asked.limit,
-    )
+    return await page.read(database, asked, tests, parameters)
 
 
 async def run_document(database: Database, run: int) -> str | None:

@@ -28,6 +28,4 @@ async def semaphore_list(database: Database, asked: Semaphores) -> Listing:
         "JOIN semaphore t ON t.name = shown.key",
         pairs(_SEMAPHORE, asked.fields),
     )
-    return await page.read(
-        database, (), (), order=asked.order, after=asked.after, limit=asked.limit
-    )
+    return await page.read(database, asked, (), ())

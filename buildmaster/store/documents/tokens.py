@@ -31,6 +31,4 @@ async def token_list(database: Database, asked: Tokens) -> Listing:
         "JOIN api_token t ON t.name = shown.key",
         pairs(_TOKEN, asked.fields),
     )
-    return await page.read(
-        database, (), (), order=asked.order, after=asked.after, limit=asked.limit
-    )
+    return await page.read(database, asked, (), ())

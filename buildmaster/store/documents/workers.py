@@ -56,14 +56,7 @@ async def worker_list(database: Database, asked: Workers) -> Listing:
         "JOIN worker w ON w.name = shown.key",
         pairs(_WORKER, asked.fields),
     )
-    return await page.read(
-        database,
-        tests,
-        parameters,
-        order=asked.order,
-        after=asked.after,
-        limit=asked.limit,
-    )
+    return await page.read(database, asked, tests, parameters)
 
 
 async def worker_document(database: Database, name: str) -> str | None:

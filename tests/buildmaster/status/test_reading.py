@@ -8,6 +8,7 @@ from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyClass
 
+from buildmaster.feed import EventFeed
 from buildmaster.forecasting import Forecaster
 from buildmaster.kinds.details import Details
 from buildmaster.kinds.registry import Kinds
@@ -19,7 +20,12 @@ from buildmaster.status.reading import Status
 from buildmaster.status.told import Told
 from tests.buildmaster.http.rows import COMMIT, HOSTILE, Rows, connected
 
-SKIPPED: dict[str, Any] = {"architecture": "riscv64", "series": None, "jobs": [], "reason": "none"}
+SKIPPED: dict[str, Any] = {
+    "architecture": "riscv64",
+    "series": None,
+    "jobs": [],
+    "reason": "none",
+}
 
 
 async def full_farm(rows: Rows) -> tuple[int, int]:
@@ -60,10 +66,14 @@ class StatusCase(TestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         self.database = await connected(self)
         self.rows = Rows(self.database)
+        self.feed = EventFeed(self.database, reactor)
+        self.addCleanup(self.feed.stop)
+        await self.feed.start()
         self.status = Status(
             self.database,
             Details(self.database, Kinds()),
             Forecaster(self.database, reactor),
+            self.feed,
         )
 
     def question(self, name: str, run: int, job: int) -> q.Question:
@@ -93,7 +103,7 @@ class DocumentTests(StatusCase):
 
     async def test_the_interface_and_the_table_name_the_same_methods(self) -> None:
         verifyClass(IStatus, Status)
-        self.assertEqual(set(IStatus.names()), set(METHODS))
+        self.assertEqual(set(IStatus.names()), {*METHODS, "follow"})
         for method in METHODS.values():
             self.assertRegex(method.summary, r"^[A-Z].*\.$", method.name)
 

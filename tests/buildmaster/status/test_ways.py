@@ -56,6 +56,7 @@ class WaysCase(SiteCase):
             self.database,
             Details(self.database, Kinds()),
             Forecaster(self.database, reactor),
+            self.feed,
         )
         self.clients = Clients(self.database)
         self.admission = Admission(self.database)
