@@ -199,6 +199,7 @@ class EventFeed:
         self._position: EventId | None = None  # told up to here; None: not known yet
         self._followers: set[Follower] = set()
         self._watches: dict[int, set[LogWatch]] = {}
+        self._forgetting: list[Callable[[], None]] = []
         self._is_reading = False
         self._is_again = False  # woken while reading
         self._is_away = False  # the database was, when last asked
@@ -210,7 +211,7 @@ class EventFeed:
     def start(self) -> Deferred[None]:
         """Begin to listen; fires when the feed knows where it stands."""
         self.is_running = True
-        self.database.listen("headrace_events", lambda _: self.wake())
+        self.database.listen("headrace_events", lambda _: self._heard())
         self.database.listen("headrace_logs", self._log_grew)
         self.wake()
         return self._started
@@ -328,6 +329,8 @@ class EventFeed:
             reading = await events_after(self.database, self._position)
             self._position = reading.position
             if reading.events:
+                # The notification may come later than what was read, or never.
+                self._forget()
                 self._tell(reading.events)
             if not reading.is_full:
                 break
@@ -344,6 +347,18 @@ class EventFeed:
         if self._watches:
             for job in {event.job for event in events if event.job is not None}:
                 self._ring(job)
+
+    def before_news(self, forget: Callable[[], None]) -> None:
+        """Have ``forget`` called when something happened, before anybody is told of it."""
+        self._forgetting.append(forget)
+
+    def _heard(self) -> None:
+        self._forget()
+        self.wake()
+
+    def _forget(self) -> None:
+        for forget in self._forgetting:
+            forget()
 
     def _log_grew(self, job: str) -> None:
         if job.isdecimal():

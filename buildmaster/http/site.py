@@ -41,6 +41,7 @@ from buildmaster.operations import Operations
 from buildmaster.requests import Farm
 from buildmaster.status.interface import IStatus
 from buildmaster.status.reading import Status
+from buildmaster.status.remembering import Remembering
 from buildmaster.tokens import Tokens
 from protocol import websocket
 
@@ -103,7 +104,9 @@ def site(
         feed,
     )
     routes = _routes(
-        StatusHandlers(status, Live(status, Sockets(clock))),
+        StatusHandlers(
+            status, Remembering(status, feed, clock), Live(status, Sockets(clock))
+        ),
         Logs(database, feed),
         Changes(database, farm),
         artifacts,

@@ -6,7 +6,8 @@
     <- {"id": "7301-417", "kind": "job.done", "document": {...}}
 
 The client says nothing; what it says all the same ends the connection. Who comes back asks
-``since`` the last id.
+``since`` the last id. The code of the close is 4000 and the status of the problem, 4503 for
+who does not keep up; its reason is the word of the problem.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class _Socket(WebSocketServerProtocol):  # type: ignore[misc]
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N803
         """Followers have nothing to say."""
-        self.sendClose(1008, "nothing is to be said here")
+        self.sendClose(4400, "nothing is to be said here")
 
     def onClose(self, wasClean: bool, code: int, reason: str) -> None:  # noqa: N803
         """The connection is gone."""
@@ -138,7 +139,7 @@ class _Socket(WebSocketServerProtocol):  # type: ignore[misc]
                 self._recheck()
                 await self._send(news)
         except (StatusProblem, Problem) as told:
-            self.sendClose(1013 if told.status == 503 else 1008, told.code)
+            self.sendClose(4000 + told.status, told.code)
         finally:
             self._following.close()
 

@@ -12,25 +12,29 @@ from buildmaster.http.routing import Handler
 from buildmaster.status.asking import from_texts
 from buildmaster.status.interface import IStatus
 from buildmaster.status.methods import METHODS, Method
-from buildmaster.status.questions import Question
+from buildmaster.status.questions import Events, Question
 
 
 class StatusHandlers:
     """GET handlers by the names of the methods."""
 
-    def __init__(self, status: IStatus, live: Live) -> None:
+    def __init__(self, status: IStatus, memory: IStatus, live: Live) -> None:
+        """``memory`` answers who does not insist on what ``status`` says itself."""
         self._status = status
+        self._memory = memory
         self._live = live
 
     def __getitem__(self, name: str) -> Handler:
         """What answers GET at the path of the method ``name``."""
         method = METHODS[name]
-        ask: Any = getattr(self._status, name)
+        fresh: Any = getattr(self._status, name)
+        remembered: Any = getattr(self._memory, name)
 
         async def get(call: Call) -> Answer:
             if (followed := await self._live.follow(method, call)) is not None:
                 return followed
-            told = await ask(question(method, call))
+            insists = "no-cache" in (call.head.header("Cache-Control") or "")
+            told = await (fresh if insists else remembered)(question(method, call))
             return Answer(body=told.json, has_etag=True, version=told.version)
 
         return get
@@ -39,6 +43,9 @@ class StatusHandlers:
 def question(method: Method, call: Call) -> Question:
     """What ``call`` asks, or `StatusProblem`."""
     given = call.query.given
+    last = call.head.header("Last-Event-ID")
+    if last is not None and method.question is Events:
+        given["since"] = last
     for name in method.in_path:
         if name in given:
             raise bad_request(

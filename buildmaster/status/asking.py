@@ -42,7 +42,7 @@ def from_values(method: Method, given: Mapping[str, object]) -> Question:
 
 
 def _converted(method: Method, given: Mapping[str, object], *, strict: bool) -> Question:
-    known = [field.name for field in method.fields]
+    known = method.question.__struct_fields__
     for name in given:
         if name not in known:
             there = ", ".join(known) or "none"
@@ -72,7 +72,7 @@ def _told(error: str) -> StatusProblem:
 def _sorts(question: type[Question]) -> tuple[frozenset[str], frozenset[str]]:
     """The names of parameters that are lists, and of those that are numbers."""
     lists, numbers = set(), set()
-    for field in msgspec.structs.fields(question):
+    for field in _fields(question):
         for kind in _kinds(msgspec.inspect.type_info(field.type)):
             if isinstance(kind, msgspec.inspect.VarTupleType):
                 lists.add(field.name)
@@ -89,10 +89,16 @@ def _kinds(kind: msgspec.inspect.Type) -> tuple[msgspec.inspect.Type, ...]:
     return (kind,)
 
 
+@cache
+def _fields(question: type[Question]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    # Found out anew each time, by compiling the annotations.
+    return msgspec.structs.fields(question)
+
+
 def given(asked: Question) -> dict[str, Any]:
     """The parameters of a question that say something, as plain values."""
     told: dict[str, Any] = {}
-    for field in msgspec.structs.fields(asked):
+    for field in _fields(type(asked)):
         value = getattr(asked, field.name)
         if field.required or value != field.default:
             told[field.name] = list(value) if isinstance(value, tuple) else value
@@ -115,6 +121,15 @@ def address(method: Method, asked: Question, since: str | None = None) -> str:
 
 def entry_fields(document: type[Any]) -> tuple[str, ...]:
     """The names of the fields that the entries of a page have."""
+    if document not in _entry_fields:
+        _entry_fields[document] = _find_entry_fields(document)
+    return _entry_fields[document]
+
+
+_entry_fields: dict[type[Any], tuple[str, ...]] = {}
+
+
+def _find_entry_fields(document: type[Any]) -> tuple[str, ...]:
     hints = msgspec.structs.fields(document)
     for field in hints:
         if get_origin(field.type) is tuple:

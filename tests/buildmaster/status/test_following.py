@@ -129,22 +129,19 @@ class FollowingTests(FollowingCase):
 
     async def test_who_comes_back_misses_nothing_and_gets_nothing_twice(self) -> None:
         job = await self.rows.job()
-        start = await self.rows.event("seen", job=job)
-        missed = [await self.rows.event(f"missed-{n}", job=job) for n in range(5)]
-        await self.told(*missed)
-        for way, following in (await self.ways("jobs", q.Jobs(), start)).items():
-            taken = await self.take(following, 5)
-            self.assertEqual([each.id for each in taken], missed, way)
-            last = await self.rows.event("live", job=job)
-            missed.append(last)
-            [live] = await self.take(following, 1)
-            self.assertEqual(live.id, last, way)
-            missed.pop()
-            start = taken[0].id
-            again = (await self.ways("jobs", q.Jobs(), start))[way]
-            taken = await self.take(again, 5)
-            self.assertEqual([each.id for each in taken][:4], missed[1:], way)
-            start = ""
+        seen = [await self.rows.event(f"e{n}", job=job) for n in range(6)]
+        await self.told(*seen)
+        for way, following in (await self.ways("jobs", q.Jobs(), seen[0])).items():
+            taken = await self.take(following, len(seen) - 1)
+            seen.append(await self.rows.event("live", job=job))
+            taken += await self.take(following, 1)
+            self.assertEqual([each.id for each in taken], seen[1:], way)
+            following.close()
+            await self.told(seen[-1])
+            again = (await self.ways("jobs", q.Jobs(), taken[2].id))[way]
+            self.assertEqual(
+                [each.id for each in await self.take(again, len(seen) - 4)], seen[4:], way
+            )
 
     async def test_filters_hold_for_events(self) -> None:
         mine = await self.rows.job(owner="ada", name="in")
@@ -203,7 +200,7 @@ class FollowingTests(FollowingCase):
         assert isinstance(following, OverWebSocket)
         await following.__anext__()
         following.socket.sendMessage(b"hello")
-        self.assertEqual(await following.socket.closed, 1008)
+        self.assertEqual(await following.socket.closed, 4400)
 
     async def test_who_leaves_is_forgotten_in_all_ways(self) -> None:
         ways = await self.ways("jobs", q.Jobs())
@@ -256,7 +253,7 @@ class PermittedTests(FollowingCase):
         for following in followings[:2]:
             told = await self.problem(following.__anext__())
             self.assertEqual(told[:2], (401, "unauthorized"))
-        self.assertEqual(await socket.socket.closed, 1008)
+        self.assertEqual(await socket.socket.closed, 4401)
         self.assertEqual(list(socket.socket.heard), [])
 
 
