@@ -18,10 +18,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from benchmarks import machine
-from benchmarks.protocol_parts import carriers, failures, logs, many
+from benchmarks.protocol_parts import carriers, failures, logs, many, outages
 from benchmarks.report import Figures, Judged, Measured, Report
 
-PARTS = {"carriers": carriers, "many": many, "logs": logs, "failures": failures}
+PARTS = {
+    "carriers": carriers,
+    "many": many,
+    "logs": logs,
+    "failures": failures,
+    "outages": outages,
+}
 
 
 def run(arguments: list[str]) -> int:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from buildmaster.database import Cursor, Database
 from buildmaster.requests import Refusal
+from buildmaster.store import crowds
 from buildmaster.store import tokens as token_store
 from buildmaster.store import workers as worker_store
 from buildmaster.store.event_log import Event, write_events
@@ -21,6 +23,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 ROTATE_WITHIN = 24 * 3600.0
 #: Every farm whose token leaked finds it by these.
 WORKER_MARK, CLIENT_MARK = "hrw_", "hra_"
+#: Workers of a settings file that are let in by one transaction.
+SETTLED_TOGETHER = 200
 
 
 class Admission:
@@ -129,16 +133,25 @@ class Admission:
             raise Refusal(404, "no_such_worker", f"There is no worker named {name}.")
 
 
-async def settled_worker(cursor: Cursor, name: str, token_sha256: bytes) -> None:
-    """Let a worker join as a settings file says.
+async def settled_workers(database: Database, tokens: Mapping[str, bytes]) -> None:
+    """Let workers join as a settings file says: names, and SHA-256s of their tokens.
 
     What the farm was told since outweighs the file: a token that was exchanged or revoked
-    stays ended until the file names one that the farm has not seen.
+    stays ended until the file names one that the farm has not seen. Harmless when repeated.
     """
-    await worker_store.remember(cursor, name)
-    await worker_store.lock(cursor, name)
-    if await token_store.add_worker_token(cursor, name, token_sha256):
-        await token_store.end_other_tokens(cursor, name, token_sha256)
+    fresh = await database.transaction(
+        lambda cursor: token_store.unseen_worker_tokens(cursor, tokens)
+    )
+    # Each transaction holds a lock for every worker in it, and a server has only so many.
+    for start in range(0, len(fresh), SETTLED_TOGETHER):
+        some = {name: tokens[name] for name in fresh[start : start + SETTLED_TOGETHER]}
+        await database.transaction(partial(_settle, tokens=some))
+
+
+async def _settle(cursor: Cursor, tokens: Mapping[str, bytes]) -> None:
+    await worker_store.remember_all(cursor, tokens)
+    await crowds.lock(cursor, tokens)
+    await token_store.replace_worker_tokens(cursor, tokens)
 
 
 async def _tell(cursor: Cursor, kind: str, worker: str) -> None:

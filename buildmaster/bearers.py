@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from buildmaster.clients import Clients
 from buildmaster.grants import FARM, Grant
-from buildmaster.tokens import AttemptGrant, FarmGrant, Tokens
+from buildmaster.tokens import AttemptGrant, FarmGrant, FileGrant, Tokens
 
 
 class Bearers:
@@ -23,4 +23,6 @@ class Bearers:
                 return Grant(
                     f"attempt {attempt.attempt} of job {attempt.job}", attempt=attempt
                 )
+            case FileGrant() as file:
+                return Grant("another master", file=file)
         return self._clients.find(token)

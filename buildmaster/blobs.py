@@ -93,6 +93,16 @@ class Upload:
             self.abort()
             raise
 
+    @property
+    def size(self) -> int:
+        """Bytes that have arrived."""
+        return self._size
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more can be written: it was kept or forgotten."""
+        return self._file.closed
+
     async def commit(self) -> int:
         """Keep it if it is what its name says; its size. `WrongHash`, `DiskFull`."""
         if self._hash.hexdigest() != self._sha256:

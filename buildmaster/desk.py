@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
 from buildmaster import ending
 from buildmaster.database import Cursor, Database
 from buildmaster.ending import RetryPolicy
@@ -15,6 +19,10 @@ from buildmaster.store import workers as worker_store
 from buildmaster.store.event_log import Event, write_events
 from buildmaster.together import Together
 from protocol.messages import Attempt, Goodbye, Hello, Holding, Report
+
+#: Seconds between two transactions for signs of life: two thousand idle workers give four
+#: hundred in a second. What a worker says behind one waits with it.
+SIGNS_REST = 0.025
 
 
 async def tell_workers(cursor: Cursor, workers: Sequence[str], state: str) -> None:
@@ -32,6 +40,7 @@ class Desk:
     database: Database
     door: Door
     policy: RetryPolicy
+    clock: IReactorTime | None = None  #: without one, signs of life do not wait for others
     _joins: Together[Knock, Answer] = field(init=False, repr=False)
     _signs: Together[tuple[str, Sequence[Holding]], list[Attempt]] = field(
         init=False, repr=False
@@ -40,7 +49,12 @@ class Desk:
     def __post_init__(self) -> None:
         # After a restart all workers come at once, and each gives signs of life.
         self._joins = Together(self._join)
-        self._signs = Together(self._renew)
+        self._signs = Together(self._renew, self._rest if self.clock else None)
+
+    def _rest(self) -> Deferred[None]:
+        assert self.clock is not None
+        rest: Deferred[None] = deferLater(self.clock, SIGNS_REST)
+        return rest
 
     async def join(self, hello: Hello, session: str, peer: str) -> Joined | Goodbye:
         """Open a session for the worker at ``peer``, or say why not."""

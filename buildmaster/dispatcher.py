@@ -31,6 +31,9 @@ from protocol.results import Result
 
 #: Seconds after which the lines of all classes are read from their beginnings again.
 LOOK_BACK = 1.0
+#: Ends that are told while a step is under way, and are worth another one beside it: the
+#: database has more than one processor.
+ENOUGH = 64
 #: Seconds for which claims are looked for whose answer was lost: the database may still be
 #: at them.
 LOST_FOR = 10.0
@@ -46,11 +49,26 @@ class _Telling:
     told: Deferred[Told] = field(default_factory=Deferred)
 
 
+@dataclass(eq=False)
+class _UnderWay:
+    """A step whose answer is to come."""
+
+    workers: frozenset[str]  #: for which it claims
+    #: Where something may stand that it did not see: class -> position
+    unseen: dict[int, int] = field(default_factory=dict)
+    unseen_anywhere: bool = False
+
+    def miss(self, class_id: int, position: int) -> None:
+        """Something may stand there that it did not see."""
+        self.unseen[class_id] = min(self.unseen.get(class_id, position), position)
+
+
 class Dispatcher:
     """One round is a step, and another one as long as there is more to claim.
 
     While a step is under way what sessions tell is gathered for the next one: an idle farm
-    claims at once, a busy one in batches.
+    claims at once, a busy one in batches. Where much is told, a second step does not wait
+    for the first; no worker is in both.
     """
 
     log = Logger()
@@ -77,9 +95,10 @@ class Dispatcher:
         self._marks: dict[int, int] = {}
         self._looked_back_at = seconds()
         self._must_learn = True
-        #: What was queued while a step was under way, which may not have seen it.
-        self._queued: dict[int, int] = {}
-        self._queued_anywhere = False
+        self._under_way: set[_UnderWay] = set()
+        self._told = 0  # ends in the tellings
+        self._is_beside = False
+        self._beside: Deferred[None] | None = None
         self._must_reread = False
         self._lost_until = 0.0
         self._making: set[Deferred[None]] = set()
@@ -94,10 +113,14 @@ class Dispatcher:
         """Write what a worker told with the next step; fires with what became of it."""
         telling = _Telling(worker, accepted, ends)
         self._tellings.append(telling)
+        self._told += len(ends)
         session = self._session_of(worker)
         if session is not None and ends:
             # One step for a job, and one frame for its worker, instead of two.
             session.give_room([(end.job, end.attempt) for end in ends])
+        if self._told >= ENOUGH and self._under_way and not self._is_beside:
+            self._is_beside = True
+            self._beside = Deferred.fromCoroutine(self._step_beside())
         self._wake()
         return telling.told
 
@@ -111,8 +134,9 @@ class Dispatcher:
         """A notification: something stands in the line; where, as CLASS:POSITION."""
         if not payload:
             self._marks.clear()
-            self._queued_anywhere = True
             self._must_learn = True
+            for each in self._under_way:
+                each.unseen_anywhere = True
         for place in payload.split():
             class_id, _, position = place.partition(":")
             number = int(class_id)
@@ -121,7 +145,8 @@ class Dispatcher:
             place_ = int(position)
             if number in self._marks:
                 self._marks[number] = min(self._marks[number], place_)
-            self._queued[number] = min(self._queued.get(number, place_), place_)
+            for each in self._under_way:
+                each.miss(number, place_)
         self._wake()
 
     def take_begun(self) -> list[tuple[int, int]]:
@@ -136,7 +161,9 @@ class Dispatcher:
             self._begun[key] = max(position, self._begun.get(key, 0))
 
     async def orders_made(self) -> None:
-        """Returns when the orders for the builds that were claimed are sent."""
+        """Returns when no step is under way beside the round, and all orders are sent."""
+        if self._is_beside and self._beside is not None:
+            await self._beside
         while self._making:
             await next(iter(self._making))
 
@@ -168,15 +195,29 @@ class Dispatcher:
                 )
             )
 
+    async def _step_beside(self) -> None:
+        """Steps of which the round knows nothing, as long as there is enough for them."""
+        try:
+            while self._told >= ENOUGH:
+                await self._step()
+        except DatabaseAway as error:
+            self.log.warn("a step beside another one: {error}", error=error)
+        except Exception:
+            self.log.failure("a step beside another one failed")
+        self._is_beside = False
+        self._wake()
+
     async def _step(self) -> bool:
         """One step; whether another one would find more."""
-        tellings, self._tellings = self._tellings, []
+        tellings, self._tellings, self._told = self._tellings, [], 0
         failed, self._failed_orders = self._failed_orders, []
-        picked = self._hungry.pick()
+        busy = {worker for each in self._under_way for worker in each.workers}
+        picked = self._hungry.pick(busy)
         if not tellings and not failed and not picked.slots:
             return False
         marks = {each: self._marks.get(each, 0) for _, each in picked.classes}
-        self._queued, self._queued_anywhere = {}, False
+        here = _UnderWay(frozenset(worker.name for worker in picked.workers))
+        self._under_way.add(here)
         try:
             stepped = await step(
                 self._database,
@@ -188,8 +229,10 @@ class Dispatcher:
                 refused_for=self._policy.refusal,
             )
         except DatabaseAway as error:
+            self._let_go(here)
             # Ends and acceptances may be written twice; claims may stand unnoticed.
             self._tellings = tellings + self._tellings
+            self._told = sum(len(telling.ends) for telling in self._tellings)
             self._failed_orders = failed + self._failed_orders
             if isinstance(error, OutcomeUnknown):
                 self._must_reread = True
@@ -197,9 +240,10 @@ class Dispatcher:
                 self._lost_until = self._seconds() + LOST_FOR
             raise
         except Exception:
+            self._let_go(here)
             await self._write_each(tellings, failed)
             raise
-        self._note_marks(stepped)
+        self._note_marks(stepped, here)
         for telling in tellings:
             telling.told.callback(_told(telling, stepped))
         for worker in stepped.gone:
@@ -209,6 +253,13 @@ class Dispatcher:
                 session.close()
         self._hand_out(stepped.claims)
         return self._found_less_than_there_may_be(picked, stepped, marks)
+
+    def _let_go(self, here: _UnderWay) -> None:
+        """A step came to nothing: what it had locked, and others did not see, is back."""
+        self._under_way.discard(here)
+        self._marks.clear()
+        for other in self._under_way:
+            other.unseen_anywhere = True
 
     def _doubt(self, picked: Picked) -> None:
         for worker in picked.workers:
@@ -247,11 +298,15 @@ class Dispatcher:
             else:
                 telling.told.callback(_told(telling, stepped))
 
-    def _note_marks(self, stepped: Stepped) -> None:
-        if self._queued_anywhere:
-            return
+    def _note_marks(self, stepped: Stepped, here: _UnderWay) -> None:
+        self._under_way.discard(here)
         for class_id, position in stepped.marks.items():
-            self._marks[class_id] = min(position, self._queued.get(class_id, position))
+            for other in self._under_way:
+                # It did not see what this one had locked, and has perhaps left there.
+                other.miss(class_id, position)
+            if not here.unseen_anywhere:
+                known = here.unseen.get(class_id, position)
+                self._marks[class_id] = min(position, known)
 
     def _found_less_than_there_may_be(
         self, picked: Picked, stepped: Stepped, marks: dict[int, int]
@@ -299,7 +354,7 @@ class Dispatcher:
             if claim.payload is None:
                 builds.setdefault(claim.worker, []).append(claim)
             else:
-                session.start(_native_order(claim))
+                session.start(self._native_order(claim))
         for worker, of_worker in builds.items():
             making = Deferred.fromCoroutine(self._order_builds(worker, of_worker))
             making.addErrback(self._no_orders, worker)
@@ -313,6 +368,19 @@ class Dispatcher:
         known = self._hungry.needs_of(claim.class_id)
         assert known is not None, "only learnt classes are asked for"
         return known.needs
+
+    def _native_order(self, claim: Claim) -> NativeOrder:
+        payload = _payload.decode(claim.payload or "")
+        return NativeOrder(
+            job=claim.job,
+            attempt=claim.attempt,
+            performs=payload.performs,
+            arguments=payload.arguments,
+            limits=Limits(run=payload.run),
+            artifacts=(
+                self._orders.artifacts(claim.job, claim.attempt) if payload.stores else None
+            ),
+        )
 
     async def _order_builds(self, worker: str, claims: Sequence[Claim]) -> None:
         made = await self._database.transaction(
@@ -363,20 +431,10 @@ class _Payload(msgspec.Struct):
     performs: str
     arguments: dict[str, Any]
     run: float | None
+    stores: bool
 
 
 _payload = msgspec.json.Decoder(_Payload)
-
-
-def _native_order(claim: Claim) -> NativeOrder:
-    payload = _payload.decode(claim.payload or "")
-    return NativeOrder(
-        job=claim.job,
-        attempt=claim.attempt,
-        performs=payload.performs,
-        arguments=payload.arguments,
-        limits=Limits(run=payload.run),
-    )
 
 
 def _told(telling: _Telling, stepped: Stepped) -> Told:

@@ -36,8 +36,8 @@ class Enqueueing:
     by: str
     run_limit: float | None  #: of attempts that ask for no other
 
-    async def store(self, cursor: Cursor) -> Enqueued:
-        """Write everything."""
+    async def store(self, cursor: Cursor, run: int | None = None) -> Enqueued:
+        """Write everything, as a run of its own or as a part of ``run``."""
         await semaphores.keep(cursor)
         if self._groups:
             await semaphores.make_groups(cursor, self._groups)
@@ -60,11 +60,8 @@ class Enqueueing:
             for up in member.ups
             if up.job is None or up.job in ended
         ]
-        run = await store.add_run(
-            cursor, self.request.name or "", self.by, self._owner, len(self.graph.members)
-        )
-        payload = {"state": "sealed", "name": self.request.name or ""}
-        await write_events(cursor, [Event("run.created", run=run, payload=payload)])
+        if run is None:
+            run = await self._add_run(cursor)
         jobs = await self._jobs(cursor, fresh, ids, edges)
         await store.add_jobs(cursor, run, self.by, jobs)
         if merged:
@@ -78,6 +75,14 @@ class Enqueueing:
         await queue.make_ready(cursor, [job.id for job in jobs if job.id not in waiting])
         await self._supersede(cursor, locked, ids, set(merged.values()))
         return await self._answer(cursor, run, ids, set(merged))
+
+    async def _add_run(self, cursor: Cursor) -> int:
+        run = await store.add_run(
+            cursor, self.request.name or "", self.by, self._owner, len(self.graph.members)
+        )
+        payload = {"state": "sealed", "name": self.request.name or ""}
+        await write_events(cursor, [Event("run.created", run=run, payload=payload)])
+        return run
 
     @property
     def _groups(self) -> dict[str, str]:
@@ -264,6 +269,7 @@ class Enqueueing:
             virtual_start=turn,
             blocked_by=blocked,
             arguments=request.arguments,
+            stores=request.stores,
             limits=tuple(sorted(held)),  # taken in the order of their names
             score=request.score,
             error_limit=request.error_limit,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import msgspec
 from twisted.internet.threads import deferToThread
 
 from buildmaster import intervention
@@ -13,10 +15,12 @@ from buildmaster.database import Cursor, Database
 from buildmaster.enqueueing import Enqueueing, refusal_of
 from buildmaster.graph import BadGraph, Graph, check
 from buildmaster.kinds.registry import Kinds
+from buildmaster.neighbours import Elsewhere, NeighbourAway
 from buildmaster.requests import (
     Enqueued,
     GitRequest,
     GraphRequest,
+    MadeRequest,
     Refusal,
     SubmissionRequest,
     Submitted,
@@ -48,12 +52,14 @@ class LiveFarm:
     rules: SubmissionRules
     cancelled: Callable[[], None]  #: called when a worker may have to be told to stop
     kinds: Kinds = field(default_factory=Kinds)
+    elsewhere: Elsewhere | None = None  #: asked for trees that are not among ``blobs``
 
     async def submit(self, request: SubmissionRequest, by: str) -> Submitted:
         """Plan and queue the pipeline of a source: whole or nothing."""
         material = await self._look(request)
         pipeline = read_configuration(request, material.configuration)
-        submission = Submission(request, by, material, pipeline, self.rules)
+        maker = await self._maker(request, by)
+        submission = Submission(request, by, material, pipeline, self.rules, maker)
         return await self.database.transaction(submission.store)
 
     async def enqueue(self, request: GraphRequest, by: str) -> Enqueued:
@@ -106,7 +112,26 @@ class LiveFarm:
     async def _look(self, request: SubmissionRequest) -> Material:
         if isinstance(request.source, GitRequest):
             return await self._look_at_git(request.source, request.configuration)
+        if isinstance(request.source, MadeRequest):
+            return Material(None, None, None, request.source.pipeline.encode())
         return await self._look_at_tree(request.source, request.configuration)
+
+    async def _maker(self, request: SubmissionRequest, by: str) -> Enqueueing | None:
+        """What queues the job that makes the source, if one does."""
+        if not isinstance(request.source, MadeRequest):
+            return None
+        job = request.source.by
+        if job.key is not None:
+            raise Refusal(
+                422,
+                "bad_graph",
+                "The job that makes a source is one of its own: give it no 'key'.",
+            )
+        graph = GraphRequest(
+            jobs=(msgspec.structs.replace(job, stores=True),),
+            owner=request.owner,
+        )
+        return Enqueueing(graph, await self._checked(graph), by, self.rules.run_limit)
 
     async def _look_at_git(self, source: GitRequest, path: str) -> Material:
         check_repository(source.repository)
@@ -120,6 +145,8 @@ class LiveFarm:
 
     async def _look_at_tree(self, source: TreeRequest, path: str) -> Material:
         archive = self.blobs.path(source.sha256)
+        if archive is None and self.elsewhere is not None:
+            archive = await self._from_elsewhere(source.sha256)
         if archive is None:
             raise Refusal(
                 422,
@@ -136,3 +163,10 @@ class LiveFarm:
             TreeSource(url="", sha256=source.sha256, size=size),
             text,
         )
+
+    async def _from_elsewhere(self, sha256: str) -> Path | None:
+        assert self.elsewhere is not None
+        try:
+            return await self.elsewhere.fetch(sha256)
+        except NeighbourAway as error:
+            raise Refusal(503, "master_away", str(error)) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from buildmaster.tokens import AttemptGrant
+from buildmaster.tokens import AttemptGrant, FileGrant
 
 
 class Scope(Enum):
@@ -25,6 +25,7 @@ class Grant:
     scopes: frozenset[Scope] = frozenset()
     project: str | None = None  #: only repositories below this address; None: all
     attempt: AttemptGrant | None = None  #: instead of scopes: files of this attempt
+    file: FileGrant | None = None  #: instead of scopes: another master wants this file
 
     def covers(self, scope: Scope) -> bool:
         """Whether ``scope`` is granted."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -30,6 +31,7 @@ class HungrySessions:
         self._classes: dict[int, JobClass] = {}
         self._bunches: dict[tuple[int, ...], dict[str, Session]] = {}
         self._bunch_of: dict[str, tuple[int, ...]] = {}  # by session
+        self._sizes: Counter[tuple[int, ...]] = Counter()  # with those that are full
 
     @property
     def known_classes(self) -> list[int]:
@@ -49,6 +51,7 @@ class HungrySessions:
         sessions = [s for bunch in self._bunches.values() for s in bunch.values()]
         self._bunches.clear()
         self._bunch_of.clear()
+        self._sizes.clear()
         for session in sessions:
             self.changed(session)
 
@@ -63,6 +66,7 @@ class HungrySessions:
                     if suits(each.needs, session.capability)
                 )
                 self._bunch_of[session.id] = key
+                self._sizes[key] += 1
             self._bunches.setdefault(key, {})[session.id] = session
             return
         key = self._bunch_of.get(session.id)
@@ -71,11 +75,15 @@ class HungrySessions:
             bunch.pop(session.id, None)
             if not bunch:
                 self._bunches.pop(key, None)
-        if not session.is_open:
-            self._bunch_of.pop(session.id, None)
+            if not session.is_open:
+                del self._bunch_of[session.id]
+                self._sizes[key] -= 1
 
-    def pick(self) -> Picked:
-        """Some of each bunch, whose turn it is; those of the last time come last."""
+    def pick(self, but: Collection[str] = ()) -> Picked:
+        """Some of each bunch, whose turn it is; those of the last time come last.
+
+        Workers ``but`` those: another step asks for them just now.
+        """
         workers: list[HungryWorker] = []
         classes: list[tuple[int, int]] = []
         slots = 0
@@ -83,9 +91,11 @@ class HungrySessions:
             if not key:
                 continue
             for session in list(islice(bunch.values(), BUNCH_LIMIT)):
+                if session.capability.worker in but:
+                    continue
                 if len(bunch) > BUNCH_LIMIT:
                     bunch[session.id] = bunch.pop(session.id)
-                workers.append(_hungry(session, number))
+                workers.append(_hungry(session, number, self._sizes[key]))
                 slots += session.left.slots
             classes += [(number, each) for each in key]
         return Picked(tuple(workers), tuple(classes), slots)
@@ -95,7 +105,7 @@ class HungrySessions:
         return (s for bunch in self._bunches.values() for s in bunch.values())
 
 
-def _hungry(session: Session, bunch: int) -> HungryWorker:
+def _hungry(session: Session, bunch: int, peers: int) -> HungryWorker:
     left = session.left
     return HungryWorker(
         session.capability.worker,
@@ -106,4 +116,5 @@ def _hungry(session: Session, bunch: int) -> HungryWorker:
         left.memory,
         left.disk,
         session.since,
+        peers,
     )

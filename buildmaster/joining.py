@@ -50,6 +50,7 @@ class Door:
     master: str
     heartbeat: float  #: seconds between signs of life
     policy: RetryPolicy
+    files: str = ""  #: the URL below which workers store and fetch files
     knocks: Knocks = field(default_factory=Knocks)
 
     def turn_away(self, peer: str) -> Goodbye | None:
@@ -95,6 +96,7 @@ class Door:
                 session=knock.session,
                 master=self.master,
                 heartbeat=self.heartbeat,
+                files=self.files or None,
                 recorded=tuple(recorded),
                 forget=await self._to_forget(cursor, hello, recorded),
             ),

@@ -27,8 +27,8 @@ class LeaseRules:
 
     accept_within: float = 30.0
     resume_grace: float = 300.0  #: a lease not renewed for this long is broken
-    #: A cancelled job is over on the books after this, and a round that it may take.
-    cancel_within: float = 4.0
+    #: A cancelled job is over on the books after this and the round that ends it; 5 in all.
+    cancel_within: float = 4.5
     end_within: float = 120.0  #: beyond its limit: the worker should have ended it
 
 
@@ -53,7 +53,8 @@ def _key(lease: Lease) -> _Key:
 class LeaseKeeper:
     """One round looks at every lease once.
 
-    ``seconds`` is a clock that never jumps.
+    ``seconds`` is a clock that never jumps; ``look_after`` brings about a round when so
+    many of its seconds are over, besides those that there are anyway.
     """
 
     log = Logger()
@@ -64,6 +65,7 @@ class LeaseKeeper:
         desk: Desk,
         roster: Roster,
         seconds: Callable[[], float],
+        look_after: Callable[[float], object],
         rules: LeaseRules,
         policy: RetryPolicy,
     ) -> None:
@@ -71,6 +73,7 @@ class LeaseKeeper:
         self._desk = desk
         self._roster = roster
         self._seconds = seconds
+        self._look_after = look_after
         self._rules = rules
         self._policy = policy
         self._watched: dict[_Key, _Watched] = {}
@@ -116,10 +119,11 @@ class LeaseKeeper:
     async def _cancel(self, lease: Lease, watched: _Watched, now: float) -> None:
         if watched.cancelling_since is None:
             watched.cancelling_since = now
+            self._look_after(self._rules.cancel_within)
             session = self._roster.get(lease.worker)
             if session is not None:
                 session.cancel(lease.job, lease.attempt, "somebody asked it to stop")
-        elif now - watched.cancelling_since > self._rules.cancel_within:
+        elif now - watched.cancelling_since >= self._rules.cancel_within:
             await self._break(lease, Result.CANCELLED, "")
 
     async def _take_back(self, lease: Lease) -> None:

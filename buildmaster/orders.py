@@ -6,16 +6,18 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from buildmaster.database import Cursor
+from buildmaster.sources import MadeSource, Source
 from buildmaster.store import orders as store
 from buildmaster.submission import TRUSTED
 from protocol.messages import FRAME_LIMIT, Start, encode
 from protocol.order import (
     Artifacts,
-    GitSource,
     KeptFile,
     KeptJob,
     Limits,
@@ -38,6 +40,10 @@ class OrderMaker:
     attempt_token: Callable[[int, int], str]  #: lets an attempt store its files
     fence_after: float  #: seconds
 
+    def artifacts(self, job: int, attempt: int) -> Artifacts:
+        """Where an attempt puts files, and what lets it."""
+        return Artifacts(url=self.artifacts_url, token=self.attempt_token(job, attempt))
+
     async def make(self, cursor: Cursor, job: int, attempt: int) -> Order:
         """The order for an attempt of a build; raises `NoOrder`."""
         row = await store.build_row(cursor, job, attempt)
@@ -45,7 +51,9 @@ class OrderMaker:
             raise NoOrder(f"job {job} is not a build that could be dispatched")
         pipeline = _pipeline(row.configuration)
         names = sorted({name for stage in row.stages for name, _ in stage})
-        source = msgspec.json.decode(row.source, type=GitSource | TreeSource)
+        source = msgspec.json.decode(row.source, type=Source)
+        if isinstance(source, MadeSource):
+            source = await _made(cursor, job, source)
         if isinstance(source, TreeSource):
             source = msgspec.structs.replace(
                 source, url=f"{self.artifacts_url}/{source.sha256}"
@@ -59,7 +67,7 @@ class OrderMaker:
             architecture=row.architecture,
             series=row.series,
             source=source,
-            project=row.repository.rstrip("/").rsplit("/", 1)[-1].removesuffix(".git"),
+            project=row.project.rstrip("/").rsplit("/", 1)[-1].removesuffix(".git"),
             stages=tuple(
                 tuple((name, index) for name, index in stage) for stage in row.stages
             ),
@@ -68,9 +76,7 @@ class OrderMaker:
             license=pipeline.license,
             kept=tuple(_kept(entry) for entry in kept),
             upstream=tuple(_kept(entry) for entry in await self._upstream(cursor, row)),
-            artifacts=Artifacts(
-                url=self.artifacts_url, token=self.attempt_token(row.job, row.attempt)
-            ),
+            artifacts=self.artifacts(row.job, row.attempt),
             limits=Limits(run=row.run_limit, idle=row.idle_limit),
             fence_after=self.fence_after,
         )
@@ -92,6 +98,33 @@ class OrderMaker:
             for entry in rows
             if entry.name not in own and counts[entry.name, entry.index] == 1
         ]
+
+
+class _Tree(msgspec.Struct, frozen=True):
+    """What a job tells of the tree that it made."""
+
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}\\Z")]
+    size: Annotated[int, Meta(ge=0, le=2**62)]
+
+
+class _Output(msgspec.Struct, frozen=True):
+    tree: _Tree
+
+
+async def _made(cursor: Cursor, job: int, source: MadeSource) -> TreeSource:
+    made_by = f"job {source.job}, which was to make the source,"
+    output = await store.output_of_upstream(cursor, job, source.job)
+    try:
+        tree = msgspec.convert(output, _Output).tree
+    except msgspec.ValidationError as error:
+        raise NoOrder(
+            f"{made_by} returned no tree: its output must hold 'tree' with 'sha256' and"
+            f" 'size', as context.store.tree() returns it ({error})"
+        ) from error
+    size = await store.size_of_blob(cursor, tree.sha256)
+    if size is None:
+        raise NoOrder(f"{made_by} named the tree {tree.sha256}, which the farm has not")
+    return TreeSource(url="", sha256=tree.sha256, size=size)
 
 
 def _kept(row: store.KeptRow) -> KeptJob:

@@ -44,12 +44,30 @@ class TreeRequest(msgspec.Struct, frozen=True, kw_only=True, tag="tree", tag_fie
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}\\Z")]
 
 
+class MadeRequest(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag="made",
+    tag_field="kind",
+):
+    """Build the tree that a native job makes first, in the same run: a recipe.
+
+    The pipeline is planned at once, so it stands here and not in the tree.
+    """
+
+    name: Text  #: of the run; builds call their project so
+    by: JobRequest  #: must return ``{"tree": {"sha256": ..., "size": ...}}``
+    pipeline: Annotated[str, Meta(min_length=1, max_length=512 * 1024)]  #: the file's text
+
+
 class SubmissionRequest(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 ):
     """Run the pipeline of a source. The body of POST /api/v1/runs."""
 
-    source: GitRequest | TreeRequest
+    source: GitRequest | TreeRequest | MadeRequest
     refs: Annotated[tuple[Word, ...], Meta(max_length=100)] = ()
     configuration: Word = ".launchpad.yaml"  #: path of the file in the source
     isolation: IsolationName | None = None  #: None: what the farm does by default
@@ -148,6 +166,7 @@ class JobRequest(
     kind: Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{0,99}\\Z")] = "native"
     performs: Text | None = None  #: the registered callable or command
     arguments: dict[str, Any] = {}
+    stores: bool = False  #: it puts files among the farm's, for jobs that wait for it
     needs: Annotated[tuple[Need | Text | JobId, ...], Meta(max_length=NEEDS_LIMIT)] = ()
     requirements: Requirements = Requirements()
     semaphores: Annotated[tuple[Text, ...], Meta(max_length=20)] = ()
@@ -225,7 +244,7 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     """A submission that is in the database, whole."""
 
     run: int
-    source_digest: str
+    source_digest: str | None  #: None: it is yet to be made
     jobs: tuple[SubmittedJob, ...]
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]

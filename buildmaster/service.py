@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
+from buildmaster import durability
 from buildmaster.addresses import Addresses, endpoint, reached_at
-from buildmaster.admission import Admission, settled_worker
+from buildmaster.admission import Admission, settled_workers
 from buildmaster.auditing import Auditor
 from buildmaster.bearers import Bearers
 from buildmaster.blaming import Blaming
@@ -40,6 +42,7 @@ from buildmaster.kinds.installation import install
 from buildmaster.kinds.registry import BadKind, Kinds
 from buildmaster.leases import LeaseKeeper, LeaseRules
 from buildmaster.masters import KIND, Masters, forget_sessions
+from buildmaster.neighbours import Neighbours
 from buildmaster.operations import Operations
 from buildmaster.orders import OrderMaker
 from buildmaster.pidfile import PidFile
@@ -56,16 +59,18 @@ from buildmaster.status.interface import IStatus
 from buildmaster.status.permission import Permission
 from buildmaster.status.reading import Status
 from buildmaster.store.kinds import ENDS_CHANNEL
+from buildmaster.store.masters import Neighbour, announce
 from buildmaster.store.queue import READY_CHANNEL
 from buildmaster.store.step import fold
 from buildmaster.store.tokens import CHANNEL as TOKEN_CHANNEL
 from buildmaster.store.tokens import attempt_secret
 from buildmaster.submission import SubmissionRules
+from buildmaster.tidying import INTERVAL, Tidying
 from buildmaster.tokens import Tokens, token_hash
 from buildmaster.upkeep import Upkeep
 from protocol import pb, websocket
 from protocol.steady import make_steady
-from protocol.tls import listener_options
+from protocol.tls import fingerprint_in, listener_options
 from protocol.trust import BadCertificate
 from schema.migrate import migrate
 
@@ -140,8 +145,10 @@ class Master(Service):
         readers = await self._connect(
             Database(dsn, clock, name="headrace-status", statement_timeout=READERS_PATIENCE)
         )
+        await books.transaction(durability.warn)
         await self._take_name(dsn)
-        await books.transaction(self._register_workers)
+        await books.transaction(partial(forget_sessions, master=config.name))
+        await settled_workers(books, self._settled_tokens())
         tokens = tokens.with_attempt_secret(
             await books.transaction(
                 lambda cursor: attempt_secret(cursor, tokens.attempt_secret)
@@ -162,7 +169,8 @@ class Master(Service):
         feed.start()
         self._undo.append(feed.stop)
         status = Status(readers, Details(readers, kinds), forecaster, feed)
-        farm = self._farm(books, blobs, lambda: keeping.wake(), kinds)
+        neighbours = Neighbours(clock, readers, blobs, config.name, tokens.file_token)
+        farm = self._farm(books, blobs, lambda: keeping.wake(), kinds, neighbours)
         http = await self._serve_http(
             site(
                 readers,
@@ -182,12 +190,15 @@ class Master(Service):
                 operations=Operations(books, lambda: wake_both()),
                 open_reading=config.open_reading,
                 kinds=kinds,
+                elsewhere=neighbours,
             ),
             tls,
         )
+        await books.transaction(partial(announce, master=self._as_neighbour(http)))
 
+        files = f"{http}/api/v1/artifacts"
         orders = OrderMaker(
-            artifacts_url=f"{http}/api/v1/artifacts",
+            artifacts_url=files,
             attempt_token=tokens.attempt_token,
             fence_after=config.resume_grace - FENCE_BEFORE,
         )
@@ -201,9 +212,19 @@ class Master(Service):
         )
         roster = Roster(dispatcher.room_changed, dispatcher.tell)
         dispatching = Rounds("dispatcher", dispatcher.round, clock)
-        desk = Desk(books, Door(config.name, config.heartbeat, policy), policy)
+        desk = Desk(
+            books, Door(config.name, config.heartbeat, policy, files), policy, clock
+        )
         rules = LeaseRules(resume_grace=config.resume_grace)
-        keeper = LeaseKeeper(books, desk, roster, time.monotonic, rules, policy)
+        keeper = LeaseKeeper(
+            books,
+            desk,
+            roster,
+            time.monotonic,
+            lambda seconds: clock.callLater(seconds, keeping.wake),
+            rules,
+            policy,
+        )
         keeping = Rounds("leases", keeper.round, clock)
         counting = Rounds("counts", lambda: _fold(books, dispatcher), clock)
         revocations = Revocations(books, roster, config.name)
@@ -226,6 +247,8 @@ class Master(Service):
         upkeep = Upkeep(books, lambda: upkeeping.wake())
         upkeeping = Rounds("upkeep", upkeep.round, clock)
         blaming = Rounds("blame", Blaming(books, policy).round, clock, interval=2.0)
+        self._undo.append(lambda: Deferred.fromCoroutine(dispatcher.orders_made()))
+        tidying = Rounds("tidying", Tidying(books).round, clock, interval=INTERVAL)
         for rounds in (
             keeping,
             dispatching,
@@ -238,6 +261,7 @@ class Master(Service):
             minding,
             upkeeping,
             blaming,
+            tidying,
         ):
             rounds.startService()
             self._undo.append(rounds.stopService)
@@ -286,12 +310,20 @@ class Master(Service):
         self._undo.append(port.stopListening)
         return reached_at("pbs" if tls else "pb", address, port)
 
+    def _as_neighbour(self, http: str) -> Neighbour:
+        """This master, as others know it."""
+        config, fingerprint = self._config, None
+        if config.tls is not None and config.public_url is None:
+            fingerprint = fingerprint_in(config.data_folder / config.tls.certificate)
+        return Neighbour(config.name, http, fingerprint)
+
     def _farm(
         self,
         books: Database,
         blobs: BlobStore,
         cancelled: Callable[[], None],
         kinds: Kinds,
+        neighbours: Neighbours,
     ) -> LiveFarm:
         config = self._config
         git = GitReader(
@@ -304,7 +336,7 @@ class Master(Service):
             idle_limit=config.idle_limit,
             requirements=config.kinds.get("build", Requirements()),
         )
-        return LiveFarm(books, git, blobs, rules, cancelled, kinds)
+        return LiveFarm(books, git, blobs, rules, cancelled, kinds, neighbours)
 
     async def _database_dsn(self) -> str:
         if self._config.database != EMBEDDED:
@@ -326,15 +358,16 @@ class Master(Service):
         self._undo.append(lambda: Deferred.fromCoroutine(name.stop()))
         await name.take(NAME_PATIENCE)
 
-    async def _register_workers(self, cursor: Any) -> None:
-        await forget_sessions(cursor, self._config.name)
-        for name, entry in sorted(self._config.workers.items()):
+    def _settled_tokens(self) -> dict[str, bytes]:
+        """What the settings file says of each worker's token: its SHA-256."""
+        tokens = {}
+        for name, entry in self._config.workers.items():
             if entry.token_sha256 is not None:
-                digest = bytes.fromhex(entry.token_sha256)
+                tokens[name] = bytes.fromhex(entry.token_sha256)
             else:
                 path = self._config.data_folder / str(entry.token_file)
-                digest = token_hash(path.read_text().strip())
-            await settled_worker(cursor, name, digest)
+                tokens[name] = token_hash(path.read_text().strip())
+        return tokens
 
     def _lost_database(self, reason: str) -> None:
         self._end_with(f"PostgreSQL ended by itself: {reason}")

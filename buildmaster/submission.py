@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from buildmaster.database import Cursor
+from buildmaster.enqueueing import Enqueueing
 from buildmaster.farm_series import (
     Offering,
     lacking,
@@ -22,6 +23,7 @@ from buildmaster.intervention import retry_job
 from buildmaster.lifecycle import JobState
 from buildmaster.planner import Plan, PlannedBuild, plan
 from buildmaster.requests import (
+    MadeRequest,
     Problem,
     Refusal,
     Requirements,
@@ -31,6 +33,7 @@ from buildmaster.requests import (
     SubmittedJob,
 )
 from buildmaster.series import Series
+from buildmaster.sources import MadeSource, Source
 from buildmaster.store import jobs as job_store
 from buildmaster.store import queue, semaphores
 from buildmaster.store import submissions as store
@@ -56,9 +59,9 @@ TRUSTED = "trusted"
 class Material:
     """What is to be built, once the master has looked at the source."""
 
-    repository: str
-    digest: str
-    source: GitSource | TreeSource
+    repository: str | None  #: None of both: a job of the run makes the source
+    digest: str | None
+    source: GitSource | TreeSource | None
     configuration: bytes
 
 
@@ -116,10 +119,13 @@ class Submission:
     material: Material
     pipeline: Pipeline
     rules: SubmissionRules
+    maker: Enqueueing | None = None  #: of the job that makes the source
 
     @property
     def name(self) -> str:
         """What a job that runs this pipeline is called."""
+        if isinstance(self.request.source, MadeRequest):
+            return self.request.source.name
         file = self.request.configuration
         return PIPELINE if file == _USUAL_FILE else f"{PIPELINE} ({file})"
 
@@ -143,8 +149,11 @@ class Submission:
         digest = await store.add_configuration(
             cursor, self.material.configuration.decode("utf-8", "replace")
         )
+        run = await self._add_run(cursor, digest)
+        made_by = await self._add_maker(cursor, run)
+        source = self.material.source or MadeSource(job=made_by[0].id)
         stored = [
-            (build, await self._add_build(cursor, build, digest, offerings))
+            (build, await self._add_build(cursor, build, digest, source, offerings))
             for build in sorted(planned.builds, key=lambda b: (b.architecture, b.part))
         ]
         skipped = tuple(_skipped(planned))
@@ -160,14 +169,17 @@ class Submission:
                 if job.merged
             ),
         )
-        run = await self._add_run(cursor, digest, skipped, notes)
+        await store.set_notes(cursor, run, _stored_notes(skipped, notes))
         await store.add_to_run(cursor, run, [job for _, job in stored])
         await self._connect(cursor, stored)
+        for maker in made_by:
+            await store.wait_for(cursor, maker.id, [job.id for _, job in stored])
         await queue.make_ready(cursor, [job.id for _, job in stored if not job.merged])
         if self.request.force:
             await self._force(cursor, stored, offerings)
         await job_store.end_run_without_jobs(cursor, run)
-        return await self._answer(cursor, run, stored, skipped, notes)
+        answer = await self._answer(cursor, run, stored, skipped, notes)
+        return msgspec.structs.replace(answer, jobs=(*made_by, *answer.jobs))
 
     def _plan(self, offerings: Sequence[Offering]) -> Plan:
         series = (
@@ -261,6 +273,7 @@ class Submission:
         cursor: Cursor,
         build: PlannedBuild,
         configuration: bytes,
+        source: Source,
         offerings: Sequence[Offering],
     ) -> Stored:
         series_of = self._series_of(build)
@@ -292,7 +305,7 @@ class Submission:
                 stage_numbers=build.stage_numbers,
                 series_of=series_of,
                 configuration=configuration,
-                source=self.material.source,
+                source=source,
                 run_limit=self.rules.run_limit,
                 idle_limit=self.rules.idle_limit,
                 limits=tuple(caps.values()),
@@ -309,13 +322,29 @@ class Submission:
         wanted = replace(wanted, isolation=self.isolation, series=needed)
         return await queue.class_for(cursor, wanted)
 
-    async def _add_run(
-        self,
-        cursor: Cursor,
-        configuration: bytes,
-        skipped: Sequence[Skipped],
-        notes: Sequence[str],
-    ) -> int:
+    async def _add_maker(self, cursor: Cursor, run: int) -> tuple[SubmittedJob, ...]:
+        """The job that makes the source, if one does."""
+        if self.maker is None:
+            return ()
+        enqueued = await self.maker.store(cursor, run)
+        return tuple(
+            SubmittedJob(
+                id=job.id,
+                kind=job.kind,
+                name=job.name,
+                architecture="",
+                series="",
+                part=0,
+                state=job.state,
+                result=job.result,
+                attempt=job.attempt,
+                merged=job.merged,
+            )
+            for job in enqueued.jobs
+        )
+
+    async def _add_run(self, cursor: Cursor, configuration: bytes) -> int:
+        made = self.request.source
         run = await store.add_run(
             cursor,
             NewRun(
@@ -327,10 +356,14 @@ class Submission:
                 cross_architecture=self.request.cross_architecture,
                 requester=self.by,
                 owner=self.request.owner or self.by,
-                notes=_stored_notes(skipped, notes),
+                name=made.name if isinstance(made, MadeRequest) else "",
             ),
         )
-        payload = {"state": "sealed", "repository": self.material.repository}
+        payload = {
+            "state": "sealed",
+            "repository": self.material.repository,
+            "name": made.name if isinstance(made, MadeRequest) else "",
+        }
         await write_events(cursor, [Event("run.created", run=run, payload=payload)])
         return run
 

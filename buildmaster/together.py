@@ -26,11 +26,17 @@ class Together(Generic[T, R]):
     """``work`` answers a list of questions with a list of answers, in the same order.
 
     When it raises, each is asked alone, so that only those hear of it who are the cause;
-    but where the database is away, all hear it.
+    but where the database is away, all hear it. With ``rest`` the next go waits for what
+    that gives, so that more come together.
     """
 
-    def __init__(self, work: Callable[[list[T]], Awaitable[list[R]]]) -> None:
+    def __init__(
+        self,
+        work: Callable[[list[T]], Awaitable[list[R]]],
+        rest: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
         self._work = work
+        self._rest = rest
         self._waiting: list[tuple[T, Deferred[R]]] = []
         self._busy = False
 
@@ -48,6 +54,8 @@ class Together(Generic[T, R]):
             while self._waiting:
                 now, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
                 await self._answer(now)
+                if self._rest is not None:
+                    await self._rest()
         finally:
             self._busy = False
 

@@ -19,6 +19,7 @@ from pathlib import Path
 ENTROPY = 32
 
 _ATTEMPT = re.compile(r"attempt\.([1-9][0-9]{0,18})\.([1-9][0-9]{0,9})\.([0-9a-f]{64})\Z")
+_FILE = re.compile(r"file\.([0-9a-f]{64})\.([0-9a-f]{64})\Z")
 
 
 class UnsafeTokenFile(Exception):
@@ -36,6 +37,13 @@ class AttemptGrant:
 
     job: int
     attempt: int
+
+
+@dataclass(frozen=True)
+class FileGrant:
+    """The bearer, another master, may fetch this one file."""
+
+    sha256: str
 
 
 class Tokens:
@@ -64,12 +72,20 @@ class Tokens:
         """The token of an attempt."""
         return f"attempt.{job}.{attempt}.{self._signature(job, attempt)}"
 
-    def check(self, token: str) -> FarmGrant | AttemptGrant | None:
+    def file_token(self, sha256: str) -> str:
+        """What one master shows to another to fetch this file."""
+        return f"file.{sha256}.{self._sign(f'file.{sha256}')}"
+
+    def check(self, token: str) -> FarmGrant | AttemptGrant | FileGrant | None:
         """What ``token`` permits, None if it is nobody's; takes the same time for each."""
         if hmac.compare_digest(
             token.encode("utf-8", "surrogatepass"), self.farm_token.encode()
         ):
             return FarmGrant()
+        found = _FILE.match(token)
+        if found is not None:
+            is_good = hmac.compare_digest(found[2], self._sign(f"file.{found[1]}"))
+            return FileGrant(found[1]) if is_good else None
         found = _ATTEMPT.match(token)
         if found is None:
             return None
@@ -79,8 +95,10 @@ class Tokens:
         return AttemptGrant(job, attempt)
 
     def _signature(self, job: int, attempt: int) -> str:
-        text = f"attempt.{job}.{attempt}".encode()
-        return hmac.new(self._secret, text, hashlib.sha256).hexdigest()
+        return self._sign(f"attempt.{job}.{attempt}")
+
+    def _sign(self, text: str) -> str:
+        return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
 
 
 def token_hash(token: str) -> bytes:

@@ -95,6 +95,8 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome", tag_fiel
     heartbeat: Annotated[float, Meta(gt=0, le=3600)]  #: seconds between ``alive``
     recorded: tuple[Recorded, ...] = ()
     forget: tuple[Attempt, ...] = ()
+    #: The URL below which files go from now on, also those of orders of other masters.
+    files: Annotated[str, Meta(max_length=2000)] | None = None
 
 
 class Goodbye(msgspec.Struct, frozen=True, kw_only=True, tag="goodbye", tag_field="type"):

@@ -97,6 +97,7 @@ class NativeOrder(
     performs: Annotated[str, Meta(min_length=1, max_length=200)]  #: its registered name
     arguments: dict[str, Any] = {}  #: a JSON object
     limits: Limits = Limits()
+    artifacts: Artifacts | None = None  #: where it puts files, if it may store any
     #: Seconds without renewal of its lease after which the worker must stop it.
     fence_after: float | None = None
 

@@ -28,6 +28,11 @@ EXPRESSION_LIMIT = FRAME_LIMIT + CALL_FRAMES * 8 + 1024
 LOGIN_LIMIT = 4096
 #: How deep PB's own expressions nest, and a bit more.
 DEPTH_LIMIT = 10
+#: Seconds that the answer to a small call waits for something to go out with: most calls
+#: are followed by one in the other direction, and each packet wakes a process.
+ANSWER_DELAY = 0.004
+#: Frames, and bytes of them, of a call that is small.
+SMALL_CALL, SMALL_BYTES = 4, 4096
 #: Answers that a peer may leave untaken.
 ANSWERS_LIMIT = 10_000
 
@@ -89,6 +94,9 @@ class Broker(pb.Broker):
         self._paused = False
         self._answers = 0
         self._has_login = False
+        self._may_wait = False  # the answer to the call that is looked at
+        self._due: list[tuple[Any, ...]] = []  # answers
+        self._delay: IDelayedCall | None = None
 
     # -- the life of the connection
 
@@ -127,6 +135,8 @@ class Broker(pb.Broker):
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         self._greeted()
+        self._due.clear()
+        self.answer()
         if not self.ending:
             closed = reason.check(ConnectionDone)
             self.ending = "the line was closed" if closed else reason.getErrorMessage()
@@ -202,12 +212,14 @@ class Broker(pb.Broker):
         else:
             raise Misbehaviour("it called a method that is not for it")
         super().proto_message(request, target, message, answer, args, keywords)
+        self._may_wait = False
 
     def _check_frames(self, target: object, args: object) -> None:
         if not isinstance(self.localObjectForID(target), Inbox):
             raise Misbehaviour("it sent frames to something that takes none")
         if not _are_frames(args):
             raise Misbehaviour("it sent something else than frames")
+        self._may_wait = _is_small(args)
         if self._paused:
             self._answers += 1
             if self._answers > ANSWERS_LIMIT:
@@ -217,8 +229,28 @@ class Broker(pb.Broker):
 
     def sendCall(self, *expression: Any) -> None:
         # References that are collected late still want to tell a line that is gone.
-        if not self.disconnected:
+        if self.disconnected:
+            return
+        if self._may_wait and expression[0] == b"answer":
+            self._due.append(expression)
+            if self._delay is None:
+                self._delay = self._reactor.callLater(ANSWER_DELAY, self._answer_late)
+            return
+        self.answer()
+        super().sendCall(*expression)
+
+    def answer(self) -> None:
+        """Send the answers that waited."""
+        if self._delay is not None:
+            self._delay.cancel()
+            self._delay = None
+        due, self._due = self._due, []
+        for expression in due:
             super().sendCall(*expression)
+
+    def _answer_late(self) -> None:
+        self._delay = None
+        self.answer()
 
     def pauseProducing(self) -> None:
         """The peer reads slower than we write; only answers could pile up without end."""
@@ -236,6 +268,12 @@ def _are_frames(args: object) -> bool:
         case [b"tuple", [b"list", _, *_] as frames]:
             return all(type(frame) is bytes for frame in frames)
     return False
+
+
+def _is_small(args: Any) -> bool:
+    """Whether the frames of a call are few and short."""
+    frames = args[1][1:]
+    return len(frames) <= SMALL_CALL and sum(map(len, frames)) <= SMALL_BYTES
 
 
 def _is_reference(args: object) -> bool:

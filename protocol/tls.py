@@ -81,6 +81,12 @@ def client_options(host: str, trust: Trust) -> Any:
     return optionsForClientTLS(host)
 
 
+def fingerprint_in(certificate: Path) -> str:
+    """The SHA-256 of the certificate in this PEM file, as `Trust` has it."""
+    digest: str = _certificates(certificate)[0].original.digest("sha256").decode()
+    return fingerprint_of(digest)
+
+
 def make_certificate(certificate: Path, key: Path, names: Sequence[str]) -> None:
     """Write a key (mode 0600) and a certificate for ``names`` that signs itself.
 

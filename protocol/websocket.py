@@ -8,7 +8,6 @@ proxies, and are answered by the other side's library without us.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -81,7 +80,7 @@ async def _connect(
     factory = WebSocketClientFactory(url, useragent="headrace", reactor=reactor)
     factory.noisy = False
     _prepare(factory)
-    factory.protocol = _Client
+    factory.protocol = _settled(_Client, factory)
     factory.setup = (reactor, peer)
     try:
         socket: Any = await endpoint.connect(factory)
@@ -101,7 +100,7 @@ class Listener:
         self.factory.setProtocolOptions(
             versions=[13], webStatus=False, requireMaskedClientFrames=True
         )
-        self.factory.protocol = _Server
+        self.factory.protocol = _settled(_Server, self.factory)
         self.factory.setup = (reactor, make_peer)
 
     def take_over(self, transport: Any, request: bytes) -> None:
@@ -118,6 +117,19 @@ class Listener:
         socket.makeConnection(transport)
         transport.resumeProducing()
         socket.dataReceived(request)
+
+
+def _settled(protocol: Any, factory: Any) -> Any:
+    """The class ``protocol`` with the options of ``factory``.
+
+    The library would copy thirty of them into each connection, and write them out for a
+    log that nobody keeps.
+    """
+    options = {name: getattr(factory, name) for name in protocol.CONFIG_ATTRS}
+    for name, option in options.items():
+        if callable(option):
+            options[name] = staticmethod(option)
+    return type(protocol.__name__, (protocol,), {**options, "CONFIG_ATTRS": ()})
 
 
 def _prepare(factory: Any) -> None:
@@ -195,10 +207,16 @@ class _Server(_Socket, WebSocketServerProtocol):  # type: ignore[misc]
 
     def onOpen(self) -> None:
         """The handshake is done."""
+        self._forget_handshake()
         reactor, make_peer = self.factory.setup
         self.begin(reactor, make_peer())
         if self.line is not None:
             self.line.expect_greeting()
+
+    def _forget_handshake(self) -> None:
+        """Let go of the request: a master has thousands of these for days."""
+        kept = {n: v for n, v in self.__dict__.items() if not n.startswith("http_")}
+        self.__dict__ = kept
 
 
 class _Client(_Socket, WebSocketClientProtocol):  # type: ignore[misc]
@@ -247,7 +265,7 @@ class _Line:
         self._reactor = reactor
         self._socket = socket
         self._ear = ear
-        self._queue: deque[bytes] = deque()
+        self._queue: list[bytes] = []  # a deque takes a kilobyte when it is empty
         self._held = 0  # bytes of the frame with which the transport's buffer was full
         self._is_full = False
         self._pumping = False
@@ -298,7 +316,7 @@ class _Line:
             return
         queue, send = self._queue, self._socket.sendMessage
         while queue and not self._is_full:
-            frame = queue.popleft()
+            frame = queue.pop(0)
             send(frame, True)
             if self._is_full:
                 self._held = len(frame)

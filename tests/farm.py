@@ -160,11 +160,14 @@ async def farm(
     *options: str,
     folder: Path | None = None,
     python: str = sys.executable,
+    env: Mapping[str, str] | None = None,
 ) -> Farm:
     """A farm of the test's own, stopped after it; ``python`` runs its daemons."""
     folder = folder or folder_for(test) / "farm"
     command = Command(
-        *("up", "--data", str(folder), "--http", "127.0.0.1:0", *options), python=python
+        *("up", "--data", str(folder), "--http", "127.0.0.1:0", *options),
+        env=env,
+        python=python,
     )
     started = Farm(folder, command)
     test.addCleanup(started.stop)

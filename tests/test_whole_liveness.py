@@ -58,16 +58,24 @@ class FrozenCase(TestCase):
 
     async def setUp(self) -> None:  # type: ignore[override]
         self.folder = folder_for(self)
-        self.master = MasterHome(
-            self, fresh_dsn(self), workers=("ant", "bee"), resume_grace=self.grace
-        )
-        await self.master.start()
-        self.ant = WorkerHome(self, self.master.port)
+        self.dsn = fresh_dsn(self)
+        self.master = self.new_master("m1")
+        self.master_daemon = await self.master.start()
+        self.ant = WorkerHome(self, *await self.ports())
         self.daemon = self.ant.start()
         await self.master.worker("ant", "connected")
         configuration = GATED.replace("{folder}", str(self.folder))
         [self.job] = await self.master.submit(self, configuration)
         await self.master.logged(self.job, "it runs")
+
+    def new_master(self, name: str) -> MasterHome:
+        return MasterHome(
+            self, self.dsn, name, workers=("ant", "bee"), resume_grace=self.grace
+        )
+
+    async def ports(self) -> list[int]:
+        """Of the masters that the worker knows."""
+        return [self.master.port]
 
     def freeze(self) -> None:
         [place] = self.ant.builds.glob("*-*")
@@ -126,6 +134,37 @@ class LongFrozenTests(FrozenCase):
         await self.until_left()
         ended = await self.master.client.job(self.job)
         self.assertEqual(ended.result, "cancelled")
+
+
+class OrphanedTests(FrozenCase):
+    """A worker that freezes together with the death of its master, which stays dead."""
+
+    grace = 40.0
+
+    async def ports(self) -> list[int]:
+        self.other = self.new_master("m2")
+        await self.other.start()
+        return [self.master.port, self.other.port]
+
+    async def test_another_master_says_so_and_gives_its_work_to_another(self) -> None:
+        self.freeze()
+        await self.master_daemon.kill()
+        await self.other.worker("ant", "unreachable")
+        job = await self.other.client.job(self.job)
+        self.assertEqual((job.state, job.attempt), ("running", 1))
+        WorkerHome(self, self.other.port, name="bee").start()
+        marks = self.folder / "marks"
+        while marks.read_text().count("begun") < 2:
+            await deferLater(reactor, 0.05)
+        (self.folder / "gate").touch()
+        ended = await self.other.done(self.job)
+        self.assertEqual((ended.result, ended.attempt), ("success", 2))
+        self.wake()
+        await self.other.worker("ant", "connected")
+        await self.until_left()
+        ended = await self.other.client.job(self.job)
+        self.assertEqual((ended.result, ended.attempt), ("success", 2))
+        self.assertEqual(marks.read_text().count("begun"), 2)
 
 
 class BrieflyFrozenTests(FrozenCase):

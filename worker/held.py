@@ -173,13 +173,20 @@ class Held:
 
     # -- its reports
 
-    def resume(self, recorded: int) -> None:
-        """A session is open in which the master has ``recorded`` so many reports."""
+    def resume(self, recorded: int, files: str | None = None) -> None:
+        """A session is open in which the master has ``recorded`` so many reports.
+
+        Its files go below ``files`` now.
+        """
         try:
             self._delivery.resume(recorded)
+            if files is not None and not self._reader.ended:
+                attach.tell_files_url(self._folder, files)
         except ReportsMissing as error:
             self._lose(str(error))
             return
+        except OSError as error:  # It may yet do without: the first master may come back.
+            self.log.error("{folder}: {error}", folder=self._folder, error=error)
         self.pump()
 
     def suspend(self) -> None:

@@ -89,7 +89,7 @@ class Holdings:
             self._drop(key)
         for key, held in list(self._held.items()):
             if held.counts:
-                held.resume(numbers.get(key, 0))
+                held.resume(numbers.get(key, 0), welcome.files)
 
     def suspend(self) -> None:
         """The session is over: what comes now waits on the disk."""

@@ -84,7 +84,7 @@ def makeService(options: Options) -> WorkerDaemon:
         free_bytes=config.free_bytes,
         launch=nursery.launch,
     )
-    natives = Natives(reactor, slots, callables, commands)
+    natives = Natives(reactor, slots, callables, commands, config.trust)
     attempts = AllAttempts(holdings, natives)
     announced = Announced(offered, natives.performs, sizes(config))
     connection = Connection(

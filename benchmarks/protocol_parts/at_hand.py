@@ -115,4 +115,25 @@ def memory_of(pid: int) -> int:
     raise RuntimeError("no Pss")
 
 
+def resident_of(pid: int) -> int:
+    """Bytes of memory that the process has in use, shared ones among them.
+
+    From now on its peak is counted anew.
+    """
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+    return _status(pid, "VmRSS:")
+
+
+def peak_of(pid: int) -> int:
+    """The most bytes since `resident_of` was asked."""
+    return _status(pid, "VmHWM:")
+
+
+def _status(pid: int, field: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"no {field}")
+
+
 __all__ = ["Bench", "Told", "memory_of", "processor_seconds"]

@@ -81,14 +81,20 @@ async def enqueue(arguments: argparse.Namespace, context: Context) -> int:
         announce(context.console, enqueued)
     run = None
     if arguments.wait:
-        # Programs want the end only.
-        console = Console(io.BytesIO(), False, False) if arguments.json else context.console
-        run = await RunFollower(context.reactor, client, console, enqueued.run).follow()
+        run = await followed(context, client, enqueued.run, quietly=arguments.json)
     if arguments.json:
         await _print_jobs(client, context.console, enqueued, full=run is not None)
     elif run is not None:
-        _conclude(context.console, run)
+        conclude(context.console, run)
     return 0 if run is None or tone(run.result) == "good" else FAILED
+
+
+async def followed(
+    context: Context, client: Client, run: int, *, quietly: bool
+) -> RunDocument:
+    """The run when it has ended; its log is shown, unless only the end is wanted."""
+    console = Console(io.BytesIO(), False, False) if quietly else context.console
+    return await RunFollower(context.reactor, client, console, run).follow()
 
 
 def one_job(arguments: argparse.Namespace) -> JobRequest:
@@ -136,18 +142,23 @@ def read_graph(arguments: argparse.Namespace) -> GraphRequest:
         or arguments.worker
     ):
         raise CommandMisused("With --graph the file says what each job is.")
-    try:
-        document: Any = yaml.load(path.read_text("utf-8"), yaml.CSafeLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandFailed(f"The graph {path} cannot be read: {error}.") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise CommandFailed(f"{path} is neither YAML nor JSON: {error}.") from error
+    document = read_document(path, "graph")
     try:
         request = msgspec.convert(document, GraphRequest)
     except msgspec.ValidationError as error:
         raise CommandFailed(f"{path} is no graph: {error}.") from error
     named = {"name": arguments.name, "owner": arguments.owner}
     return msgspec.structs.replace(request, **{k: v for k, v in named.items() if v})
+
+
+def read_document(path: Path, what: str) -> Any:
+    """What the YAML or JSON file holds; raises `CommandFailed`."""
+    try:
+        return yaml.load(path.read_text("utf-8"), yaml.CSafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandFailed(f"The {what} {path} cannot be read: {error}.") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise CommandFailed(f"{path} is neither YAML nor JSON: {error}.") from error
 
 
 def announce(console: Console, enqueued: Enqueued) -> None:
@@ -181,7 +192,8 @@ async def _print_jobs(
     print_json(console, documents)
 
 
-def _conclude(console: Console, run: RunDocument) -> None:
+def conclude(console: Console, run: RunDocument) -> None:
+    """Say how a run ended."""
     counts: Sequence[tuple[str | None, int]] = sorted(
         Counter(job.result for job in run.jobs).items(), key=str
     )

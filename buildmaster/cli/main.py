@@ -28,6 +28,7 @@ COMMANDS = (
     "plan",
     "submit",
     "enqueue",
+    "recipe",
     "lists",
     "show",
     "status",

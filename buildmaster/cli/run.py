@@ -22,10 +22,11 @@ from buildmaster.cli.narration import in_words, seconds_between
 from buildmaster.cli.own_farm import OwnFarm, remove_farm
 from buildmaster.cli.problems import FAILED, CommandFailed, CommandMisused
 from buildmaster.cli.submitting import add_submission_options, announce, chosen_options
-from buildmaster.cli.tree import PackedTree, TreeProblem, open_archive, pack
+from buildmaster.cli.tree import open_archive, pack
 from buildmaster.client.documents import JobDocument, RunDocument
 from buildmaster.client.http import Client
 from buildmaster.requests import SubmissionRequest, TreeRequest
+from protocol.tree_archive import PackedTree, TreeProblem
 
 _DESCRIPTION = """\
 Runs the pipeline of a work tree: uncommitted changes included, files that git ignores

@@ -10,14 +10,19 @@ from buildmaster.cli.narration import in_words
 from buildmaster.requests import Submitted, SubmittedJob
 
 
-def add_submission_options(parser: argparse.ArgumentParser) -> None:
+def add_submission_options(
+    parser: argparse.ArgumentParser, *, with_file: bool = True
+) -> None:
     """The options of everything that submits a pipeline."""
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        default=".launchpad.yaml",
-        help="the pipeline's file, relative to the source (default: %(default)s)",
-    )
+    if with_file:
+        parser.add_argument(
+            "--config",
+            metavar="FILE",
+            default=".launchpad.yaml",
+            help="the pipeline's file, relative to the source (default: %(default)s)",
+        )
+    else:
+        parser.set_defaults(config=".launchpad.yaml")
     parser.add_argument(
         "--isolation",
         choices=("native", "chroot", "vm"),
@@ -58,15 +63,13 @@ def announce(console: Console, submitted: Submitted) -> None:
     count = len(submitted.jobs)
     console.say(
         f"Run {submitted.run}: {count} job{'' if count == 1 else 's'}"
-        f" for {submitted.source_digest.removeprefix('sha256:')[:12]}",
+        f"{_for(submitted.source_digest)}",
         "bold",
     )
     for job in submitted.jobs:
         part = f", part {job.part}" if job.part else ""
-        console.say(
-            f"  job {job.id}: {job.name} on {job.architecture} ({job.series}{part})"
-            f"{_merged(job)}"
-        )
+        where = f" on {job.architecture} ({job.series}{part})" if job.series else ""
+        console.say(f"  job {job.id}: {job.name}{where}{_merged(job)}")
     for skipped in submitted.skipped:
         what = ", ".join(skipped.jobs) or "everything"
         series = f" ({skipped.series})" if skipped.series else ""
@@ -76,6 +79,10 @@ def announce(console: Console, submitted: Submitted) -> None:
         )
     for note in submitted.notes:
         console.say(f"  note: {note}", "void")
+
+
+def _for(digest: str | None) -> str:
+    return f" for {digest.removeprefix('sha256:')[:12]}" if digest else ""
 
 
 def _merged(job: SubmittedJob) -> str:

@@ -14,7 +14,13 @@ from buildmaster.http.answers import Answer, document
 from buildmaster.http.call import Call
 from buildmaster.http.problems import Problem, bad_request, not_found
 from buildmaster.http.scopes import outside
-from buildmaster.requests import Farm, GraphRequest, JobRequest, SubmissionRequest
+from buildmaster.requests import (
+    Farm,
+    GraphRequest,
+    JobRequest,
+    MadeRequest,
+    SubmissionRequest,
+)
 from buildmaster.store.documents.jobs import job_in_short, retried_job
 from buildmaster.store.documents.runs import run_in_short
 
@@ -48,6 +54,8 @@ class Changes:
         call.query.allow()
         request = call.json(SubmissionRequest)
         _check_project(call.grant, request)
+        if isinstance(request.source, MadeRequest):
+            _check_trust(call.grant, GraphRequest(jobs=(request.source.by,)))
         submitted = await self._farm.submit(request, by(call))
         is_new = not submitted.jobs or not all(job.merged for job in submitted.jobs)
         return Answer(

@@ -96,7 +96,10 @@ def permit(need: Need, grant: Grant | None, *, open_reading: bool) -> None:
             f" TOKEN'",
             headers={"WWW-Authenticate": 'Bearer realm="headrace"'},
         )
-    if grant.attempt is not None:
+    if grant.file is not None:
+        if need is not Need.FETCH:
+            raise Problem(403, "not_allowed", "this token lets one file be fetched")
+    elif grant.attempt is not None:
         if need not in (Need.FETCH, Need.STORE):
             raise Problem(
                 403,

@@ -35,8 +35,10 @@ from buildmaster.http.routing import Route, Routes
 from buildmaster.http.scopes import ARTIFACT
 from buildmaster.http.sockets import Sockets
 from buildmaster.http.status import StatusHandlers
+from buildmaster.interrupted import Interrupted
 from buildmaster.kinds.details import Details
 from buildmaster.kinds.registry import Kinds
+from buildmaster.neighbours import Elsewhere
 from buildmaster.operations import Operations
 from buildmaster.requests import Farm
 from buildmaster.status.interface import IStatus
@@ -83,6 +85,7 @@ def site(
     operations: Operations | None = None,
     open_reading: bool = True,
     kinds: Kinds | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> FarmSite:
     """The site, to be listened with.
 
@@ -92,10 +95,11 @@ def site(
     /healthz; ``upload_limit`` is the most bytes that an artifact has; ``workers`` takes
     the connections of workers that come over WebSocket; ``clients`` may ask besides
     those who have the farm's own token; with ``open_reading`` nobody needs one to read;
-    ``kinds`` may have something to add to the documents of their jobs; ``status`` is what
-    everything that is read comes from.
+    ``kinds`` may have something to add to the documents of their jobs; ``elsewhere`` is
+    asked for files that are not among ``blobs``; ``status`` is what everything that is
+    read comes from.
     """
-    artifacts = Artifacts(database, blobs)
+    artifacts = Artifacts(database, blobs, Interrupted(clock), elsewhere)
     clients = clients or Clients(database)
     status = status or Status(
         database,

@@ -16,6 +16,14 @@ async def record_blob(database: Database, sha256: str, size: int) -> None:
     )
 
 
+async def is_blob(database: Database, sha256: str) -> bool:
+    """Whether some master has stored the file."""
+    [found] = await database.one(
+        "SELECT EXISTS (SELECT FROM blob WHERE sha256 = decode(%s, 'hex'))", (sha256,)
+    )
+    return bool(found)
+
+
 async def is_artifact(database: Database, sha256: str) -> bool:
     """Whether a pipeline job made this file, so that everybody may read it.
 
@@ -41,9 +49,18 @@ async def is_current_attempt(database: Database, job: int, number: int) -> bool:
 
 
 async def is_source_of(database: Database, job: int, sha256: str) -> bool:
-    """Whether the build is of this sent work tree."""
+    """Whether the build is of this tree, which somebody sent or a job made for it."""
     [found] = await database.one(
-        "SELECT EXISTS (SELECT FROM build WHERE job = %s AND source->>'sha256' = %s)",
+        """
+        SELECT EXISTS (
+            SELECT FROM build
+            LEFT JOIN edge ON edge.down = build.job
+             AND build.source ->> 'kind' = 'made'
+             AND edge.up = (build.source ->> 'job')::bigint
+            LEFT JOIN attempt ON attempt.job = edge.up AND attempt.number = edge.up_attempt
+            WHERE build.job = %s AND %s IN (
+                build.source ->> 'sha256', attempt.output #>> '{tree,sha256}'))
+        """,
         (job, sha256),
     )
     return bool(found)

@@ -26,6 +26,7 @@ class NewJob:
     virtual_start: int
     blocked_by: int  #: so many edges are written for it
     arguments: dict[str, Any]
+    stores: bool = False  #: may put files among the farm's blobs
     limits: tuple[str, ...] = ()  #: names of semaphores
     score: int = 500_000
     error_limit: int = 3
@@ -213,11 +214,16 @@ async def add_jobs(
     )
     await cursor.run(
         """
-        INSERT INTO native_job (job, arguments)
-        SELECT job, arguments::jsonb
-        FROM unnest(%s::bigint[], %s::text[]) AS given (job, arguments)
+        INSERT INTO native_job (job, arguments, stores)
+        SELECT job, arguments::jsonb, stores
+        FROM unnest(%s::bigint[], %s::text[], %s::boolean[])
+            AS given (job, arguments, stores)
         """,
-        (ids, [json.dumps(job.arguments) for job in jobs]),
+        (
+            ids,
+            [json.dumps(job.arguments) for job in jobs],
+            [job.stores for job in jobs],
+        ),
     )
 
 
@@ -235,23 +241,33 @@ Key = tuple[str, str]  #: kind, and key
 async def lock_keys(cursor: Cursor, keys: Sequence[Key]) -> dict[Key, int | None]:
     """The newest job of each key, None without one; nobody else gets at them meanwhile."""
     ordered = sorted(keys)
-    given = ([kind for kind, _ in ordered], [key for _, key in ordered])
-    await cursor.run(
-        """
-        INSERT INTO job_key (kind, key)
-        SELECT * FROM unnest(%s::text[], %s::text[]) ON CONFLICT DO NOTHING
-        """,
-        given,
-    )
+    # One statement: a row that is there and not ours yet could be removed between two.
     rows = await cursor.rows(
         """
-        SELECT kind, key, job FROM job_key
-        WHERE (kind, key) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
-        ORDER BY kind, key FOR UPDATE
+        INSERT INTO job_key AS k (kind, key)
+        SELECT * FROM unnest(%s::text[], %s::text[])
+        ON CONFLICT (kind, key) DO UPDATE SET key = excluded.key
+        RETURNING k.kind, k.key, k.job
         """,
-        given,
+        ([kind for kind, _ in ordered], [key for _, key in ordered]),
     )
     return {(kind, key): job for kind, key, job in rows}
+
+
+async def forget_keys(cursor: Cursor, days: float, most: int) -> int:
+    """Remove keys of jobs that have been done for so long; how many, ``most`` at most.
+
+    One that is tried again later may then have an equal beside it.
+    """
+    return await cursor.run(
+        """
+        DELETE FROM job_key WHERE (kind, key) IN (
+            SELECT k.kind, k.key FROM job_key AS k JOIN job AS j ON j.id = k.job
+            WHERE j.state = 'done' AND j.finished_at < farm_now() - %s * interval '1 day'
+            LIMIT %s FOR UPDATE OF k SKIP LOCKED)
+        """,
+        (days, most),
+    )
 
 
 async def set_keys(cursor: Cursor, jobs: Mapping[Key, int]) -> None:

@@ -14,7 +14,7 @@ class BuildRow:
 
     job: int
     attempt: int
-    repository: str
+    project: str  #: the address of its repository; without one its name
     isolation: str
     architecture: str
     series: str
@@ -41,10 +41,10 @@ async def build_row(cursor: Cursor, job: int, attempt: int) -> BuildRow | None:
     """The build that attempt ``attempt`` of ``job`` runs, or None if it is not current."""
     row = await cursor.row(
         """
-        SELECT job.id, job.attempt, job.repository, job_class.isolation::text,
-               build.architecture, build.series, build.stages, build.stage_numbers,
-               build.source::text, configuration.text, job.run_limit, job.idle_limit,
-               job.trust_domain
+        SELECT job.id, job.attempt, coalesce(job.repository, job.name),
+               job_class.isolation::text, build.architecture, build.series,
+               build.stages, build.stage_numbers, build.source::text,
+               configuration.text, job.run_limit, job.idle_limit, job.trust_domain
         FROM job JOIN build ON build.job = job.id
         JOIN job_class ON job_class.id = job.class
         JOIN configuration ON configuration.sha256 = build.configuration
@@ -57,6 +57,27 @@ async def build_row(cursor: Cursor, job: int, attempt: int) -> BuildRow | None:
     fields = list(row)
     fields[7] = tuple(fields[7])
     return BuildRow(*fields)
+
+
+async def output_of_upstream(cursor: Cursor, job: int, up: int) -> Any:
+    """What the job ``up`` returned in the attempt that ``job`` saw; None: nothing."""
+    row = await cursor.row(
+        """
+        SELECT attempt.output FROM edge
+        JOIN attempt ON attempt.job = edge.up AND attempt.number = edge.up_attempt
+        WHERE edge.down = %s AND edge.up = %s
+        """,
+        (job, up),
+    )
+    return None if row is None else row[0]
+
+
+async def size_of_blob(cursor: Cursor, sha256: str) -> int | None:
+    """The size of a file among the farm's blobs; None if it was never stored."""
+    row = await cursor.row(
+        "SELECT size FROM blob WHERE sha256 = decode(%s, 'hex')", (sha256,)
+    )
+    return None if row is None else int(row[0])
 
 
 _FILES = """

@@ -52,6 +52,7 @@ class HungryWorker:
     memory: int | None = None  #: MiB
     disk: int | None = None  #: MiB
     since: int = 0  #: every lease of it with a smaller number has ended
+    peers: int = 1  #: workers of its bunch, those without room too
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ async def unaccepted_claims(cursor: Cursor, workers: Sequence[str]) -> list[Clai
                coalesce(running.position, 0), job.kind,
                CASE WHEN native_job.job IS NOT NULL THEN json_build_object(
                    'performs', job_class.performs, 'arguments', native_job.arguments,
-                   'run', job.run_limit)::text END,
+                   'run', job.run_limit, 'stores', native_job.stores)::text END,
                running.lease
         FROM running JOIN job ON job.id = running.job
         JOIN job_class ON job_class.id = running.class

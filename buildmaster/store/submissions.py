@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from buildmaster.database import Cursor
-from protocol.order import GitSource, TreeSource
+from buildmaster.sources import Source
 from protocol.stages import Cell, Stages, dispatched
 
 
@@ -18,8 +18,8 @@ from protocol.stages import Cell, Stages, dispatched
 class Identity:
     """What makes two requests ask for the same job."""
 
-    repository: str
-    source_digest: str
+    repository: str | None  #: None of both: no other request asks for the same
+    source_digest: str | None
     trust_domain: str
     name: str
     cell: str
@@ -30,15 +30,15 @@ class Identity:
 class NewRun:
     """A run about to be written."""
 
-    repository: str
-    source_digest: str
+    repository: str | None
+    source_digest: str | None
     refs: tuple[str, ...]
     trust_domain: str
     configuration: bytes  #: sha256
     cross_architecture: str
     requester: str
     owner: str
-    notes: list[object]
+    name: str
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class NewBuild:
     stage_numbers: tuple[int, ...]
     series_of: dict[Cell, str]
     configuration: bytes
-    source: GitSource | TreeSource
+    source: Source
     run_limit: float | None
     idle_limit: float | None
     limits: tuple[str, ...] = ()  #: names of semaphores
@@ -90,9 +90,8 @@ async def add_run(cursor: Cursor, run: NewRun) -> int:
     (number,) = await cursor.one(
         """
         INSERT INTO run (state, repository, source_digest, refs, trust_domain,
-                         configuration, cross_architecture, requester, owner, notes)
-        VALUES ('sealed', %s, %s, %s::text[], %s, %s, %s::cross_architecture, %s, %s,
-                %s::jsonb)
+                         configuration, cross_architecture, requester, owner, name)
+        VALUES ('sealed', %s, %s, %s::text[], %s, %s, %s::cross_architecture, %s, %s, %s)
         RETURNING id
         """,
         (
@@ -104,10 +103,17 @@ async def add_run(cursor: Cursor, run: NewRun) -> int:
             run.cross_architecture,
             run.requester,
             run.owner,
-            json.dumps(run.notes),
+            run.name,
         ),
     )
     return int(number)
+
+
+async def set_notes(cursor: Cursor, run: int, notes: list[object]) -> None:
+    """What a run remembers of its submission."""
+    await cursor.run(
+        "UPDATE run SET notes = %s::jsonb WHERE id = %s", (json.dumps(notes), run)
+    )
 
 
 async def add_build(cursor: Cursor, build: NewBuild) -> Stored:
@@ -261,6 +267,19 @@ async def add_edge(cursor: Cursor, up: int, stage: int, down: int) -> None:
         UPDATE job SET blocked_by = blocked_by + 1 FROM added WHERE job.id = added.down
         """,
         (up, stage, down),
+    )
+
+
+async def wait_for(cursor: Cursor, up: int, downs: Sequence[int]) -> None:
+    """Let new jobs wait until the job ``up``, which is new as well, has passed."""
+    await cursor.run(
+        """
+        WITH added AS (
+            INSERT INTO edge (up, down) SELECT %s, unnest(%s::bigint[]) RETURNING down
+        )
+        UPDATE job SET blocked_by = blocked_by + 1 FROM added WHERE job.id = added.down
+        """,
+        (up, list(downs)),
     )
 
 

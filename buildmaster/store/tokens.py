@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from buildmaster.database import Cursor
@@ -57,6 +57,38 @@ async def add_worker_token(cursor: Cursor, worker: str, sha256: bytes) -> bool:
         (worker, sha256),
     )
     return row is not None
+
+
+async def unseen_worker_tokens(cursor: Cursor, tokens: Mapping[str, bytes]) -> list[str]:
+    """The workers, by name, that the farm does not know with this token, ended or not."""
+    names = sorted(tokens)
+    rows = await cursor.rows(
+        """
+        SELECT given.worker
+        FROM unnest(%s::text[], %s::bytea[]) AS given (worker, sha256)
+        LEFT JOIN worker_token known USING (worker, sha256)
+        WHERE known.worker IS NULL ORDER BY given.worker
+        """,
+        (names, [tokens[name] for name in names]),
+    )
+    return [name for (name,) in rows]
+
+
+async def replace_worker_tokens(cursor: Cursor, tokens: Mapping[str, bytes]) -> None:
+    """Let workers join with these tokens only, unless the farm knows them, ended or not."""
+    names = sorted(tokens)
+    await cursor.run(
+        """
+        WITH fresh AS (
+            INSERT INTO worker_token (worker, sha256)
+            SELECT * FROM unnest(%s::text[], %s::bytea[])
+            ON CONFLICT DO NOTHING RETURNING worker, sha256)
+        UPDATE worker_token t SET ends_at = farm_now() FROM fresh
+        WHERE t.worker = fresh.worker AND t.sha256 <> fresh.sha256
+          AND (t.ends_at IS NULL OR t.ends_at > farm_now())
+        """,
+        (names, [tokens[name] for name in names]),
+    )
 
 
 async def end_other_tokens(

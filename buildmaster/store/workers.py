@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -15,6 +15,17 @@ async def remember(cursor: Cursor, name: str) -> None:
     """Have a row for a worker of this name. Harmless when repeated."""
     await cursor.run(
         "INSERT INTO worker (name) VALUES (%s) ON CONFLICT (name) DO NOTHING", (name,)
+    )
+
+
+async def remember_all(cursor: Cursor, names: Collection[str]) -> None:
+    """The same for many."""
+    await cursor.run(
+        """
+        INSERT INTO worker (name) SELECT unnest(%s::text[])
+        ON CONFLICT (name) DO NOTHING
+        """,
+        (sorted(names),),
     )
 
 

@@ -12,7 +12,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
-from buildmaster.admission import settled_worker
+from buildmaster.admission import settled_workers
 from buildmaster.database import Cursor, Database
 from buildmaster.ending import RetryPolicy
 from buildmaster.matching import Needs
@@ -65,8 +65,9 @@ class Books:
     async def worker(self, name: str, isolation: Any = "native", slots: int = 4) -> None:
         """A worker that is connected."""
 
+        await settled_workers(self.database, {name: token_hash(TOKEN)})
+
         async def work(cursor: Cursor) -> None:
-            await settled_worker(cursor, name, token_hash(TOKEN))
             await worker_store.connect(
                 cursor, [(hello(name, isolation, slots), f"s-{name}")], "m"
             )
@@ -275,7 +276,7 @@ def _new_run(commit: str, configuration: bytes) -> NewRun:
         cross_architecture="orchestrate",
         requester="ann",
         owner="ann",
-        notes=[],
+        name="",
     )
 
 

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import ILogObserver, globalLogPublisher
 from zope.interface import implementer
 
-from buildmaster.admission import Admission, settled_worker
+from buildmaster.admission import Admission, settled_workers
 from buildmaster.clients import Clients
 from buildmaster.grants import Scope
 from buildmaster.knocks import BURST
@@ -141,9 +141,7 @@ class WorkerTests(AdmissionCase):
 
     async def test_a_settings_file_does_not_bring_back_what_was_ended(self) -> None:
         async def settle(token: str) -> None:
-            await self.books.database.transaction(
-                lambda cursor: settled_worker(cursor, "bee", token_hash(token))
-            )
+            await settled_workers(self.books.database, {"bee": token_hash(token)})
 
         await settle("in-the-file")
         self.assertTrue(await self.joins("in-the-file"))
@@ -158,6 +156,22 @@ class WorkerTests(AdmissionCase):
         await self.admission.revoke_worker("bee")
         await settle("another")
         self.assertFalse(await self.joins("another"))
+
+    async def test_a_settings_file_may_name_more_workers_than_a_transaction_locks(
+        self,
+    ) -> None:
+        tokens = {f"w{number}": token_hash(f"t{number}") for number in range(450)}
+        await settled_workers(self.books.database, tokens)
+        await settled_workers(self.books.database, {**tokens, "bee": token_hash("b")})
+        [known] = await self.books.database.one(
+            """
+            SELECT count(*) FROM worker_token JOIN worker ON name = worker
+            WHERE ends_at IS NULL AND worker ~ '^w[0-9]' AND sha256 = ANY (%s)
+            """,
+            (list(tokens.values()),),
+        )
+        self.assertEqual(known, 450)
+        self.assertTrue(await self.joins("b"))
 
     async def test_who_fails_too_often_waits_and_the_log_tells_no_secret(self) -> None:
         heard = Heard()

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg2
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from buildmaster import dispatcher as dispatcher_module
 from buildmaster.database import OutcomeUnknown
 from buildmaster.dispatcher import Dispatcher
 from buildmaster.ending import RetryPolicy
 from buildmaster.matching import Amounts, Capability, Leased, Needs
+from buildmaster.session import Told
 from buildmaster.store.step import Acceptance, AttemptEnd
 from protocol.messages import Offer
 from protocol.results import Result
@@ -26,6 +30,8 @@ class _Database(DirectDatabase):
     """Something may happen between what the database has done and that we hear of it."""
 
     meanwhile: Callable[[], None] | None = None
+    held: Deferred[None] | None = None  #: the answer to the next step comes when it fires
+    asked: list[list[str]]  #: for which workers each step was to claim
     is_late = False  #: what was claimed by a statement that was lost is not there yet
 
     async def rows(self, sql: str, parameters: Any = ()) -> list[Row]:
@@ -35,6 +41,11 @@ class _Database(DirectDatabase):
         if "FROM step(" in sql and self.meanwhile is not None:
             act, self.meanwhile = self.meanwhile, None
             act()
+        if "FROM step(" in sql:
+            self.asked.append([worker["name"] for worker in json.loads(parameters[4])])
+            if self.held is not None:
+                held, self.held = self.held, None
+                await held
         return found
 
 
@@ -47,6 +58,7 @@ class RoundTests(SynchronousTestCase):
         books.set_clock(datetime(2026, 1, 1, tzinfo=UTC))
         self.line = books.job_class()
         self.database = _Database(books)
+        self.database.asked = []
         self.seconds = 0.0
         self.begun: list[int] = []
         self.after: dict[int, Callable[[], None]] = {1: lambda: self.join("bee")}
@@ -61,10 +73,10 @@ class RoundTests(SynchronousTestCase):
         )
         self.join("ant")
 
-    def join(self, name: str) -> None:
-        self.books.add_worker(name, 1)
+    def join(self, name: str, slots: int = 1) -> None:
+        self.books.add_worker(name, slots)
         offer = Offer(isolation="native", architecture="amd64", series=("*",))
-        capability = Capability(name, (offer,), (), (), ("noop",), Amounts(1))
+        capability = Capability(name, (offer,), (), (), ("noop",), Amounts(slots))
         changed = self.dispatcher.room_changed
         self.sessions[name] = PaperSession(f"s-{name}", capability, self.begin, changed)
         changed(self.sessions[name])
@@ -151,7 +163,7 @@ class RoundTests(SynchronousTestCase):
         self.books.run("UPDATE worker SET slots = 2")
         ant = self.sessions["ant"]
         ant.capability = replace(ant.capability, amounts=Amounts(2))
-        ant.begin = lambda *_: None  # and never ends
+        ant._begun = lambda *_: None  # and never ends
         ant.attempts[0, 0] = Leased(Needs(), is_native=True)
         ant.drop(0, 0)  # which counts what is left anew
 
@@ -193,6 +205,42 @@ class RoundTests(SynchronousTestCase):
             outcomes, [{(jobs[0], 1)}, "NumericValueOutOfRange", {(jobs[2], 1)}]
         )
         self.assertEqual(len(self.flushLoggedErrors()), 1)
+
+    def test_where_much_is_told_a_second_step_does_not_wait_for_the_first(self) -> None:
+        self.after.clear()
+        self.patch(dispatcher_module, "ENOUGH", 2)
+        self.join("bee", slots=2)
+        for session in self.sessions.values():
+            session._begun = lambda *_: None  # nothing ends by itself
+        jobs = self.add(6)
+        self.dispatcher.queued("")
+        now(self.dispatcher.round())
+        held = self.database.held = Deferred()
+        ant, bee = self.sessions["ant"], self.sessions["bee"]
+        first = self.tell_ends("ant", list(ant.attempts))
+        round_ = Deferred.fromCoroutine(self.dispatcher.round())
+        second = self.tell_ends("bee", list(bee.attempts))
+        self.assertEqual(len(self.successResultOf(second).ended), 2)
+        self.assertEqual(len(bee.attempts), 2, "it has new ones")
+        self.assertNoResult(first)
+        self.assertEqual(self.database.asked[-2:], [["ant"], ["bee"]])
+        held.callback(None)
+        self.assertEqual(len(self.successResultOf(first).ended), 1)
+        self.successResultOf(round_)
+        leased = {job for one in (ant, bee) for job, _ in one.attempts}
+        self.assertEqual(leased, set(jobs[3:]))
+
+    def tell_ends(self, worker: str, attempts: Sequence[tuple[int, int]]) -> Deferred[Told]:
+        ends = [AttemptEnd(*key, Result.SUCCESS, worker=worker) for key in attempts]
+        told = self.dispatcher.tell(worker, (), ends)
+        session = self.sessions[worker]
+
+        def recorded(told: Told) -> Told:
+            for key in attempts:
+                session.drop(*key)
+            return told
+
+        return told.addCallback(recorded)
 
     def test_an_end_that_comes_with_its_acceptance_is_not_to_be_forgotten(self) -> None:
         [job] = self.add(1)

@@ -14,6 +14,7 @@ from buildmaster.store import queue
 from buildmaster.store.documents.jobs import job_document
 from buildmaster.store.documents.runs import run_document
 from buildmaster.store.step import AttemptEnd, end_attempts
+from buildmaster.tidying import Tidying
 from protocol.results import Result
 from tests.buildmaster.books import Books, fresh_books
 from tests.buildmaster.live_farm import enqueue, live_farm
@@ -121,7 +122,7 @@ class EnqueueingTests(EnqueueCase):
         [claim] = await self.books.claim()
         self.assertEqual(
             json.loads(claim.payload or ""),
-            {"performs": "noop", "arguments": {"n": 1}, "run": 9},
+            {"performs": "noop", "arguments": {"n": 1}, "run": 9, "stores": False},
         )
 
     async def test_turns_follow_the_order_of_the_graph(self) -> None:
@@ -284,6 +285,22 @@ class EnqueueingTests(EnqueueCase):
         await self.farm.cancel_job(a.id, "ann", "")
         [b] = (await self.enqueue({"key": "k"})).jobs
         self.assertNotEqual(a.id, b.id)
+
+    async def test_keys_of_jobs_that_ended_long_ago_are_forgotten(self) -> None:
+        database = self.books.database
+        done, under_way = (await self.enqueue({"name": "a", "key": "a"}, {"key": "b"})).jobs
+        [claim] = await self.books.claim()
+        self.assertEqual(claim.job, done.id)
+        await self.finish(done.id)
+        tidying = Tidying(database)
+        await tidying.round()
+        keys = "SELECT key FROM job_key ORDER BY key"
+        self.assertEqual(await database.rows(keys), [("a",), ("b",)])
+        await database.run("UPDATE job SET finished_at = finished_at - interval '8 days'")
+        await tidying.round()
+        self.assertEqual(await database.rows(keys), [("b",)])
+        [again] = (await self.enqueue({"key": "b"})).jobs
+        self.assertEqual(again.id, under_way.id)
 
     async def test_cancelling_the_run_ends_what_has_not_begun(self) -> None:
         enqueued = await self.enqueue({"name": "a"}, {"name": "b", "needs": ["a"]})

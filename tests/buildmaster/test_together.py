@@ -42,6 +42,22 @@ class TogetherTests(SynchronousTestCase):
         self.open()
         return asked
 
+    def test_between_two_goes_it_rests_so_that_more_come_together(self) -> None:
+        rests: list[Deferred[None]] = []
+
+        def rest() -> Deferred[None]:
+            rests.append(Deferred())
+            return rests[-1]
+
+        self.together = Together(self.work, rest)
+        self.assertEqual(self.successResultOf(self.asked_and_opened(0)), 0)
+        asked = [self.together.ask(1), self.together.ask(2)]
+        self.assertEqual(self.goes, [[0]])
+        rests.pop().callback(None)
+        self.open()
+        self.assertEqual(self.goes, [[0], [1, 2]])
+        self.assertEqual([self.successResultOf(each) for each in asked], [2, 4])
+
     def test_nobody_suffers_for_what_another_one_asked(self) -> None:
         asked = [self.together.ask(number) for number in (0, 1, 13, 2)]
         self.open()

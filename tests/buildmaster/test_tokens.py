@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from buildmaster.tokens import AttemptGrant, FarmGrant, Tokens, UnsafeTokenFile
+from buildmaster.tokens import AttemptGrant, FarmGrant, FileGrant, Tokens, UnsafeTokenFile
 
 TOKENS = Tokens("f" * 64, b"secret")
 
@@ -25,6 +25,17 @@ class TokenTests(SynchronousTestCase):
         self.assertIsNone(TOKENS.check(token.replace(".7.", ".8.")))
         self.assertIsNone(TOKENS.check(token.replace(".2.", ".3.")))
         self.assertIsNone(Tokens("f" * 64, b"other").check(token))
+
+    def test_a_files_token_is_good_for_that_file(self) -> None:
+        one, other = "a" * 64, "b" * 64
+        token = TOKENS.file_token(one)
+        self.assertEqual(TOKENS.check(token), FileGrant(one))
+        self.assertIsNone(TOKENS.check(token.replace(one, other)))
+        self.assertIsNone(Tokens("f" * 64, b"other").check(token))
+
+    @given(st.text() | st.from_regex(r"file\.[0-9a-f]{64}\.[0-9a-f]{64}", fullmatch=True))
+    def test_no_guess_opens_a_file(self, token: str) -> None:
+        self.assertIsNone(TOKENS.check(token))
 
     @given(st.text() | st.from_regex(r"attempt\.\d+\.\d+\.[0-9a-f]{64}", fullmatch=True))
     def test_nothing_else_permits_anything(self, token: str) -> None:

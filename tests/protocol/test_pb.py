@@ -132,6 +132,42 @@ class StrangerTests(TestCase):
         client.transport.loseConnection()  # type: ignore[union-attr]
         await self.peers[0].until_closed()
 
+    async def test_the_answer_to_a_small_call_goes_out_with_what_follows(self) -> None:
+        """Each packet wakes a process, and most calls are followed by one back."""
+        self.patch(pb_broker, "ANSWER_DELAY", 60)
+        client = await self.logged_in()
+        await deferLater(reactor, 0.05)
+        [peer] = self.peers
+        assert peer.line is not None and client.transport is not None
+        client.heard = b""
+        client.transport.write(frames(2, b"small"))
+        await peer.until_frames(1)
+        await deferLater(reactor, 0.05)
+        self.assertEqual(client.heard, b"")
+        peer.line.send(b"what follows")
+        while b"what follows" not in client.heard:
+            await _turn()
+        self.assertGreater(client.heard.index(b"what follows"), 20, "behind the answer")
+        # What is not small is answered at once, or a long log would take long.
+        client.heard = b""
+        client.transport.write(frames(3, *[b"x"] * 5))
+        while not client.heard:
+            await _turn()
+        client.transport.loseConnection()
+        await peer.until_closed()
+
+    async def test_the_answer_to_a_small_call_comes_by_itself(self) -> None:
+        client = await self.logged_in()
+        await deferLater(reactor, 0.05)
+        assert client.transport is not None
+        client.heard = b""
+        client.transport.write(frames(2, b"small"))
+        while not client.heard:
+            await _turn()
+        client.transport.write(frames(3, b"and gone"))
+        client.transport.loseConnection()
+        await self.peers[0].until_closed()
+
     async def test_what_is_long_before_the_login_is_thrown_out(self) -> None:
         await self.thrown_out(await self.stranger(b"\x7f" * 100), "prefix")
         self.warned.clear()

@@ -14,8 +14,8 @@ MANUAL = Path(__file__).parent.parent.parent / "docs" / "views.rst"
 #: What is promised. Columns may be added here, and none may go or change.
 VERSION_1 = {
     "artifact": "job attempt name index path sha256 size",
-    "attempt": "job number worker result reason exit_status log_length queued_at assigned_at"
-    " started_at finished_at wait_seconds run_seconds",
+    "attempt": "job number worker result reason exit_status log_length queued_at"
+    " assigned_at started_at finished_at wait_seconds run_seconds",
     "edge": "id up up_stage down require resolved_at",
     "event": "id transaction number at kind run job worker payload",
     "job": "id kind name cell part state result reason root_cause attempt architecture"

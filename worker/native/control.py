@@ -24,6 +24,15 @@ from protocol.results import Result
 MESSAGE_LIMIT = FRAME_LIMIT + 1024
 
 
+class Storing(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a job may put files, and whom to trust there."""
+
+    url: str
+    token: str
+    ca_file: str | None = None
+    master_fingerprint: str | None = None
+
+
 class Perform(msgspec.Struct, frozen=True, kw_only=True, tag="perform"):
     """Daemon: do this, and report."""
 
@@ -34,6 +43,7 @@ class Perform(msgspec.Struct, frozen=True, kw_only=True, tag="perform"):
     argv: tuple[str, ...] | None = None  #: of a command; None: a callable
     run: float | None = None  #: seconds that it may take
     idle: float | None = None  #: seconds that it may be silent
+    storing: Storing | None = None  #: None: it may store nothing
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):

@@ -10,10 +10,12 @@ for code that the operator trusts. ``docs/native-jobs.rst`` tells how to install
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from zope.interface import Attribute, Interface
+
+from worker.native.storing import Store
 
 
 class INativeJob(Interface):
@@ -52,3 +54,5 @@ class Context:
     job: int
     attempt: int
     log: Callable[[str], object]  #: adds a line to the job's log, as ``print`` does
+    #: Puts files among the farm's, if whoever asked for the job said that it stores some.
+    store: Store = field(default_factory=lambda: Store(None, print))

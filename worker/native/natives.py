@@ -24,10 +24,11 @@ from protocol.messages import (
 )
 from protocol.order import NativeOrder
 from protocol.results import Result
+from protocol.trust import SYSTEM, Trust
 from worker.delivery import ReportsMissing
 from worker.dialogue import Mouth
 from worker.native.attempt import NativeAttempt
-from worker.native.control import Perform
+from worker.native.control import Perform, Storing
 from worker.native.interface import INativeJob
 from worker.native.quick import Quick
 from worker.native.registry import is_quick
@@ -56,6 +57,7 @@ class Natives:
         slots: Slots,
         callables: Mapping[str, INativeJob],
         commands: Mapping[str, tuple[str, ...]],
+        trust: Trust = SYSTEM,
         clock: Callable[[], float] = _now,
     ) -> None:
         self._reactor = reactor
@@ -63,6 +65,7 @@ class Natives:
         self._clock = clock
         self._quick = {name: each for name, each in callables.items() if is_quick(each)}
         self._commands = commands
+        self._trust = trust
         self._names = frozenset([*callables, *commands])
         self._performer = Quick()
         self._runners = Runners(reactor)
@@ -230,6 +233,7 @@ class Natives:
             argv=self._commands.get(order.performs),
             run=order.limits.run,
             idle=order.limits.idle,
+            storing=self._storing(order),
         )
         try:
             attempt.runner = self._runners.perform(asked, attempt)
@@ -244,6 +248,16 @@ class Natives:
             self._looking = self._reactor.callLater(LOOK, self._look_at_leases)
         if self._mouth is not None:
             self._mouth.accepted(order.job, order.attempt)
+
+    def _storing(self, order: NativeOrder) -> Storing | None:
+        if order.artifacts is None:
+            return None
+        return Storing(
+            url=order.artifacts.url,
+            token=order.artifacts.token,
+            ca_file=self._trust.ca_file,
+            master_fingerprint=self._trust.fingerprint,
+        )
 
     def _ended(self, attempt: NativeAttempt) -> None:
         self._running.discard(attempt)

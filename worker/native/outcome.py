@@ -11,6 +11,7 @@ import msgspec
 from protocol.order import OBJECT_LIMIT, check_object
 from protocol.results import Result
 from worker.native.interface import Context, INativeJob, InfrastructureError
+from worker.native.storing import CannotStore
 from worker.supervisor.endings import sentence
 
 
@@ -39,7 +40,7 @@ def perform(native_job: INativeJob, arguments: dict[str, Any], context: Context)
     try:
         returned = native_job.run(arguments, context)
         return PASSED if returned is None else returned_by_callable(returned)
-    except InfrastructureError as error:
+    except (InfrastructureError, CannotStore) as error:
         traceback.print_exc()
         return Outcome(Result.ERROR, sentence(str(error) or "it gave no reason"))
     except SystemExit as error:

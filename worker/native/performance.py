@@ -19,6 +19,7 @@ from worker.environments import syscalls
 from worker.native.control import Perform
 from worker.native.interface import Context, INativeJob
 from worker.native.outcome import BadOutput, Outcome, perform, printed_by_command
+from worker.native.storing import Store, as_variables
 
 #: Bytes that a child's outcome may take: its output and its reason.
 OUTCOME_LIMIT = OBJECT_LIMIT + 16 * 1024
@@ -121,7 +122,8 @@ def _be_child(native_job: INativeJob, asked: Perform, log: int, told: int) -> No
             format="%(levelname)s %(name)s: %(message)s",
             force=True,
         )
-        context = Context(asked.job, asked.attempt, _log)
+        store = Store(asked.storing, _log)
+        context = Context(asked.job, asked.attempt, _log, store)
         outcome = perform(native_job, asked.arguments, context)
         _flush()
         with open(told, "wb") as stream_of_outcome:
@@ -158,6 +160,7 @@ def of_command(asked: Perform) -> Performance:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd="/",
+            env={**os.environ, **as_variables(asked.storing)},
             start_new_session=True,
             preexec_fn=syscalls.die_with_parent,
         )

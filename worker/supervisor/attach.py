@@ -6,6 +6,7 @@ An attempt has a folder (mode 0700) of its own. In it lie, for the daemon:
 ``worker.json``      the worker's `settings.Settings`
 ``supervisor.pid``   which process it is: its id, its start time, the boot
 ``supervisor.log``   what went wrong in the supervisor itself, for the operator
+``files-url``        where files go now, if another master told it since the order
 ``reports``          the spool (`spool.SpoolReader`)
 ``control``          the socket (`connect`; lines as in `control`)
 
@@ -49,6 +50,7 @@ from worker.supervisor.settings import Settings
 ORDER = "order.json"
 SETTINGS = "worker.json"
 PID = "supervisor.pid"
+FILES_URL = "files-url"
 LOG = "supervisor.log"
 CONTROL = "control"
 #: Below it lie the environments, one folder each; `remove` sweeps it.
@@ -99,6 +101,21 @@ def read_order(folder: Path) -> Order:
 def read_settings(folder: Path) -> Settings:
     """The settings that were written into ``folder``."""
     return msgspec.json.decode((folder / SETTINGS).read_bytes(), type=Settings)
+
+
+def tell_files_url(folder: Path, url: str) -> None:
+    """Let the build store and fetch files below ``url`` from now on; OSError."""
+    new = folder / f"{FILES_URL}.new"
+    new.write_text(url)
+    os.replace(new, folder / FILES_URL)
+
+
+def files_url(folder: Path) -> str | None:
+    """Where files go, if that was told since the order."""
+    try:
+        return (folder / FILES_URL).read_text()
+    except FileNotFoundError:
+        return None
 
 
 def launch(folder: Path) -> int:

@@ -46,8 +46,11 @@ class Blobs:
         say: Callable[[str], None],
         patience: float = PATIENCE,
         trust: Trust = SYSTEM,
+        moved: Callable[[], str | None] = lambda: None,
     ) -> None:
-        self._url = url.rstrip("/")
+        """``moved`` says where the blobs are now, if no longer below ``url``."""
+        self._first_url = url.rstrip("/")
+        self._moved = moved
         self._token = token
         self._say = say
         self._patience = patience
@@ -63,9 +66,7 @@ class Blobs:
         with plain_file(file) as stream:
             size = os.fstat(stream.fileno()).st_size
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            url = f"{self._url}/{digest}"
-            if not self._persist(lambda: self._has(url)):
-                self._persist(lambda: self._put(url, stream, size))
+            self._persist(lambda: self._store(digest, stream, size))
         return digest, size
 
     def download(self, sha256: str, size: int, target: Path, url: str = "") -> None:
@@ -74,8 +75,26 @@ class Blobs:
         From ``url`` if given. NoSuchBlob if the farm has lost it; `CannotRun` if what
         arrives is something else.
         """
-        where = url or f"{self._url}/{sha256}"
-        self._persist(lambda: self._get(where, sha256, size, target))
+        # An order says it as its own master would.
+        ours = not url or url == f"{self._first_url}/{sha256}"
+        with open(target, "wb") as file:
+            arriving = _Arriving(file, target)
+            self._persist(
+                lambda: self._get(
+                    f"{self._url}/{sha256}" if ours else url, sha256, size, arriving
+                )
+            )
+
+    @property
+    def _url(self) -> str:
+        """Looked up for each try: the master may be another one by then."""
+        return (self._moved() or self._first_url).rstrip("/")
+
+    def _store(self, digest: str, stream: BinaryIO, size: int) -> None:
+        url = f"{self._url}/{digest}"
+        is_there, arrived = self._has(url)
+        if not is_there:
+            self._put(url, stream, size, arrived if arrived < size else 0)
 
     def _persist(self, attempt: Callable[[], T]) -> T:
         """Do ``attempt`` until it works, with growing pauses, as long as patience lasts."""
@@ -105,32 +124,39 @@ class Blobs:
             time.sleep(pause)
             pause = min(pause * 2, 10.0)
 
-    def _has(self, url: str) -> bool:
+    def _has(self, url: str) -> tuple[bool, int]:
+        """Whether it is there; if not, how much of it arrived before a line broke."""
         with self._answer("HEAD", url) as response:
-            return _expect(response, url, 200, 404) == 200
+            is_there = _expect(response, url, 200, 404) == 200
+            arrived = response.getheader("Upload-Offset") or ""
+            return is_there, int(arrived) if arrived.isdecimal() else 0
 
-    def _put(self, url: str, stream: BinaryIO, size: int) -> None:
-        stream.seek(0)
-        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+    def _put(self, url: str, stream: BinaryIO, size: int, place: int) -> None:
+        stream.seek(place)
+        headers = {
+            "Content-Length": str(size - place),
+            "Content-Type": "application/octet-stream",
+        }
+        if place:
+            headers["Content-Range"] = f"bytes {place}-{size - 1}/{size}"
         with self._answer("PUT", url, stream, headers) as response:
-            _expect(response, url, 200, 201, 204)
+            if _expect(response, url, 200, 201, 204, 409) == 409:
+                raise _TryAgain("it no longer has the first part")
 
-    def _get(self, url: str, sha256: str, size: int, target: Path) -> None:
-        import hashlib
-
-        with self._answer("GET", url) as response:
-            if _expect(response, url, 200, 404, 410) != 200:
+    def _get(self, url: str, sha256: str, size: int, arriving: _Arriving) -> None:
+        place = arriving.size
+        headers = {"Range": f"bytes={place}-"} if place else {}
+        with self._answer("GET", url, headers=headers) as response:
+            status = _expect(response, url, 200, 206, 404, 410)
+            if status in (404, 410):
                 raise NoSuchBlob(f"the farm no longer has the content {sha256}")
-            digest = hashlib.sha256()
-            arrived = 0
-            with open(target, "wb") as file:
-                while arrived <= size and (block := response.read(_BLOCK)):
-                    arrived += len(block)
-                    digest.update(block)
-                    write_all(file, block, target)
-        if arrived < size:
-            raise _TryAgain(f"{arrived} of {size} bytes arrived")
-        if arrived > size or digest.hexdigest() != sha256:
+            if status != 206:
+                arriving.begin_anew()
+            while arriving.size <= size and (block := response.read(_BLOCK)):
+                arriving.write(block)
+        if arriving.size < size:
+            raise _TryAgain(f"{arriving.size} of {size} bytes arrived")
+        if arriving.size > size or arriving.digest.hexdigest() != sha256:
             raise CannotRun(
                 f"what the master sent for the content {sha256} is something else; its "
                 "blob folder is damaged"
@@ -155,6 +181,28 @@ class Blobs:
             yield line.getresponse()
         finally:
             line.close()
+
+
+class _Arriving:
+    """A file on its way here; what has arrived is not asked for again."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file = file
+        self._path = path
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        import hashlib
+
+        self._file.seek(0)
+        self._file.truncate()
+        self.size = 0
+        self.digest = hashlib.sha256()
+
+    def write(self, block: bytes) -> None:
+        write_all(self._file, block, self._path)
+        self.size += len(block)
+        self.digest.update(block)
 
 
 def _line(scheme: str, host: str, port: int | None, trust: Trust) -> HTTPConnection:

@@ -9,7 +9,7 @@ from protocol.order import Order
 from protocol.results import Result
 from protocol.trust import Trust
 from worker.environments.interface import EnvironmentFault
-from worker.supervisor import engine, source
+from worker.supervisor import attach, engine, source
 from worker.supervisor.blobs import Blobs
 from worker.supervisor.endings import (
     CannotRun,
@@ -61,6 +61,7 @@ class Build:
                 order.artifacts.token,
                 log.say,
                 trust=Trust(settings.ca_file, settings.master_fingerprint),
+                moved=lambda: attach.files_url(folder),
             ),
             make=make,
         )
@@ -93,6 +94,7 @@ class Build:
     def _run(self) -> None:
         around = self._around
         order = around.order
+        self._learn_secrets()
         engine.check(order)
         self._spool.reserve(
             _RESERVE + _RESERVE_EACH * sum(len(stage) for stage in order.stages)
@@ -108,6 +110,19 @@ class Build:
                 raise
         self._jobs = PipelineJobs(around, place)
         engine.run_stages(order, self._ledger, self._jobs.run)
+
+    def _learn_secrets(self) -> None:
+        """Let none of the worker's secrets stand in the log, however a job came by them.
+
+        A file that cannot be read fails the jobs that need it, and says why.
+        """
+        secrets_file = self._around.settings.secrets_file
+        if secrets_file is None:
+            return
+        from worker.supervisor.secrets_file import BadSecrets, read_secrets
+
+        with contextlib.suppress(BadSecrets):
+            self._around.log.redactor.learn(read_secrets(Path(secrets_file)).values())
 
     def _break_off(self, result: Result, reason: str, final: bool = False) -> None:
         if self._jobs is not None:

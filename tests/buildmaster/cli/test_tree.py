@@ -12,7 +12,8 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from buildmaster.cli.tree import PackedTree, TreeProblem, pack
+from buildmaster.cli.tree import pack
+from protocol.tree_archive import PackedTree, TreeProblem
 from tests.requirements import require
 
 

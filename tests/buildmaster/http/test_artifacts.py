@@ -100,6 +100,82 @@ class PutTests(ArtifactCase):
             await self.get("/healthz")
         self.assertEqual(await self.database.rows("SELECT FROM blob"), [])
 
+    async def broken_off(self, content: bytes, after: int, **headers: str) -> None:
+        """A PUT of ``content`` of which only so much arrives."""
+        digest = hashlib.sha256(content).hexdigest()
+        raw = await self.raw(
+            self.head(
+                f"PUT /api/v1/artifacts/{digest} HTTP/1.1",
+                Content_Length=str(len(content)),
+                **headers,
+            )
+            + content[:after]
+        )
+        while sum(map(os.path.getsize, self.stored_paths())) < after:
+            await self.get("/healthz")
+        transport: Any = raw.transport
+        transport.abortConnection()
+        await raw.closed
+
+    def stored_paths(self) -> list[str]:
+        return [
+            os.path.join(folder, name)
+            for folder, _, names in os.walk(self.blob_folder)
+            for name in names
+        ]
+
+    async def test_a_large_body_that_broke_off_goes_on_where_it_stopped(self) -> None:
+        content, after = os.urandom(2_500_000), 1_500_000
+        address = f"/api/v1/artifacts/{hashlib.sha256(content).hexdigest()}"
+        await self.broken_off(content, after, **self.bearer)
+        there = None
+        while there is None:  # The server hears of it a moment later.
+            response = await self.ask("HEAD", address, headers=self.bearer)
+            there = response.headers.getRawHeaders("upload-offset")
+        self.assertEqual((response.code, there), (404, [str(after)]))
+
+        def part(first: int) -> dict[str, str]:
+            return {"Content-Range": f"bytes {first}-{len(content) - 1}/{len(content)}"}
+
+        # Nobody else can go on with it, or spoil it.
+        _, other = await self.attempt()
+        for bearer, first in ((other, after), (self.bearer, after - 1)):
+            response = await self.ask(
+                "PUT", address, data=content[first:], headers={**bearer, **part(first)}
+            )
+            await self.assert_problem(response, 409, "other_place")
+        for wrong in ("bytes 1-2/3", "bytes */9", "bytes 0-1/x", "lines 1-2/3"):
+            response = await self.ask(
+                "PUT",
+                address,
+                data=content[after:],
+                headers={**self.bearer, "Content-Range": wrong},
+            )
+            await self.assert_problem(response, 400, "bad_range")
+        response = await self.ask(
+            "PUT", address, data=content[after:], headers={**self.bearer, **part(after)}
+        )
+        self.assertEqual(response.code, 201, await response.text())
+        response = await self.ask("GET", address, headers=self.bearer)
+        self.assertEqual(await response.content(), content)
+        self.assertEqual(len(self.stored()), 1)
+
+    async def test_a_rest_that_does_not_fit_leaves_nothing(self) -> None:
+        content, after = os.urandom(2_500_000), 1_500_000
+        address = f"/api/v1/artifacts/{hashlib.sha256(content).hexdigest()}"
+        await self.broken_off(content, after, **self.bearer)
+        part = f"bytes {after}-{len(content) - 1}/{len(content)}"
+        response = None
+        while response is None or response.code == 409:
+            response = await self.ask(
+                "PUT",
+                address,
+                data=bytes(len(content) - after),
+                headers={**self.bearer, "Content-Range": part},
+            )
+        await self.assert_problem(response, 422, "wrong_hash")
+        self.assertEqual(self.stored(), [])
+
     async def refused(self, status: int, code: str, **headers: str) -> None:
         """The answer comes though not a byte of the body was sent."""
         raw = await self.raw(self.head(f"PUT {ADDRESS} HTTP/1.1", **headers))
@@ -193,6 +269,26 @@ class GetTests(ArtifactCase):
         ):
             self.assertEqual(response.headers.getRawHeaders(name), [value])
         self.assertEqual(response.length, len(CONTENT))
+
+    async def test_what_another_master_shows_opens_that_file_and_nothing_else(self) -> None:
+        def bearer(sha256: str) -> dict[str, str]:
+            return {"Authorization": f"Bearer {self.tokens.file_token(sha256)}"}
+
+        response = await self.ask("GET", ADDRESS, headers=bearer(SHA256))
+        self.assertEqual(await response.content(), CONTENT)
+        other = "0" * 64
+        response = await self.ask("GET", ADDRESS, headers=bearer(other))
+        await self.assert_problem(response, 403, "not_allowed")
+        response = await self.ask(
+            "PUT", f"/api/v1/artifacts/{other}", data=b"x", headers=bearer(other)
+        )
+        await self.assert_problem(response, 403, "not_allowed")
+        response = await self.ask("GET", "/api/v1/tokens", headers=bearer(SHA256))
+        await self.assert_problem(response, 403, "not_allowed")
+        response = await self.ask(
+            "GET", ADDRESS, headers={"Authorization": f"Bearer file.{SHA256}.{other}"}
+        )
+        await self.assert_problem(response, 401, "unauthorized")
 
     async def test_an_attempt_gets_its_own_source_and_no_other(self) -> None:
         job, headers = await self.attempt()

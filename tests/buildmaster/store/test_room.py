@@ -107,7 +107,8 @@ class RoomTests(SynchronousTestCase):
         self.assertEqual(
             self.books.rows(
                 """
-                SELECT job.id, job.state::text, count(*) FILTER (WHERE event.kind = 'job.done')
+                SELECT job.id, job.state::text,
+                       count(*) FILTER (WHERE event.kind = 'job.done')
                 FROM job JOIN event ON event.job = job.id GROUP BY job.id
                 HAVING count(*) FILTER (WHERE event.kind = 'job.done')
                     <> (job.state = 'done')::integer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 
 from psycopg2 import connect
@@ -96,6 +97,32 @@ class RoomTests(StepCase):
         )
         self.assertEqual([(c.worker, c.job) for c in stepped.claims], [("full", others[0])])
         self.assertEqual(self.state(first)[0], "ready")
+
+    def test_each_of_some_large_jobs_keeps_a_worker_of_its_own(self) -> None:
+        large, small = self.books.job_class(slots=4), self.books.job_class(slots=1)
+        workers = []
+        for number in range(6):
+            self.books.add_worker(f"w{number}", 4)
+            self.books.add_graph(small, [NewJob()])
+            self.books.claim(f"w{number}", [small], 1)
+            workers.append(HungryWorker(f"w{number}", f"s-w{number}", 0, 3, peers=40))
+        waiting = self.books.add_graph(large, [NewJob()] * 5)[1]
+        self.books.add_graph(small, [NewJob(virtual_start=1)] * 20)
+        stepped = self.books.step(workers=workers, classes=[large, small])
+        got = Counter(claim.worker for claim in stepped.claims)
+        self.assertEqual(sorted(got.values()), [3, 3], "four are kept: a tenth")
+        self.assertEqual({self.state(job)[0] for job in waiting}, {"ready"})
+
+    def test_the_canary_of_a_worker_in_quarantine_may_be_large(self) -> None:
+        large, small = self.books.job_class(slots=3), self.books.job_class(slots=1)
+        self.books.add_worker("ill", 4)
+        self.books.run(
+            "UPDATE worker SET quarantined_at = now(), quarantine_reason = 'ill'"
+        )
+        [job] = self.books.add_graph(large, [NewJob()])[1]
+        self.books.add_graph(small, [NewJob(virtual_start=1)] * 3)
+        self.assertEqual(self.books.claim("ill", [large, small], 4), [job])
+        self.assertEqual(self.books.claim("ill", [large, small], 1), [])
 
 
 class SemaphoreTests(StepCase):

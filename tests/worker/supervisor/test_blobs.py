@@ -84,6 +84,23 @@ class BlobsTests(SynchronousTestCase):
         self.assertEqual(list(self.server.blobs.values()), [b"hello"])
         self.assertIn("trying again", self.said[0])
 
+    def test_a_master_that_stays_away_is_left_for_the_one_that_came_instead(self) -> None:
+        moved: list[str] = []
+        gone = "http://127.0.0.1:1/artifacts"
+
+        def said(sentence: str) -> None:
+            self.said.append(sentence)
+            moved.append(self.server.url)  # The daemon heard of it only now.
+
+        def blobs() -> Blobs:
+            return Blobs(gone, TOKEN, said, moved=lambda: moved[-1] if moved else None)
+
+        digest, size = blobs().upload(self.file(b"hello"))
+        self.assertEqual(list(self.server.blobs.values()), [b"hello"])
+        moved.clear()
+        blobs().download(digest, size, self.top / "back", f"{gone}/{digest}")
+        self.assertEqual((self.top / "back").read_bytes(), b"hello")
+
     def test_patience_has_an_end(self) -> None:
         self.server.failures = [503] * 100
         error = self.assertRaises(

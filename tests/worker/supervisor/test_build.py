@@ -16,7 +16,7 @@ from protocol.order import Limits
 from protocol.pipeline.model import PackageRepository, Snap
 from protocol.results import Result
 from tests.requirements import require
-from tests.worker.supervisor.attempts import job, order, passed, repository, run
+from tests.worker.supervisor.attempts import folder, job, order, passed, repository, run
 
 
 def running(mark: str) -> list[bytes]:
@@ -39,6 +39,17 @@ class BuildTests(SynchronousTestCase):
         passed(self, told)
         self.assertIn("\nhello there\n", told.log("unit"))
         self.assertEqual(told.jobs["unit:0"].exit_status, 0)
+
+    def test_no_secret_of_the_worker_stands_in_the_log_whoever_prints_it(self) -> None:
+        secrets = folder(self) / "secrets.yaml"
+        secrets.touch(0o600)
+        secrets.write_text("one: of-the-first-kind\n")
+        printing = job(f"cat {secrets}; printf of-the-; sleep 0.3; echo first-kind")
+        asked = order(self.source, [[("unit", printing)]])
+        told = run(self, asked, secrets_file=str(secrets))
+        passed(self, told)
+        self.assertIn("one: ***\n***\n", told.log("unit"))
+        self.assertNotIn("of-the-first-kind", told.log("unit"))
 
     def test_code_that_is_not_trusted_never_runs_natively(self) -> None:
         source = repository(self, {"greeting": "hello"})
