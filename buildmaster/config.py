@@ -56,6 +56,7 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     plain_text_off_loopback: bool = False  #: listen without TLS for other machines, too
     public_url: str | None = None  #: how workers and people reach the HTTP port
     hosts: tuple[str, ...] = ()  #: further names that the Host header may have
+    access_log: bool = False  #: one line of JSON for each answer, in access.log
     open_reading: bool = True  #: whether everybody who reaches the HTTP port may read
     workers: dict[str, WorkerEntry] = {}
     isolation: Literal["native", "chroot", "vm"] = "native"

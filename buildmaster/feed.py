@@ -256,6 +256,11 @@ class EventFeed:
         self.wake()
         return follower
 
+    @property
+    def followers(self) -> int:
+        """How many follow."""
+        return len(self._followers)
+
     def forget(self, follower: Follower) -> None:
         """Tell ``follower`` nothing more."""
         self._followers.discard(follower)

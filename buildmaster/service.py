@@ -34,6 +34,7 @@ from buildmaster.ending import RetryPolicy
 from buildmaster.farm import LiveFarm
 from buildmaster.feed import EventFeed
 from buildmaster.forecasting import Forecaster
+from buildmaster.http.access_log import AccessLog
 from buildmaster.http.site import site
 from buildmaster.joining import Door
 from buildmaster.kinds.details import Details
@@ -187,6 +188,8 @@ class Master(Service):
                 clients=clients,
                 forecaster=forecaster,
                 status=status,
+                access_log=self._access_log(),
+                scheme="https" if tls else "http",
                 operations=Operations(books, lambda: wake_both()),
                 open_reading=config.open_reading,
                 kinds=kinds,
@@ -291,6 +294,13 @@ class Master(Service):
         self._undo.append(port.stopListening)
         scheme = "https" if tls else "http"
         return self._config.public_url or reached_at(scheme, address, port)
+
+    def _access_log(self) -> AccessLog | None:
+        if not self._config.access_log:
+            return None
+        log = AccessLog(self._config.data_folder / "access.log")
+        self._undo.append(log.close)
+        return log
 
     async def _serve_status(
         self, status: IStatus, readers: Database, bearers: Bearers, tls: Any

@@ -30,17 +30,20 @@ _PORTION_OF = """
                CASE WHEN n %% 10 = 0 THEN 'test:0 failed: exit status 1' ELSE '' END,
                'https://example.com/project-' || ((n - 1) / 4 + 1) %% 100,
                lpad(to_hex((n - 1) / 4 + 1), 40, '0'), 'build-' || n %% 4, 'ada',
-               'team-' || n %% 20, 1 + n %% 2, farm_now(), farm_now(), farm_now(), farm_now()
+               'team-' || n %% 20, 1 + n %% 2,
+               farm_now(), farm_now(), farm_now(), farm_now()
         FROM generate_series(%(first)s, %(last)s) n;
     INSERT INTO run_job (run, job)
         SELECT (n - 1) / 4 + 1, n FROM generate_series(%(first)s, %(last)s) n;
-    INSERT INTO build SELECT n, CASE n %% 2 WHEN 0 THEN 'amd64' ELSE 'arm64' END, 'bookworm',
+    INSERT INTO build
+        SELECT n, CASE n %% 2 WHEN 0 THEN 'amd64' ELSE 'arm64' END, 'bookworm',
             '[[["test", 0]]]', '{0}', sha256('x'), '{"kind": "git"}'
         FROM generate_series(%(first)s, %(last)s) n;
     INSERT INTO attempt (job, number, worker, result, assigned_at, started_at, finished_at)
         SELECT n, 1, 'worker-' || 1 + n %% 50, 'success', farm_now(), farm_now(), farm_now()
         FROM generate_series(%(first)s, %(last)s) n;
-    INSERT INTO pipeline_job (job, attempt, name, index, stage, place, series, state, result)
+    INSERT INTO pipeline_job (job, attempt, name, index, stage, place, series, state,
+                              result)
         SELECT n, 1, 'test', 0, 0, 0, 'bookworm', 'done', 'success'
         FROM generate_series(%(first)s, %(last)s) n;
     INSERT INTO event (kind, job)

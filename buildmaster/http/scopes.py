@@ -28,6 +28,9 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/"): Need.NOTHING,
     ("GET", "/page/{file}"): Need.NOTHING,
     ("GET", "/healthz"): Need.NOTHING,
+    ("GET", "/metrics"): Need.READ,
+    ("GET", "/cctray.xml"): Need.READ,
+    ("GET", "/badge.svg"): Need.READ,
     # Who may join is decided by the worker's token, in its hello.
     ("GET", websocket.PATH): Need.NOTHING,
     # What the interface looks like is no secret.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import UTC, datetime
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
@@ -14,9 +15,11 @@ from buildmaster.clients import Clients
 from buildmaster.database import Database
 from buildmaster.feed import EventFeed
 from buildmaster.forecasting import Forecaster
+from buildmaster.http.access_log import AccessLog
 from buildmaster.http.admission import Doors
 from buildmaster.http.artifacts import Artifacts
 from buildmaster.http.audit import Audit
+from buildmaster.http.call import Head
 from buildmaster.http.changes import Changes
 from buildmaster.http.following import Live
 from buildmaster.http.front import Front
@@ -28,6 +31,7 @@ from buildmaster.http.logs import Logs
 from buildmaster.http.openapi import PATH as OPENAPI
 from buildmaster.http.openapi import OpenApi
 from buildmaster.http.operations import Operating
+from buildmaster.http.outside import Outside, Requests
 from buildmaster.http.pages import Pages
 from buildmaster.http.projects import Projects
 from buildmaster.http.request import FarmRequest
@@ -56,14 +60,37 @@ _IDLE = 60.0
 class FarmSite(Site):
     """A twisted.web site whose requests go to a `Front`."""
 
-    def __init__(self, front: Front, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        front: Front,
+        clock: IReactorTime,
+        requests: Requests,
+        access_log: AccessLog | None,
+    ) -> None:
         super().__init__(
             Resource(), requestFactory=FarmRequest, timeout=_IDLE, reactor=clock
         )
         self.front = front
+        self._requests = requests
+        self._access_log = access_log
 
     def log(self, request: object) -> None:
-        """Nothing: what matters is in the events, and requests would drown the log."""
+        """Nothing: requests say themselves what they were (`note`)."""
+
+    def note(self, head: Head, who: str, status: int, size: int, seconds: float) -> None:
+        """An answer went out."""
+        self._requests.note(head.method, status, seconds)
+        if self._access_log is not None:
+            self._access_log.note(
+                at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+                address=head.address,
+                who=who,
+                method=head.method,
+                path=head.path,
+                status=status,
+                size=size,
+                seconds=seconds,
+            )
 
 
 def site(
@@ -84,6 +111,8 @@ def site(
     status: IStatus | None = None,
     operations: Operations | None = None,
     open_reading: bool = True,
+    access_log: AccessLog | None = None,
+    scheme: str = "http",
     kinds: Kinds | None = None,
     elsewhere: Elsewhere | None = None,
 ) -> FarmSite:
@@ -97,7 +126,8 @@ def site(
     those who have the farm's own token; with ``open_reading`` nobody needs one to read;
     ``kinds`` may have something to add to the documents of their jobs; ``elsewhere`` is
     asked for files that are not among ``blobs``; ``status`` is what everything that is
-    read comes from.
+    read comes from; ``access_log`` hears of every answer; ``scheme`` is how pages are
+    reached.
     """
     artifacts = Artifacts(database, blobs, Interrupted(clock), elsewhere)
     clients = clients or Clients(database)
@@ -107,14 +137,15 @@ def site(
         forecaster or Forecaster(database, clock),
         feed,
     )
+    requests = Requests()
+    memory = Remembering(status, feed, clock)
     routes = _routes(
-        StatusHandlers(
-            status, Remembering(status, feed, clock), Live(status, Sockets(clock))
-        ),
+        StatusHandlers(status, memory, Live(status, Sockets(clock))),
         Logs(database, feed),
         Changes(database, farm),
         artifacts,
         Health(database, master, clock),
+        Outside(database, memory, feed, requests, scheme),
         Pages(),
         Lines(workers),
         Doors(database, admission or Admission(database), clients),
@@ -131,7 +162,7 @@ def site(
         Projects(database),
         open_reading,
     )
-    return FarmSite(front, clock)
+    return FarmSite(front, clock, requests, access_log)
 
 
 def _routes(
@@ -140,6 +171,7 @@ def _routes(
     changes: Changes,
     artifacts: Artifacts,
     health: Health,
+    outside: Outside,
     pages: Pages,
     lines: Lines,
     doors: Doors,
@@ -151,6 +183,9 @@ def _routes(
         Route("/", {"GET": pages.index}),
         Route("/page/{file}", {"GET": pages.file}),
         Route("/healthz", {"GET": health.get}),
+        Route("/metrics", {"GET": outside.metrics}),
+        Route("/cctray.xml", {"GET": outside.cctray}),
+        Route("/badge.svg", {"GET": outside.badge}),
         Route(websocket.PATH, {"GET": lines.get}),
         Route(OPENAPI, {"GET": OpenApi().get}),
         Route("/api/v1/overview", {"GET": status["overview"]}),
