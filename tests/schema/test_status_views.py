@@ -65,10 +65,11 @@ class ViewTests(TestCase):
             "SELECT * FROM public.api_token",
             "SELECT * FROM public.farm_secret",
             "SELECT * FROM public.log_chunk",
-            "UPDATE status_v1.worker SET duty = 'retired'",
+            "UPDATE status_v1.worker SET name = 'x'",
             "DELETE FROM status_v1.run",
             "CREATE TABLE status_v1.mine (x int)",
             "INSERT INTO status_v1.run_job VALUES (1, 1, true, true)",
+            "TRUNCATE public.job CASCADE",
         ):
 
             async def as_reader(cursor: Cursor, statement: str = statement) -> None:

@@ -202,6 +202,35 @@ class FollowingTests(FollowingCase):
         following.socket.sendMessage(b"hello")
         self.assertEqual(await following.socket.closed, 4400)
 
+    async def test_what_is_no_handshake_after_all_follows_nothing(self) -> None:
+        upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}
+        for more in (
+            {
+                "Sec_WebSocket_Version": "99",
+                "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==",
+            },
+            {"Sec_WebSocket_Version": "13", "Sec_WebSocket_Key": "short"},
+            {},
+        ):
+            head = self.head("GET /api/v1/jobs HTTP/1.1", **upgrade, **more)
+            raw = await self.raw(head)
+            self.assertNotIn(b" 101 ", await raw.closed)
+            while self.feed._followers:
+                await (await self.get("/healthz")).content()
+
+    async def test_pages_of_others_may_not_follow(self) -> None:
+        """A browser lets any page open a WebSocket to anywhere."""
+        head = self.head(
+            "GET /api/v1/jobs HTTP/1.1",
+            Upgrade="websocket",
+            Connection="Upgrade",
+            Origin="https://evil.example.com",
+            Sec_WebSocket_Version="13",
+            Sec_WebSocket_Key="dGhlIHNhbXBsZSBub25jZQ==",
+        )
+        raw = await self.raw(head)
+        self.assertIn(b"foreign_origin", await raw.until(b"foreign_origin"))
+
     async def test_who_leaves_is_forgotten_in_all_ways(self) -> None:
         ways = await self.ways("jobs", q.Jobs())
         for following in ways.values():
