@@ -94,7 +94,7 @@ async def _ask(
     command = [sys.executable, "-m", "benchmarks.status_parts.client", "ask", str(port)]
     before = _cpu_seconds(master)
     said = await bench.processes.run(
-        [*command, path, str(count), str(clients), *headers], _environ()
+        [*command, path, str(count), str(clients), *headers], environ()
     )
     found = json.loads(said)
     return {
@@ -119,7 +119,8 @@ def _cpu_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _environ() -> dict[str, str]:
+def environ() -> dict[str, str]:
+    """For clients, which are modules of this checkout."""
     checkout = Path(__file__).resolve().parent.parent.parent
     return {**os.environ, "PYTHONPATH": str(checkout)}
 
