@@ -6,6 +6,7 @@ import gzip
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 from buildmaster.http.problems import Problem
@@ -89,8 +90,16 @@ def validated(
         return Validated(304, b"", headers)
     if is_packed:
         headers["Content-Encoding"] = "gzip"
-        body = gzip.compress(body, compresslevel=1, mtime=0)
+        body = _pack(body) if version is None else _packed(body)
     return Validated(200, body, headers)
+
+
+def _pack(body: bytes) -> bytes:
+    return gzip.compress(body, compresslevel=1, mtime=0)
+
+
+# Answers with a version are remembered, and asked for again as the same bytes.
+_packed = lru_cache(maxsize=32)(_pack)
 
 
 def _has_it(if_none_match: str, etag: str) -> bool:

@@ -5,9 +5,11 @@ from typing import Any
 
 import msgspec
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyClass
 
+from buildmaster.database import Cursor, Database
 from buildmaster.feed import EventFeed
 from buildmaster.forecasting import Forecaster
 from buildmaster.kinds.details import Details
@@ -19,6 +21,7 @@ from buildmaster.status.problems import StatusProblem
 from buildmaster.status.reading import Status
 from buildmaster.status.told import Told
 from tests.buildmaster.http.rows import COMMIT, HOSTILE, Rows, connected
+from tests.postgres import fresh_database
 
 SKIPPED: dict[str, Any] = {
     "architecture": "riscv64",
@@ -127,6 +130,35 @@ class DocumentTests(StatusCase):
             with self.assertRaises(StatusProblem) as caught:
                 await asked
             self.assertEqual(caught.exception.status, 404)
+
+
+def _stop(database: Database) -> Deferred[None]:
+    return Deferred.fromCoroutine(database.stop())
+
+
+class PatienceTests(StatusCase):
+    async def test_a_reader_that_waits_too_long_is_told_and_holds_up_nobody(self) -> None:
+        """Somebody holds the table; the reader's own time-out ends its statement."""
+        dsn = await fresh_database(self)
+        books = Database(dsn, reactor, size=1)
+        readers = Database(dsn, reactor, size=1, statement_timeout=0.1)
+        for database in (books, readers):
+            await database.start()
+            self.addCleanup(_stop, database)
+        status = Status(
+            readers, Details(readers, Kinds()), Forecaster(readers, reactor), self.feed
+        )
+
+        async def hold(cursor: Cursor) -> None:
+            await cursor.run("LOCK TABLE job IN ACCESS EXCLUSIVE MODE")
+            with self.assertRaises(StatusProblem) as caught:
+                await status.jobs(q.Jobs())
+            self.assertEqual(
+                (caught.exception.status, caught.exception.code), (503, "too_slow")
+            )
+
+        await books.transaction(hold)
+        self.assertEqual((await status.jobs(q.Jobs())).read().jobs, ())
 
 
 class FilterTests(StatusCase):
