@@ -28,8 +28,8 @@ EXPRESSION_LIMIT = FRAME_LIMIT + CALL_FRAMES * 8 + 1024
 LOGIN_LIMIT = 4096
 #: How deep PB's own expressions nest, and a bit more.
 DEPTH_LIMIT = 10
-#: Seconds that the answer to a small call waits for something to go out with: most calls
-#: are followed by one in the other direction, and each packet wakes a process.
+#: Seconds that the answer to a small call waits for something to go out with, where the
+#: last one was followed by a call so soon: each packet wakes a process.
 ANSWER_DELAY = 0.004
 #: Frames, and bytes of them, of a call that is small.
 SMALL_CALL, SMALL_BYTES = 4, 4096
@@ -95,6 +95,8 @@ class Broker(pb.Broker):
         self._answers = 0
         self._has_login = False
         self._may_wait = False  # the answer to the call that is looked at
+        self._is_followed = False  # a call went out soon after the last answer
+        self._answered_at = 0.0
         self._due: list[tuple[Any, ...]] = []  # answers
         self._delay: IDelayedCall | None = None
 
@@ -231,11 +233,16 @@ class Broker(pb.Broker):
         # References that are collected late still want to tell a line that is gone.
         if self.disconnected:
             return
-        if self._may_wait and expression[0] == b"answer":
+        if expression[0] == b"answer" and self._may_wait and self._is_followed:
             self._due.append(expression)
             if self._delay is None:
                 self._delay = self._reactor.callLater(ANSWER_DELAY, self._answer_late)
             return
+        if expression[0] == b"answer":
+            self._answered_at = self._reactor.seconds()
+        elif not self._is_followed:
+            since = self._reactor.seconds() - self._answered_at
+            self._is_followed = since < ANSWER_DELAY
         self.answer()
         super().sendCall(*expression)
 
@@ -250,6 +257,7 @@ class Broker(pb.Broker):
 
     def _answer_late(self) -> None:
         self._delay = None
+        self._is_followed = False
         self.answer()
 
     def pauseProducing(self) -> None:

@@ -139,9 +139,16 @@ class StrangerTests(TestCase):
         await deferLater(reactor, 0.05)
         [peer] = self.peers
         assert peer.line is not None and client.transport is not None
-        client.heard = b""
-        client.transport.write(frames(2, b"small"))
+        # It waits only where the last one was followed by a call.
+        client.transport.write(frames(2, b"first"))
         await peer.until_frames(1)
+        peer.line.send(b"follows")
+        while b"follows" not in client.heard:
+            await _turn()
+        client.transport.write(banana.encode([b"answer", 1, [b"None"]]))
+        client.heard = b""
+        client.transport.write(frames(3, b"small"))
+        await peer.until_frames(2)
         await deferLater(reactor, 0.05)
         self.assertEqual(client.heard, b"")
         peer.line.send(b"what follows")
@@ -150,7 +157,7 @@ class StrangerTests(TestCase):
         self.assertGreater(client.heard.index(b"what follows"), 20, "behind the answer")
         # What is not small is answered at once, or a long log would take long.
         client.heard = b""
-        client.transport.write(frames(3, *[b"x"] * 5))
+        client.transport.write(frames(4, *[b"x"] * 5))
         while not client.heard:
             await _turn()
         client.transport.loseConnection()
