@@ -17,7 +17,14 @@ from zope.interface import implementer
 from worker.environments import fitting, joining, rootfs, syscalls, traces
 from worker.environments.bounds import nothing, open_groups, per_process
 from worker.environments.groups import Groups
-from worker.environments.interface import BadPath, EnvironmentFault, IEnvironment, Unfit
+from worker.environments.interface import (
+    SOURCES,
+    BadPath,
+    EnvironmentFault,
+    IEnvironment,
+    Streams,
+    Unfit,
+)
 from worker.environments.layers import differing
 from worker.environments.limits import UNLIMITED, Limits, in_units, ran_out
 from worker.environments.native import proxies
@@ -47,8 +54,6 @@ _CAPABILITIES = frozenset(
 
 _NAMESPACES = syscalls.NEWPID | syscalls.NEWNS | syscalls.NEWIPC | syscalls.NEWUTS
 
-_SOURCES = "/etc/apt/sources.list.d/headrace.list"
-
 
 @implementer(IEnvironment)
 class Chroot:
@@ -77,6 +82,7 @@ class Chroot:
         self._installed = tuple(installed)
         self._held = held
         self._stack = (*layers, image)
+        self.image = image.name
         self._limits = limits
         self._folder = folder.absolute().parent.resolve() / folder.name
         self._say = say
@@ -110,8 +116,9 @@ class Chroot:
         self.root = Path(f"/proc/{os.getpid()}/fd/{self._root.folder}")
         fitting.fit(self._tree)
 
-    def begin(self) -> None:
-        fitting.make_project(self._files())
+    def begin(self, *, again: bool = False) -> None:
+        if not again:
+            fitting.make_project(self._files())
         assert self._root is not None
         if self._bounds is not None:
             self._bounds.begin()
@@ -136,6 +143,7 @@ class Chroot:
         environment: Mapping[str, str],
         directory: str,
         user: str | None = None,
+        streams: Streams | None = None,
     ) -> Popen[bytes]:
         if self._space is None:
             raise EnvironmentFault("The environment was not begun.")
@@ -148,6 +156,7 @@ class Chroot:
             capabilities=_CAPABILITIES,
             enter=None if self._bounds is None else self._bounds.enter,
             limits=per_process(self._limits, self._bounds, self._root),
+            streams=streams,
         )
         process = joining.start(command, self._space.join)
         self._commands.append(process)
@@ -188,7 +197,7 @@ class Chroot:
                 "can be installed."
             )
         lines = "".join(f"{line}\n" for line in sources)
-        self._files().write(_SOURCES, lines.encode())
+        self._files().write(SOURCES, lines.encode())
         return [
             ["apt-get", "--quiet", "update"],
             ["apt-get", "--quiet", "--yes", "install", "--", *packages],
