@@ -14,7 +14,7 @@ from subprocess import Popen
 
 from zope.interface import implementer
 
-from worker.environments import fitting, joining, rootfs, syscalls, traces
+from worker.environments import fitting, joining, own_root, rootfs, syscalls, traces
 from worker.environments.bounds import nothing, open_groups, per_process
 from worker.environments.groups import Groups
 from worker.environments.interface import (
@@ -104,9 +104,16 @@ class Chroot:
 
     def prepare(self) -> None:
         if os.geteuid() != 0:
+            if why := own_root.why_not():
+                raise EnvironmentFault(
+                    "Chroots need root, or an ordinary user's own namespace. This worker "
+                    f"runs as an ordinary user, and {why}."
+                )
+            own_root.enter()
+        if self._is_of_another_account():
             raise EnvironmentFault(
-                "Chroots need root, and this worker runs as an ordinary user: start it as "
-                "root, or let builds run in the native environment."
+                f"The image {self._stack[-1]} was made by another account: let each "
+                "account make its own, in a folder of its own (images)."
             )
         self._folder.mkdir(mode=0o700, parents=True)
         self._bounds = open_groups(self._folder, self._limits, self._say)
@@ -234,6 +241,15 @@ class Chroot:
             disk = in_units(self._limits.disk or 0)
             reason = ran_out("room on its disk", disk, "disk_limit")
         return reason
+
+    def _is_of_another_account(self) -> bool:
+        """Whether the image's root isn't who is root here."""
+        try:
+            return self._stack[-1].stat().st_uid != 0
+        except OSError as error:
+            raise EnvironmentFault(
+                f"There is no image at {self._stack[-1]}: {error.strerror}."
+            ) from None
 
     def _files(self) -> Tree:
         if self._tree is None:
