@@ -40,6 +40,8 @@ COMMANDS = (
     "token",
     "semaphore",
     "image",
+    "shell",
+    "reproduce",
 )
 
 _EPILOGUE = """\

@@ -27,6 +27,7 @@ from buildmaster.http.limits import Limits
 from buildmaster.http.lines import Lines
 from buildmaster.http.lists import Lists
 from buildmaster.http.logs import Logs
+from buildmaster.http.looking_into import LookingInto
 from buildmaster.http.operations import Operating
 from buildmaster.http.pages import Pages
 from buildmaster.http.projects import Projects
@@ -94,6 +95,7 @@ def site(
     """
     artifacts = Artifacts(database, blobs, Interrupted(clock), elsewhere)
     clients = clients or Clients(database)
+    operations = operations or Operations(database)
     routes = _routes(
         Lists(database, Details(database, kinds or Kinds())),
         Logs(database, feed),
@@ -107,7 +109,8 @@ def site(
         Audit(database),
         Limits(database),
         Explaining(database, forecaster or Forecaster(database, clock)),
-        Operating(database, operations or Operations(database)),
+        Operating(database, operations),
+        LookingInto(database, operations),
     )
     front = Front(
         Guard(hosts, tokens, clients),
@@ -135,6 +138,7 @@ def _routes(
     limits: Limits,
     explaining: Explaining,
     operating: Operating,
+    looking: LookingInto,
 ) -> Routes:
     return Routes(
         Route("/", {"GET": pages.index}),
@@ -148,6 +152,8 @@ def _routes(
         Route("/api/v1/jobs/{job}", {"GET": lists.job}),
         Route("/api/v1/jobs/{job}/log", {"GET": logs.get}),
         Route("/api/v1/jobs/{job}/explain", {"GET": explaining.explain}),
+        Route("/api/v1/jobs/{job}/order", {"GET": looking.order}),
+        Route("/api/v1/jobs/{job}/shell", {"POST": looking.shell}),
         Route("/api/v1/forecast", {"GET": explaining.forecast}),
         Route("/api/v1/jobs/{job}/cancel", {"POST": changes.cancel_job}),
         Route("/api/v1/jobs/{job}/retry", {"POST": changes.retry}),
