@@ -24,6 +24,7 @@ class Addresses:
 
     http: str  #: as in http://127.0.0.1:8010
     workers: str  #: as in pb://127.0.0.1:8011
+    status: str | None = None  #: as in pb://127.0.0.1:8012, if it is served
 
     def write(self, folder: Path) -> None:
         """Put them into ``folder``, whole or not at all."""

@@ -28,6 +28,7 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     workers: Port = "127.0.0.1:8011"
     http: Port = "127.0.0.1:8010"
+    status: Port | None = None  #: Perspective Broker for readers of the status
 
 
 class TLSFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,6 +56,7 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     plain_text_off_loopback: bool = False  #: listen without TLS for other machines, too
     public_url: str | None = None  #: how workers and people reach the HTTP port
     hosts: tuple[str, ...] = ()  #: further names that the Host header may have
+    access_log: bool = False  #: one line of JSON for each answer, in access.log
     open_reading: bool = True  #: whether everybody who reaches the HTTP port may read
     workers: dict[str, WorkerEntry] = {}
     isolation: Literal["native", "chroot", "vm"] = "native"
@@ -63,6 +65,8 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     retry_delays: Annotated[tuple[Seconds, ...], Meta(min_length=1)] = (2.0, 10.0, 60.0)
     heartbeat: Seconds = 5.0
     blob_limit: Annotated[int, Meta(gt=0)] = 4 * 2**30  #: bytes of one file
+    #: Bytes of all files that builds of one repository may leave; None: any number.
+    project_quota: Annotated[int, Meta(gt=0)] | None = None
     run_limit: Seconds | None = 6 * 3600.0  #: of one attempt
     idle_limit: Seconds | None = 3600.0  #: without output
     kinds: dict[str, Requirements] = {}  #: what jobs of a kind need, unless they say it
@@ -101,9 +105,9 @@ def read_config(path: Path) -> MasterConfig:
 def _check_plain_text(path: Path, config: MasterConfig) -> None:
     if config.tls is not None or config.plain_text_off_loopback:
         return
-    for name in ("workers", "http"):
-        address: str = getattr(config.listen, name)
-        if not is_loopback(address.rpartition(":")[0]):
+    for name in ("workers", "http", "status"):
+        address: str | None = getattr(config.listen, name)
+        if address is not None and not is_loopback(address.rpartition(":")[0]):
             raise ConfigError(
                 f"{path}: listen.{name} is {address}, where other machines would send"
                 f" tokens in the clear: set tls, or plain_text_off_loopback: true if the"

@@ -9,6 +9,7 @@ then what the feed tells from that place on.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -21,6 +22,9 @@ from buildmaster.store.events import Event, EventId, events_after, newest
 BACKLOG = 10_000
 #: Followers at a time.
 FOLLOWERS = 5_000
+
+#: Whether a follower wants an event; never waits.
+Wants = Callable[[Event], bool]
 
 #: Seconds until the next look at events held back by an older transaction; doubles.
 _SOON = 0.01
@@ -48,12 +52,14 @@ class Follower:
         joined: EventId,
         run: int | None,
         job: int | None,
+        wants: Wants | None,
     ) -> None:
         self._feed = feed
         self._place = since  # told up to here
         self._joined = joined  # until here from the database, then from the feed
         self._run = run
         self._job = job
+        self._wants_too = wants
         self._waiting: deque[Event] = deque()
         self._news: Deferred[None] | None = None
         self._end: Exception | None = None
@@ -94,7 +100,12 @@ class Follower:
             job=self._job,
         )
         self._place = reading.position
-        return reading.events
+        return tuple(event for event in reading.events if self._wants(event))
+
+    @property
+    def place(self) -> EventId:
+        """Everything that is wanted was told up to here."""
+        return self._place
 
     def _later(self) -> tuple[Event, ...]:
         # Whoever asked to go on after a place ahead of the feed has those events already.
@@ -114,8 +125,10 @@ class Follower:
             self._wake()
 
     def _wants(self, event: Event) -> bool:
-        return (self._run is None or self._run in event.runs) and (
-            self._job is None or self._job == event.job
+        return (
+            (self._run is None or self._run in event.runs)
+            and (self._job is None or self._job == event.job)
+            and (self._wants_too is None or self._wants_too(event))
         )
 
     def end(self, reason: Exception) -> None:
@@ -186,6 +199,7 @@ class EventFeed:
         self._position: EventId | None = None  # told up to here; None: not known yet
         self._followers: set[Follower] = set()
         self._watches: dict[int, set[LogWatch]] = {}
+        self._forgetting: list[Callable[[], None]] = []
         self._is_reading = False
         self._is_again = False  # woken while reading
         self._is_away = False  # the database was, when last asked
@@ -197,7 +211,7 @@ class EventFeed:
     def start(self) -> Deferred[None]:
         """Begin to listen; fires when the feed knows where it stands."""
         self.is_running = True
-        self.database.listen("headrace_events", lambda _: self.wake())
+        self.database.listen("headrace_events", lambda _: self._heard())
         self.database.listen("headrace_logs", self._log_grew)
         self.wake()
         return self._started
@@ -221,11 +235,12 @@ class EventFeed:
         *,
         run: int | None = None,
         job: int | None = None,
+        wants: Wants | None = None,
     ) -> Follower:
         """Join the feed: events after ``since``, or from now on. Close it in the end.
 
-        With ``run`` or ``job`` only what concerns it. `TooManyFollowers` if full,
-        `FeedStopped` if the farm is not up.
+        With ``run`` or ``job`` only what concerns it, and with ``wants`` only what passes
+        that, too. `TooManyFollowers` if full, `FeedStopped` if the farm is not up.
         """
         if not self.is_running or self._position is None:
             raise FeedStopped("the farm is not up, or not yet; ask again soon")
@@ -234,10 +249,17 @@ class EventFeed:
                 f"{FOLLOWERS} readers follow the events of this farm already; close some"
             )
         joined = self._position
-        follower = Follower(self, joined if since is None else since, joined, run, job)
+        follower = Follower(
+            self, joined if since is None else since, joined, run, job, wants
+        )
         self._followers.add(follower)
         self.wake()
         return follower
+
+    @property
+    def followers(self) -> int:
+        """How many follow."""
+        return len(self._followers)
 
     def forget(self, follower: Follower) -> None:
         """Tell ``follower`` nothing more."""
@@ -312,6 +334,8 @@ class EventFeed:
             reading = await events_after(self.database, self._position)
             self._position = reading.position
             if reading.events:
+                # The notification may come later than what was read, or never.
+                self._forget()
                 self._tell(reading.events)
             if not reading.is_full:
                 break
@@ -328,6 +352,18 @@ class EventFeed:
         if self._watches:
             for job in {event.job for event in events if event.job is not None}:
                 self._ring(job)
+
+    def before_news(self, forget: Callable[[], None]) -> None:
+        """Have ``forget`` called when something happened, before anybody is told of it."""
+        self._forgetting.append(forget)
+
+    def _heard(self) -> None:
+        self._forget()
+        self.wake()
+
+    def _forget(self) -> None:
+        for forget in self._forgetting:
+            forget()
 
     def _log_grew(self, job: str) -> None:
         if job.isdecimal():

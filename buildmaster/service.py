@@ -22,6 +22,7 @@ from buildmaster import durability
 from buildmaster.addresses import Addresses, endpoint, reached_at
 from buildmaster.admission import Admission, settled_workers
 from buildmaster.auditing import Auditor
+from buildmaster.bearers import Bearers
 from buildmaster.blaming import Blaming
 from buildmaster.blobs import BlobStore
 from buildmaster.clients import Clients
@@ -33,8 +34,10 @@ from buildmaster.ending import RetryPolicy
 from buildmaster.farm import LiveFarm
 from buildmaster.feed import EventFeed
 from buildmaster.forecasting import Forecaster
+from buildmaster.http.access_log import AccessLog
 from buildmaster.http.site import site
 from buildmaster.joining import Door
+from buildmaster.kinds.details import Details
 from buildmaster.kinds.ends import KindEnds
 from buildmaster.kinds.installation import install
 from buildmaster.kinds.registry import BadKind, Kinds
@@ -52,6 +55,10 @@ from buildmaster.rounds import Rounds
 from buildmaster.series import DEFAULT_SERIES
 from buildmaster.session import Session
 from buildmaster.source.reader import GitReader
+from buildmaster.status import pb_server
+from buildmaster.status.interface import IStatus
+from buildmaster.status.permission import Permission
+from buildmaster.status.reading import Status
 from buildmaster.store.kinds import ENDS_CHANNEL
 from buildmaster.store.masters import Neighbour, announce
 from buildmaster.store.queue import READY_CHANNEL
@@ -70,6 +77,8 @@ from schema.migrate import migrate
 
 #: Seconds before the end of the grace at which a supervisor kills what nobody renews.
 FENCE_BEFORE = 30.0
+#: Seconds that a statement of those who only read may take.
+READERS_PATIENCE = 10.0
 #: Seconds for which one of the same name may still have the database's attention.
 NAME_PATIENCE = 10.0
 
@@ -135,7 +144,7 @@ class Master(Service):
         await deferToThread(migrate, dsn)
         books = await self._connect(Database(dsn, clock, name="headrace-master"))
         readers = await self._connect(
-            Database(dsn, clock, name="headrace-status", statement_timeout=30.0)
+            Database(dsn, clock, name="headrace-status", statement_timeout=READERS_PATIENCE)
         )
         await books.transaction(durability.warn)
         await self._take_name(dsn)
@@ -160,6 +169,7 @@ class Master(Service):
         feed = EventFeed(readers, clock)
         feed.start()
         self._undo.append(feed.stop)
+        status = Status(readers, Details(readers, kinds), forecaster, feed)
         neighbours = Neighbours(clock, readers, blobs, config.name, tokens.file_token)
         farm = self._farm(books, blobs, lambda: keeping.wake(), kinds, neighbours)
         http = await self._serve_http(
@@ -177,10 +187,14 @@ class Master(Service):
                 admission=Admission(books),
                 clients=clients,
                 forecaster=forecaster,
+                status=status,
+                access_log=self._access_log(),
+                scheme="https" if tls else "http",
                 operations=Operations(books, lambda: wake_both()),
                 open_reading=config.open_reading,
                 kinds=kinds,
                 elsewhere=neighbours,
+                project_quota=config.project_quota,
             ),
             tls,
         )
@@ -265,7 +279,8 @@ class Master(Service):
         )
         self._undo += [roster.close_all, worker_port.stopListening]
         workers = reached_at("pbs" if tls else "pb", config.listen.workers, worker_port)
-        Addresses(http, workers).write(data)
+        told = await self._serve_status(status, readers, Bearers(tokens, clients), tls)
+        Addresses(http, workers, told).write(data)
         self.log.info("HTTP at {http}, workers at {workers}", http=http, workers=workers)
 
     def _tls_options(self) -> Any:
@@ -280,6 +295,31 @@ class Master(Service):
         self._undo.append(port.stopListening)
         scheme = "https" if tls else "http"
         return self._config.public_url or reached_at(scheme, address, port)
+
+    def _access_log(self) -> AccessLog | None:
+        if not self._config.access_log:
+            return None
+        log = AccessLog(self._config.data_folder / "access.log")
+        self._undo.append(log.close)
+        return log
+
+    async def _serve_status(
+        self, status: IStatus, readers: Database, bearers: Bearers, tls: Any
+    ) -> str | None:
+        """The status over PB, if the settings say where; its address."""
+        address = self._config.listen.status
+        if address is None:
+            return None
+        open_reading = self._config.open_reading
+        port = await pb_server.listen(
+            self._reactor,
+            endpoint(self._reactor, address, tls),
+            status,
+            bearers.find,
+            lambda grant: Permission(readers, grant, open_reading=open_reading),
+        )
+        self._undo.append(port.stopListening)
+        return reached_at("pbs" if tls else "pb", address, port)
 
     def _as_neighbour(self, http: str) -> Neighbour:
         """This master, as others know it."""

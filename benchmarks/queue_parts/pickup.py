@@ -52,9 +52,9 @@ async def _farm(bench: Bench, dsn: str) -> list[Latencies]:
             await farm.start_master()
             await farm.start_workers(CLOCK)
             job_class = await books.job_class("", CLOCK)
-            await _run(bench, books, job_class, bench.count(20, 1))  # warms it up
+            await pick_ups(bench, books, job_class, bench.count(20, 1))  # warms it up
             return [
-                await _run(bench, books, job_class, bench.count(_JOBS, 3))
+                await pick_ups(bench, books, job_class, bench.count(_JOBS, 3))
                 for _ in range(bench.count(_RUNS, 1))
             ]
     finally:
@@ -62,7 +62,7 @@ async def _farm(bench: Bench, dsn: str) -> list[Latencies]:
         bench.server.drop(_DATABASE)
 
 
-async def _run(bench: Bench, books: Books, job_class: int, jobs: int) -> Latencies:
+async def pick_ups(bench: Bench, books: Books, job_class: int, jobs: int) -> Latencies:
     """From just before the job is sent to the database until its callable is called."""
     times = Latencies()
     for _ in range(jobs):

@@ -31,6 +31,7 @@ COMMANDS = (
     "recipe",
     "lists",
     "show",
+    "status",
     "explain",
     "logs",
     "intervene",

@@ -270,9 +270,11 @@ class Client:
         """
         chosen = {"since": since, "run": run}
         query = urlencode({name: v for name, v in chosen.items() if v is not None})
-        response = await self._send(
-            "GET", f"/api/v1/events?{query}", accept="text/event-stream"
-        )
+        await self.follow(f"/api/v1/events?{query}", heard)
+
+    async def follow(self, path: str, heard: Callable[[ServerSentEvent], None]) -> None:
+        """Pass what happens to the document at ``path`` to ``heard``, as `events` does."""
+        response = await self._send("GET", path, accept="text/event-stream")
         parser = EventStreamParser()
 
         def received(data: bytes) -> None:

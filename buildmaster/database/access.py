@@ -232,6 +232,10 @@ class Database(_Statements):
         finally:
             self._pool.give_back(connection)
 
+    def connections(self) -> dict[str, int]:
+        """How many connections are idle or busy, and how many callers wait for one."""
+        return self._pool.census()
+
     def listen(self, channel: str, heard: Callable[[str], None]) -> None:
         """Have ``heard`` called with each payload sent to ``channel``, in their order.
 

@@ -137,6 +137,12 @@ class Pool:
     def _forget(self, waiter: Deferred[Connection]) -> None:
         self._waiting.remove(waiter)
 
+    def census(self) -> dict[str, int]:
+        """How many connections are idle or busy, and how many callers wait for one."""
+        idle = len(self._idle)
+        busy = len(self._open) - idle
+        return {"idle": idle, "busy": busy, "wanted": len(self._waiting)}
+
     def give_back(self, connection: Connection) -> Deferred[None]:
         """Take ``connection`` back in whatever state; fires when it is at rest."""
         if connection.is_at_rest:

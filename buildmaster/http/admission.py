@@ -11,10 +11,8 @@ from buildmaster.admission import ROTATE_WITHIN, Admission
 from buildmaster.clients import Clients
 from buildmaster.database import Database
 from buildmaster.grants import Scope
-from buildmaster.http.answers import Answer, listing
+from buildmaster.http.answers import Answer
 from buildmaster.http.call import Call
-from buildmaster.store.documents.fragments import DEFAULT_LIMIT, LARGEST_LIMIT
-from buildmaster.store.documents.tokens import token_list
 
 _Name = Annotated[str, Meta(min_length=1, max_length=200)]
 
@@ -60,17 +58,6 @@ class Doors:
         call.query.allow()
         await self._admission.revoke_worker(call.parts["worker"])
         return _told(200, name=call.parts["worker"])
-
-    async def tokens(self, call: Call) -> Answer:
-        """GET /api/v1/tokens"""
-        call.query.allow("limit", "after")
-        limit = call.query.number("limit", highest=LARGEST_LIMIT) or DEFAULT_LIMIT
-        after = call.query.text("after") or ""
-        page = await token_list(self._database, after=after, limit=limit)
-        following = (
-            page.following and f"/api/v1/tokens?limit={limit}&after={page.following}"
-        )
-        return listing("tokens", page, following)
 
     async def add_token(self, call: Call) -> Answer:
         """POST /api/v1/tokens"""

@@ -6,10 +6,11 @@ import gzip
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 from buildmaster.http.problems import Problem
-from buildmaster.store.documents.fragments import Listing
+from buildmaster.store.documents.pages import Listing
 
 JSON = "application/json; charset=utf-8"
 
@@ -40,6 +41,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     stream: Stream | None = None
     has_etag: bool = False  #: the body may be validated by its hash, and packed
+    version: str | None = None  #: instead of a hash of the body
     #: Instead of everything else: goes on with the transport, given the request's bytes.
     take_over: Callable[[Any, bytes], None] | None = None
 
@@ -49,11 +51,9 @@ def document(text: str, status: int = 200) -> Answer:
     return Answer(status, text.encode(), has_etag=status == 200)
 
 
-def listing(name: str, page: Listing, following: str | None) -> Answer:
-    """A page of a list; ``following`` is the URL of the next one."""
-    # Both are ours, of characters that JSON takes as they are.
-    url = "null" if following is None else f'"{following}"'
-    return document(f'{{"{name}":{page.items},"next":{url},"cursor":"{page.cursor}"}}')
+def listing(name: str, page: Listing) -> Answer:
+    """A page of a list."""
+    return Answer(body=page.document(name), has_etag=True)
 
 
 def problem(told: Problem) -> Answer:
@@ -75,18 +75,31 @@ class Validated:
     headers: Mapping[str, str]
 
 
-def validated(body: bytes, if_none_match: str | None, accepts: str | None) -> Validated:
+def validated(
+    body: bytes,
+    if_none_match: str | None,
+    accepts: str | None,
+    version: str | None = None,
+) -> Validated:
     """``body`` with a strong ETag: packed if accepted, 304 if the client has it."""
     is_packed = len(body) > _WORTH_PACKING and _takes_gzip(accepts)
-    digest = hashlib.sha256(body).hexdigest()[:32]
+    digest = version or hashlib.sha256(body).hexdigest()[:32]
     etag = f'"{digest}-gzip"' if is_packed else f'"{digest}"'
     headers = {"ETag": etag, "Vary": "Accept-Encoding", "Cache-Control": "no-cache"}
     if if_none_match is not None and _has_it(if_none_match, etag):
         return Validated(304, b"", headers)
     if is_packed:
         headers["Content-Encoding"] = "gzip"
-        body = gzip.compress(body, compresslevel=1, mtime=0)
+        body = _pack(body) if version is None else _packed(body)
     return Validated(200, body, headers)
+
+
+def _pack(body: bytes) -> bytes:
+    return gzip.compress(body, compresslevel=1, mtime=0)
+
+
+# Answers with a version are remembered, and asked for again as the same bytes.
+_packed = lru_cache(maxsize=32)(_pack)
 
 
 def _has_it(if_none_match: str, etag: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -74,6 +74,8 @@ class Call:
     grant: Grant | None
     parts: Mapping[str, str] = field(default_factory=dict)  #: the path's variable parts
     body: Sink = field(default_factory=BodyInMemory)
+    #: Raises `Problem` if the bearer may no longer ask this: for answers that go on.
+    recheck: Callable[[], None] = lambda: None
 
     def id(self, name: str) -> int:
         """The id that stands in the path as ``name``."""

@@ -20,6 +20,7 @@ from buildmaster.http.queries import Query
 from buildmaster.http.routing import Handler, Route, Routes
 from buildmaster.http.scopes import NEEDS, Need, permit
 from buildmaster.requests import Refusal
+from buildmaster.status.problems import StatusProblem
 from buildmaster.store.events import BadEventId
 
 #: Makes the sink of an upload from its call, or raises `Problem`.
@@ -95,7 +96,12 @@ class Front:
         method = "GET" if head.method == "HEAD" else head.method
         need = NEEDS[method, route.path]
         permit(need, grant, open_reading=self._open_reading)
-        call = Call(head, Query(head.query), grant, parts)
+
+        def recheck() -> None:
+            found = self._guard.check(head.method, head.headers)
+            permit(need, found, open_reading=self._open_reading)
+
+        call = Call(head, Query(head.query), grant, parts, recheck=recheck)
         open_upload = self._uploads.get(route.path) if head.method == "PUT" else None
         if open_upload is not None:
             if head.length is None:
@@ -120,6 +126,9 @@ class Front:
             return problem(told)
         except Refusal as refusal:
             return problem(refused(refusal))
+        except StatusProblem as told:
+            later = {"Retry-After": "2"} if told.status == 503 else None
+            return problem(Problem(told.status, told.code, told.detail, headers=later))
         except BadEventId as error:
             return problem(bad_request("bad_event_id", str(error)))
         except (DatabaseAway, FeedStopped, TooManyFollowers) as error:

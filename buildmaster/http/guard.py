@@ -7,10 +7,11 @@ from collections.abc import Collection
 
 from twisted.web.http_headers import Headers
 
+from buildmaster.bearers import Bearers
 from buildmaster.clients import Clients
-from buildmaster.grants import FARM, Grant
+from buildmaster.grants import Grant
 from buildmaster.http.problems import Problem
-from buildmaster.tokens import AttemptGrant, FarmGrant, FileGrant, Tokens
+from buildmaster.tokens import Tokens
 
 #: Names under which a farm on this machine is always reached.
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -29,8 +30,7 @@ class Guard:
 
     def __init__(self, hosts: Collection[str], tokens: Tokens, clients: Clients) -> None:
         self._hosts = frozenset(_bracketed(host.lower()) for host in (*LOOPBACK, *hosts))
-        self._tokens = tokens
-        self._clients = clients
+        self._bearers = Bearers(tokens, clients)
 
     def check(self, method: str, headers: Headers) -> Grant | None:
         """What the request's token grants, None without one; or `Problem`."""
@@ -61,22 +61,10 @@ class Guard:
         scheme, _, token = given[0].partition(" ")
         found = None
         if len(given) == 1 and scheme.lower() == "bearer":
-            found = self._find(token.strip(" "))
+            found = self._bearers.find(token.strip(" "))
         if found is None:
             raise _unauthorized("this farm does not know the token that was sent")
         return found
-
-    def _find(self, token: str) -> Grant | None:
-        match self._tokens.check(token):
-            case FarmGrant():
-                return FARM
-            case AttemptGrant() as attempt:
-                return Grant(
-                    f"attempt {attempt.attempt} of job {attempt.job}", attempt=attempt
-                )
-            case FileGrant() as file:
-                return Grant("another master", file=file)
-        return self._clients.find(token)
 
 
 def _unauthorized(detail: str) -> Problem:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Meta
 
 from buildmaster.database import Database
-from buildmaster.http.answers import Answer, listing
+from buildmaster.http.answers import Answer
 from buildmaster.http.call import Call
 from buildmaster.http.changes import by
 from buildmaster.http.problems import bad_request
 from buildmaster.requests import Text
 from buildmaster.semaphores import Semaphores
-from buildmaster.store.documents.fragments import LARGEST_LIMIT
-from buildmaster.store.semaphores import semaphore_list
 
 Capacity = Annotated[int, Meta(ge=0, le=1_000_000)]
 
@@ -33,23 +30,10 @@ class _Capping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Limits:
-    """What operators decide; everybody may see it."""
+    """What operators decide."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
         self._semaphores = Semaphores(database)
-
-    async def list(self, call: Call) -> Answer:
-        """GET /api/v1/semaphores"""
-        call.query.allow("limit", "after")
-        limit = call.query.number("limit", highest=LARGEST_LIMIT) or LARGEST_LIMIT
-        after = call.query.text("after") or ""
-        page = await semaphore_list(self._database, after=after, limit=limit)
-        following = None
-        if page.following is not None:
-            query = urlencode({"limit": limit, "after": page.following})
-            following = f"/api/v1/semaphores?{query}"
-        return listing("semaphores", page, following)
 
     async def set(self, call: Call) -> Answer:
         """POST /api/v1/semaphores"""

@@ -1,4 +1,4 @@
-"""Handlers for what operators do; all but the list of holds for admins only."""
+"""Handlers for what operators do, for admins only."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import msgspec
 from msgspec import Meta
 
 from buildmaster.database import Database
-from buildmaster.http.answers import Answer, document, listing
+from buildmaster.http.answers import Answer, document
 from buildmaster.http.call import Call
 from buildmaster.http.problems import bad_request, not_found
 from buildmaster.operations import Act, Actor, Duty, Operations, Scope
 from buildmaster.store.documents.jobs import job_in_short
-from buildmaster.store.operating import hold_list
 
 _Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 _Why = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"\S")]
@@ -73,11 +72,6 @@ class Operating:
             asked.workers, asked.duty, _actor(call, asked), _moment(asked.until)
         )
         return _told({"duty": asked.duty, "workers": names})
-
-    async def holds(self, call: Call) -> Answer:
-        """GET /api/v1/holds"""
-        call.query.allow()
-        return listing("holds", await hold_list(self._database), None)
 
     async def hold(self, call: Call) -> Answer:
         """POST /api/v1/holds"""

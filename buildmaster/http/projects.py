@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from buildmaster.database import Database
+from buildmaster.grants import Grant
 from buildmaster.http.call import Call
 from buildmaster.http.queries import LARGEST_ID
 from buildmaster.http.scopes import ARTIFACT, Need, outside
@@ -33,17 +34,27 @@ class Projects:
             if not any(map(grant.reaches, repositories)):
                 raise outside(grant)
             return
-        if not grant.reaches(await self._repository(call)):
-            raise outside(grant)
-
-    async def _repository(self, call: Call) -> str | None:
         run = call.parts.get("run") or call.query.text("run")
-        if run is not None:
-            return await store.repository_of_run(self._database, _id(run))
         job = call.parts.get("job") or call.query.text("job")
-        if job is not None:
-            return await store.repository_of_job(self._database, _id(job))
-        return None
+        await self.check_about(
+            grant,
+            None if run is None else _id(run),
+            None if job is None else _id(job),
+        )
+
+    async def check_about(
+        self, grant: Grant | None, run: int | None, job: int | None
+    ) -> None:
+        """Go on if ``run``, or else ``job``, lies within the project; `Problem`."""
+        if grant is None or grant.project is None:
+            return
+        repository = None
+        if run is not None:
+            repository = await store.repository_of_run(self._database, run)
+        elif job is not None:
+            repository = await store.repository_of_job(self._database, job)
+        if not grant.reaches(repository):
+            raise outside(grant)
 
 
 def _id(text: str) -> int:

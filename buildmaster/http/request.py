@@ -51,6 +51,8 @@ class FarmRequest(Request):
         self._problem: Problem | None = None
         self._is_refused = False
         self._work: Deferred[None] | None = None
+        self._head: Head | None = None
+        self._began = 0.0
 
     @property
     def _front(self) -> Front:
@@ -73,6 +75,7 @@ class FarmRequest(Request):
         method = self._channel._command.decode("ascii", "replace")
         address = str(getattr(self._channel.getPeer(), "host", ""))
         head = Head(method, path, query, self.requestHeaders, length, address)
+        self._head, self._began = head, self._front.clock.seconds()
         try:
             self._visit = self._front.enter(head)
         except Problem as refusal:
@@ -107,9 +110,19 @@ class FarmRequest(Request):
         lines += [f"{name}: {value}" for name, value in headers.items()]
         self._channel.transport.write("\r\n".join(lines).encode() + b"\r\n\r\n")
         self._channel.transport.write(answer.body)
+        self._note(refusal.status, len(answer.body))
         # Closing with unread bytes resets the connection, and the client would lose the
         # answer. So what still comes is thrown away for a while.
         self._cut_off = self._front.clock.callLater(_NOTICE, self._cut)
+
+    def _note(self, status: int, size: int) -> None:
+        """Have it known that an answer went out."""
+        if self._head is None:
+            return
+        grant = None if self._visit is None else self._visit.call.grant
+        who = "" if grant is None else grant.who
+        seconds = self._front.clock.seconds() - self._began
+        self._channel.site.note(self._head, who, status, size, max(0.0, seconds))
 
     def _cut(self) -> None:
         self._channel.transport.abortConnection()
@@ -186,7 +199,7 @@ class FarmRequest(Request):
         headers = {**_EVERY_ANSWER, **answer.headers}
         status, body = answer.status, answer.body
         if answer.has_etag:
-            told = await self._validated(body)
+            told = await self._validated(answer)
             status, body = told.status, told.body
             headers.update(told.headers)
         headers.setdefault("Cache-Control", "no-store")
@@ -202,13 +215,18 @@ class FarmRequest(Request):
             self.write(body)
         else:
             await self._stream(answer)
+        self._note(status, self.sentLength)
         self.finish()
 
-    async def _validated(self, body: bytes) -> Validated:
+    async def _validated(self, answer: Answer) -> Validated:
         known, accepts = self.getHeader("If-None-Match"), self.getHeader("Accept-Encoding")
-        if len(body) < _WORTH_A_THREAD:
-            return validated(body, known, accepts)
-        return await deferToThread(validated, body, known, accepts)
+        told = (answer.body, known, accepts, answer.version)
+        is_cheap = len(answer.body) < _WORTH_A_THREAD or (
+            answer.version is not None and "gzip" not in (accepts or "")
+        )
+        if is_cheap:
+            return validated(*told)
+        return await deferToThread(validated, *told)
 
     async def _stream(self, answer: Answer) -> None:
         assert answer.stream is not None

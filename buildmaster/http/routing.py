@@ -50,12 +50,16 @@ class Routes:
 
     def __init__(self, *routes: Route) -> None:
         self._routes = routes
+        # Most requests are for these.
+        self._plain = {route.path: route for route in routes if "{" not in route.path}
 
     def find(self, path: str) -> tuple[Route, dict[str, str]]:
         """The route of ``path`` as it stands in the request, and its variable parts.
 
         `Problem` 404 if there is none, or if a part cannot be what it has to be.
         """
+        if (plain := self._plain.get(path)) is not None:
+            return plain, {}
         segments = _segments(path)
         for route in self._routes:
             parts = route.match(segments)

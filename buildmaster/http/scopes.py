@@ -28,8 +28,14 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/"): Need.NOTHING,
     ("GET", "/page/{file}"): Need.NOTHING,
     ("GET", "/healthz"): Need.NOTHING,
+    ("GET", "/metrics"): Need.READ,
+    ("GET", "/cctray.xml"): Need.READ,
+    ("GET", "/badge.svg"): Need.READ,
     # Who may join is decided by the worker's token, in its hello.
     ("GET", websocket.PATH): Need.NOTHING,
+    # What the interface looks like is no secret.
+    ("GET", "/api/v1/openapi.json"): Need.NOTHING,
+    ("GET", "/api/v1/overview"): Need.READ,
     ("GET", "/api/v1/runs"): Need.READ,
     ("POST", "/api/v1/runs"): Need.SUBMIT,
     ("GET", "/api/v1/runs/{run}"): Need.READ,

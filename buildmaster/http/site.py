@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import UTC, datetime
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
@@ -14,32 +15,40 @@ from buildmaster.clients import Clients
 from buildmaster.database import Database
 from buildmaster.feed import EventFeed
 from buildmaster.forecasting import Forecaster
+from buildmaster.http.access_log import AccessLog
 from buildmaster.http.admission import Doors
 from buildmaster.http.artifacts import Artifacts
 from buildmaster.http.audit import Audit
+from buildmaster.http.call import Head
 from buildmaster.http.changes import Changes
-from buildmaster.http.events import Events
-from buildmaster.http.explaining import Explaining
+from buildmaster.http.following import Live
 from buildmaster.http.front import Front
 from buildmaster.http.guard import Guard
 from buildmaster.http.health import Health
 from buildmaster.http.limits import Limits
 from buildmaster.http.lines import Lines
-from buildmaster.http.lists import Lists
 from buildmaster.http.logs import Logs
 from buildmaster.http.looking_into import LookingInto
+from buildmaster.http.openapi import PATH as OPENAPI
+from buildmaster.http.openapi import OpenApi
 from buildmaster.http.operations import Operating
+from buildmaster.http.outside import Outside, Requests
 from buildmaster.http.pages import Pages
 from buildmaster.http.projects import Projects
 from buildmaster.http.request import FarmRequest
 from buildmaster.http.routing import Route, Routes
 from buildmaster.http.scopes import ARTIFACT
+from buildmaster.http.sockets import Sockets
+from buildmaster.http.status import StatusHandlers
 from buildmaster.interrupted import Interrupted
 from buildmaster.kinds.details import Details
 from buildmaster.kinds.registry import Kinds
 from buildmaster.neighbours import Elsewhere
 from buildmaster.operations import Operations
 from buildmaster.requests import Farm
+from buildmaster.status.interface import IStatus
+from buildmaster.status.reading import Status
+from buildmaster.status.remembering import Remembering
 from buildmaster.tokens import Tokens
 from protocol import websocket
 
@@ -52,14 +61,37 @@ _IDLE = 60.0
 class FarmSite(Site):
     """A twisted.web site whose requests go to a `Front`."""
 
-    def __init__(self, front: Front, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        front: Front,
+        clock: IReactorTime,
+        requests: Requests,
+        access_log: AccessLog | None,
+    ) -> None:
         super().__init__(
             Resource(), requestFactory=FarmRequest, timeout=_IDLE, reactor=clock
         )
         self.front = front
+        self._requests = requests
+        self._access_log = access_log
 
     def log(self, request: object) -> None:
-        """Nothing: what matters is in the events, and requests would drown the log."""
+        """Nothing: requests say themselves what they were (`note`)."""
+
+    def note(self, head: Head, who: str, status: int, size: int, seconds: float) -> None:
+        """An answer went out."""
+        self._requests.note(head.method, status, seconds)
+        if self._access_log is not None:
+            self._access_log.note(
+                at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+                address=head.address,
+                who=who,
+                method=head.method,
+                path=head.path,
+                status=status,
+                size=size,
+                seconds=seconds,
+            )
 
 
 def site(
@@ -77,10 +109,14 @@ def site(
     admission: Admission | None = None,
     clients: Clients | None = None,
     forecaster: Forecaster | None = None,
+    status: IStatus | None = None,
     operations: Operations | None = None,
     open_reading: bool = True,
+    access_log: AccessLog | None = None,
+    scheme: str = "http",
     kinds: Kinds | None = None,
     elsewhere: Elsewhere | None = None,
+    project_quota: int | None = None,
 ) -> FarmSite:
     """The site, to be listened with.
 
@@ -91,24 +127,34 @@ def site(
     the connections of workers that come over WebSocket; ``clients`` may ask besides
     those who have the farm's own token; with ``open_reading`` nobody needs one to read;
     ``kinds`` may have something to add to the documents of their jobs; ``elsewhere`` is
-    asked for files that are not among ``blobs``.
+    asked for files that are not among ``blobs``; ``project_quota`` is the most bytes that
+    the files take which builds of one repository made; ``status`` is what everything that
+    is read comes from; ``access_log`` hears of every answer; ``scheme`` is how pages are
+    reached.
     """
-    artifacts = Artifacts(database, blobs, Interrupted(clock), elsewhere)
+    artifacts = Artifacts(database, blobs, Interrupted(clock), elsewhere, project_quota)
     clients = clients or Clients(database)
     operations = operations or Operations(database)
+    status = status or Status(
+        database,
+        Details(database, kinds or Kinds()),
+        forecaster or Forecaster(database, clock),
+        feed,
+    )
+    requests = Requests()
+    memory = Remembering(status, feed, clock)
     routes = _routes(
-        Lists(database, Details(database, kinds or Kinds())),
+        StatusHandlers(status, memory, Live(status, Sockets(clock))),
         Logs(database, feed),
-        Events(database, feed),
         Changes(database, farm),
         artifacts,
         Health(database, master, clock),
+        Outside(database, memory, feed, requests, scheme),
         Pages(),
         Lines(workers),
         Doors(database, admission or Admission(database), clients),
         Audit(database),
         Limits(database),
-        Explaining(database, forecaster or Forecaster(database, clock)),
         Operating(database, operations),
         LookingInto(database, operations),
     )
@@ -121,22 +167,21 @@ def site(
         Projects(database),
         open_reading,
     )
-    return FarmSite(front, clock)
+    return FarmSite(front, clock, requests, access_log)
 
 
 def _routes(
-    lists: Lists,
+    status: StatusHandlers,
     logs: Logs,
-    events: Events,
     changes: Changes,
     artifacts: Artifacts,
     health: Health,
+    outside: Outside,
     pages: Pages,
     lines: Lines,
     doors: Doors,
     audit: Audit,
     limits: Limits,
-    explaining: Explaining,
     operating: Operating,
     looking: LookingInto,
 ) -> Routes:
@@ -144,35 +189,40 @@ def _routes(
         Route("/", {"GET": pages.index}),
         Route("/page/{file}", {"GET": pages.file}),
         Route("/healthz", {"GET": health.get}),
+        Route("/metrics", {"GET": outside.metrics}),
+        Route("/cctray.xml", {"GET": outside.cctray}),
+        Route("/badge.svg", {"GET": outside.badge}),
         Route(websocket.PATH, {"GET": lines.get}),
-        Route("/api/v1/runs", {"GET": lists.runs, "POST": changes.submit}),
-        Route("/api/v1/runs/{run}", {"GET": lists.run}),
+        Route(OPENAPI, {"GET": OpenApi().get}),
+        Route("/api/v1/overview", {"GET": status["overview"]}),
+        Route("/api/v1/runs", {"GET": status["runs"], "POST": changes.submit}),
+        Route("/api/v1/runs/{run}", {"GET": status["run"]}),
         Route("/api/v1/runs/{run}/cancel", {"POST": changes.cancel_run}),
-        Route("/api/v1/jobs", {"GET": lists.jobs, "POST": changes.enqueue}),
-        Route("/api/v1/jobs/{job}", {"GET": lists.job}),
+        Route("/api/v1/jobs", {"GET": status["jobs"], "POST": changes.enqueue}),
+        Route("/api/v1/jobs/{job}", {"GET": status["job"]}),
         Route("/api/v1/jobs/{job}/log", {"GET": logs.get}),
-        Route("/api/v1/jobs/{job}/explain", {"GET": explaining.explain}),
+        Route("/api/v1/jobs/{job}/explain", {"GET": status["explain"]}),
         Route("/api/v1/jobs/{job}/order", {"GET": looking.order}),
         Route("/api/v1/jobs/{job}/shell", {"POST": looking.shell}),
-        Route("/api/v1/forecast", {"GET": explaining.forecast}),
+        Route("/api/v1/forecast", {"GET": status["forecast"]}),
         Route("/api/v1/jobs/{job}/cancel", {"POST": changes.cancel_job}),
         Route("/api/v1/jobs/{job}/retry", {"POST": changes.retry}),
         Route("/api/v1/jobs/{job}/move", {"POST": operating.move}),
         Route("/api/v1/jobs/{job}/rescore", {"POST": operating.rescore}),
         Route("/api/v1/bulk", {"POST": operating.bulk}),
         Route("/api/v1/duty", {"POST": operating.duty}),
-        Route("/api/v1/holds", {"GET": operating.holds, "POST": operating.hold}),
+        Route("/api/v1/holds", {"GET": status["holds"], "POST": operating.hold}),
         Route("/api/v1/holds/release", {"POST": operating.release}),
-        Route("/api/v1/workers", {"GET": lists.workers, "POST": doors.add_worker}),
-        Route("/api/v1/workers/{worker}", {"GET": lists.worker}),
+        Route("/api/v1/workers", {"GET": status["workers"], "POST": doors.add_worker}),
+        Route("/api/v1/workers/{worker}", {"GET": status["worker"]}),
         Route("/api/v1/workers/{worker}/rotate", {"POST": doors.rotate_worker}),
         Route("/api/v1/workers/{worker}/revoke", {"POST": doors.revoke_worker}),
-        Route("/api/v1/semaphores", {"GET": limits.list, "POST": limits.set}),
+        Route("/api/v1/semaphores", {"GET": status["semaphores"], "POST": limits.set}),
         Route("/api/v1/semaphores/{semaphore}/remove", {"POST": limits.remove}),
         Route("/api/v1/caps", {"POST": limits.cap}),
-        Route("/api/v1/tokens", {"GET": doors.tokens, "POST": doors.add_token}),
+        Route("/api/v1/tokens", {"GET": status["tokens"], "POST": doors.add_token}),
         Route("/api/v1/tokens/{token}/revoke", {"POST": doors.revoke_token}),
-        Route("/api/v1/events", {"GET": events.get}),
+        Route("/api/v1/events", {"GET": status["events"]}),
         Route("/api/v1/audit", {"GET": audit.get}),
         Route(ARTIFACT, {"GET": artifacts.get, "PUT": artifacts.put}),
     )

@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from buildmaster.database import Database
+from buildmaster.status.news import Happened
 from buildmaster.store.documents.fragments import at
 
 #: Events of one reading; also what one page of the JSON form may hold.
@@ -33,7 +35,10 @@ CURSOR = f"""coalesce(
 
 _EVENT = f"""
     e.transaction::text, e.id, e.kind, e.job, array_remove(
-        array_append(ARRAY(SELECT r.run FROM run_job r WHERE r.job = e.job), e.run), NULL),
+        array_append(ARRAY(SELECT x.run FROM run_job x WHERE x.job = e.job), e.run), NULL),
+    e.worker, j.kind, j.name, c.architecture,
+    coalesce(j.repository, r.repository), coalesce(j.source_digest, r.source_digest),
+    coalesce(j.owner, r.owner), coalesce(j.requester, r.requester),
     json_build_object(
         'id', e.transaction::text || '-' || e.id, 'kind', e.kind, 'at', {at("e.at")},
         'run', e.run, 'job', e.job, 'worker', e.worker, 'payload', e.payload)::text
@@ -70,6 +75,20 @@ class EventId:
 START = EventId(0, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What an event's job, or else its run, is from its beginning to its end."""
+
+    worker: str | None = None  #: of the event itself
+    kind: str | None = None
+    name: str | None = None
+    architecture: str | None = None
+    repository: str | None = None
+    source_digest: str | None = None
+    owner: str | None = None
+    requester: str | None = None
+
+
 @dataclass(frozen=True)
 class Event:
     """One event; ``document`` is its JSON, as every reader gets it."""
@@ -79,6 +98,12 @@ class Event:
     job: int | None
     runs: tuple[int, ...]  #: its own run, and those that its job belongs to
     document: str
+    about: About = About()
+
+    @cached_property
+    def happened(self) -> Happened:
+        """The event as followers get it."""
+        return Happened(str(self.id), self.kind, self.document.encode())
 
 
 @dataclass(frozen=True)
@@ -89,6 +114,11 @@ class Reading:
     position: EventId  #: everything up to here has been told
     is_full: bool  #: there may be more at once
     holds_back: bool  #: committed events wait for an older transaction to end
+
+    def document(self) -> bytes:
+        """The events as a document."""
+        events = ",".join(event.document for event in self.events)
+        return f'{{"events":[{events}],"cursor":"{self.position}"}}'.encode()
 
 
 async def newest(database: Database) -> EventId:
@@ -120,6 +150,8 @@ async def events_after(
                page.*
           FROM (SELECT) always LEFT JOIN (
             SELECT {_EVENT} FROM event e
+              LEFT JOIN job j ON j.id = e.job LEFT JOIN job_class c ON c.id = j.class
+              LEFT JOIN run r ON r.id = e.run
              WHERE {" AND ".join(tests)} AND e.transaction < {_HORIZON}
              ORDER BY e.transaction, e.id LIMIT %s
         ) page ON true
@@ -161,5 +193,6 @@ def _tests(
 
 
 def _event(row: Sequence[Any]) -> Event:
-    transaction, number, kind, job, runs, document = row
-    return Event(EventId(int(transaction), number), kind, job, tuple(runs), document)
+    transaction, number, kind, job, runs, *about, document = row
+    place = EventId(int(transaction), number)
+    return Event(place, kind, job, tuple(runs), document, About(*about))

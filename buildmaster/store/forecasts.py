@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from buildmaster.database import Cursor, Database
 from buildmaster.forecast import Estimate
-from buildmaster.store.documents.fragments import LARGEST_LIMIT, Listing
+from buildmaster.status.questions import LARGEST_LIMIT
+from buildmaster.store.documents.pages import Listing
 from buildmaster.store.events import CURSOR
 
 #: Forecasts that wait to be compared, at most: others are told and not remembered.

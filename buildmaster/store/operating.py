@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from buildmaster.database import Cursor, Database
 from buildmaster.matching import Needs
+from buildmaster.status.questions import LARGEST_LIMIT
 from buildmaster.store import queue
-from buildmaster.store.documents.fragments import LARGEST_LIMIT, Listing, at
+from buildmaster.store.documents.fragments import at
+from buildmaster.store.documents.pages import Listing
 from buildmaster.store.events import CURSOR
 
 

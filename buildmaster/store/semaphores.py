@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from buildmaster.database import Cursor, Database
-from buildmaster.store.documents.fragments import LARGEST_LIMIT, Listing
-from buildmaster.store.events import CURSOR
+from buildmaster.database import Cursor
 
 #: Which names jobs get is settled while somebody has this lock; who queues jobs shares it.
 _LOCK = "hashtext('headrace.semaphores'), 0"
@@ -110,26 +108,3 @@ async def cap_jobs(
         (owner, architecture, cap_name(owner, architecture), after, upto),
     )
     return int(count)
-
-
-async def semaphore_list(
-    database: Database, *, after: str = "", limit: int = LARGEST_LIMIT
-) -> Listing:
-    """Semaphores as JSON, in the order of their names, of those after ``after``."""
-    items, last, is_more, cursor = await database.one(
-        f"""
-        WITH page AS MATERIALIZED (
-            SELECT * FROM semaphore WHERE name > %s ORDER BY name LIMIT %s),
-        shown AS (SELECT * FROM page ORDER BY name LIMIT %s)
-        SELECT (SELECT coalesce(json_agg(json_build_object(
-                    'id', s.name, 'kind', 'semaphore', 'name', s.name,
-                    'capacity', s.capacity,
-                    'held_by', ARRAY(SELECT h.job FROM semaphore_hold h
-                                      WHERE h.semaphore = s.name ORDER BY h.job LIMIT 100),
-                    'aside', (SELECT count(*) FROM aside a WHERE a.semaphore = s.name))
-                ORDER BY s.name), '[]') FROM shown s)::text,
-               (SELECT max(name) FROM shown), (SELECT count(*) > %s FROM page), {CURSOR}
-        """,
-        (after, limit + 1, limit, limit),
-    )
-    return Listing(items, last if is_more else None, cursor)

@@ -16,6 +16,7 @@ from twisted.trial.unittest import TestCase
 
 from benchmarks.__main__ import names
 from benchmarks.queue import PARTS
+from benchmarks.status import PARTS as STATUS
 from buildmaster.postgres.account import NoAccount
 from buildmaster.postgres.binaries import NoBinaries, find_binaries
 from tests.farm import folder_for, processes_of
@@ -91,6 +92,15 @@ class QuickTests(TestCase):
             self.assertIsNone(entry["holds"], entry)
         self.assertEqual(processes_of(self.folder), [])
         self.assertEqual(list(self.folder.iterdir()), [])
+
+    async def test_the_parts_of_the_status_run_too(self) -> None:
+        command = Command("status", "--quick", "--json", "--folder", str(self.folder))
+        status = await command.ended
+        self.assertEqual(status, 3, command.err.decode())
+        figures = json.loads(command.out)["figures"]
+        measured = {name for name, found in figures.items() if "took" in found}
+        self.assertEqual(measured, {part.name for part in STATUS}, command.err.decode())
+        self.assertEqual(processes_of(self.folder), [])
 
     async def test_ctrl_c_leaves_nothing_behind(self) -> None:
         command = Command("queue", "--quick", "--folder", str(self.folder))

@@ -10,7 +10,7 @@ from buildmaster.dependencies import Require
 from buildmaster.grants import Scope
 from buildmaster.lifecycle import JobState
 from buildmaster.planning.model import MODES
-from buildmaster.store.documents.runs import RUN_STATES
+from buildmaster.status.questions import RunState
 from protocol.messages import Offer
 from protocol.order import Order
 from protocol.results import Result
@@ -50,4 +50,4 @@ class EnumTests(SynchronousTestCase):
         self.assertEqual(self.types["token_scope"], [each.value for each in Scope])
 
     def test_run_states(self) -> None:
-        self.assertEqual(self.types["run_state"], list(RUN_STATES))
+        self.assertEqual(self.types["run_state"], list(get_args(RunState)))

@@ -74,7 +74,9 @@ function link(place, id, text) {
 
 function more(page, place) {
   if (!page.next) return null;
-  return element("p", {}, element("a", { href: `#/${place}${new URL(page.next, location.href).search}` }, "Older ones"));
+  const query = new URLSearchParams(location.hash.split("?")[1] || "");
+  query.set("after", page.next);
+  return element("p", {}, element("a", { href: `#/${place}?${query}` }, "Older ones"));
 }
 
 export function runs(page) {

@@ -1,12 +1,8 @@
-"""SQL that several documents share: times, and the shape of a page of a list."""
+"""SQL that several documents share: times, and objects of chosen fields."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-#: Rows of a page when the reader does not say, and at most.
-DEFAULT_LIMIT = 100
-LARGEST_LIMIT = 1000
+from collections.abc import Mapping, Sequence
 
 
 def at(column: str) -> str:
@@ -14,10 +10,13 @@ def at(column: str) -> str:
     return f"""to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 
 
-@dataclass(frozen=True)
-class Listing:
-    """One page of a list, as PostgreSQL made it."""
+def pairs(fields: Mapping[str, str], chosen: Sequence[str] = ()) -> str:
+    """SQL for the arguments of json_build_object: the ``chosen`` fields, or all.
 
-    items: str  #: a JSON array
-    following: str | None  #: what ``before`` (or ``after``) of the next page is, if any
-    cursor: str  #: the event id after which a follower goes on
+    ``fields`` are SQL by name, in the order of the document; names are ours, so a chosen
+    one that is none of them is a mistake of the caller.
+    """
+    assert set(chosen) <= set(fields), chosen
+    return ", ".join(
+        f"'{name}', {sql}" for name, sql in fields.items() if not chosen or name in chosen
+    )

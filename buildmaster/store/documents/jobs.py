@@ -2,42 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from buildmaster.database import Database
-from buildmaster.store.documents.fragments import DEFAULT_LIMIT, Listing, at
+from buildmaster.status.questions import Jobs
+from buildmaster.store.documents.fragments import at, pairs
+from buildmaster.store.documents.known import Known
+from buildmaster.store.documents.pages import Listing, Page
 from buildmaster.store.events import CURSOR
-
-#: What ``state=`` may ask for; equal to the ``job_state`` type.
-JOB_STATES = ("waiting", "ready", "assigned", "running", "parked", "done")
 
 # Parts of one document are bounded, too: attempts, edges, files of a pipeline job.
 _PART_LIMIT = 1000
 
-JOB_PAIRS = f"""
-    'id', j.id, 'kind', j.kind, 'name', j.name, 'cell', j.cell, 'part', j.part,
-    'state', j.state, 'result', j.result, 'reason', j.reason, 'root_cause', j.root_cause,
-    'attempt', j.attempt,
-    'architecture', coalesce(b.architecture, c.architecture),
-    'performs', nullif(c.performs, ''),
-    'isolation', c.isolation, 'series', coalesce(b.series, c.series[1], ''),
-    'repository', j.repository, 'source_digest', j.source_digest, 'refs', j.refs,
-    'runs', ARRAY(SELECT x.run FROM run_job x WHERE x.job = j.id ORDER BY x.run),
-    'owner', j.owner, 'requester', j.requester, 'worker', coalesce(r.worker, a.worker),
-    'score', j.score, 'manual_score', j.manual_score, 'parked_for', j.parked_for,
-    'created_at', {at("j.created_at")}, 'ready_at', {at("j.ready_at")},
-    'started_at', {at("j.started_at")}, 'finished_at', {at("j.finished_at")},
-    'superseded_by', j.superseded_by, 'group', j.concurrency_group,
-    'cancel_asked_at', {at("j.cancel_asked_at")}
-"""
+#: SQL of each field of a job in a list, over `JOB_TABLES`.
+JOB: Mapping[str, str] = {
+    "id": "j.id",
+    "kind": "j.kind",
+    "name": "j.name",
+    "cell": "j.cell",
+    "part": "j.part",
+    "state": "j.state",
+    "result": "j.result",
+    "reason": "j.reason",
+    "root_cause": "j.root_cause",
+    "attempt": "j.attempt",
+    "architecture": "coalesce(b.architecture, c.architecture)",
+    "performs": "nullif(c.performs, '')",
+    "isolation": "c.isolation",
+    "series": "coalesce(b.series, c.series[1], '')",
+    "repository": "j.repository",
+    "source_digest": "j.source_digest",
+    "refs": "j.refs",
+    "runs": "ARRAY(SELECT x.run FROM run_job x WHERE x.job = j.id ORDER BY x.run)",
+    "owner": "j.owner",
+    "requester": "j.requester",
+    "worker": "coalesce(r.worker, a.worker)",
+    "score": "j.score",
+    "manual_score": "j.manual_score",
+    "parked_for": "j.parked_for",
+    "created_at": at("j.created_at"),
+    "ready_at": at("j.ready_at"),
+    "started_at": at("j.started_at"),
+    "finished_at": at("j.finished_at"),
+    "superseded_by": "j.superseded_by",
+    "group": "j.concurrency_group",
+    "cancel_asked_at": at("j.cancel_asked_at"),
+}
+JOB_PAIRS = pairs(JOB)
 
-JOB_TABLES = """
-    job j JOIN job_class c ON c.id = j.class
+_JOINED = """
+    JOIN job_class c ON c.id = j.class
     LEFT JOIN build b ON b.job = j.id
     LEFT JOIN attempt a ON a.job = j.id AND a.number = j.attempt
     LEFT JOIN running r ON r.job = j.id
 """
+JOB_TABLES = f"job j {_JOINED}"
+
+# Whatever a list shows of a job that is done changes with its row; of others it may come
+# from elsewhere. A run that takes up a job that is done touches its row for this.
+_ROW = "JOIN job j ON j.id = shown.key"
+_VERSION = "CASE WHEN j.state = 'done' THEN j.xmin::text END"
 
 _PIPELINE_JOBS = f"""
     SELECT coalesce(json_agg(json_build_object(
@@ -83,69 +108,67 @@ def _edges(near: str, far: str) -> str:
     """
 
 
-@dataclass(frozen=True)
-class JobFilter:
-    """Which jobs a list shows; None is no condition."""
-
-    state: str | None = None
-    kind: str | None = None
-    run: int | None = None
-
-
-async def job_list(
-    database: Database,
-    wanted: JobFilter,
-    *,
-    before: int | None = None,
-    limit: int = DEFAULT_LIMIT,
-) -> Listing:
-    """The newest jobs that are ``wanted``, of those older than ``before``."""
-    source, tests, parameters = _source(wanted)
-    if before is not None:
-        tests.append("s.id < %s")
-        parameters.append(before)
-    items, last, is_more, cursor = await database.one(
-        f"""
-        WITH page AS MATERIALIZED (
-            SELECT s.id FROM {source} WHERE {" AND ".join(["true", *tests])}
-             ORDER BY s.id DESC LIMIT %s),
-        shown AS (SELECT id FROM page ORDER BY id DESC LIMIT %s)
-        SELECT (SELECT coalesce(json_agg(json_build_object({JOB_PAIRS}) ORDER BY j.id DESC),
-                                '[]')
-                  FROM shown JOIN ({JOB_TABLES}) ON j.id = shown.id)::text,
-               (SELECT min(id) FROM shown), (SELECT count(*) > %s FROM page), {CURSOR}
-        """,
-        (*parameters, limit + 1, limit, limit),
+async def job_list(database: Database, asked: Jobs, known: Known | None = None) -> Listing:
+    """The jobs that are ``asked`` for; ``known`` saves making what did not change."""
+    source, tests, parameters = _source(asked)
+    page = Page(
+        source,
+        "s.id",
+        f"{_ROW} {_JOINED}",
+        pairs(JOB, asked.fields),
     )
-    return Listing(items, str(last) if is_more else None, cursor)
+    if known is None:
+        return await page.read(database, asked, tests, parameters)
+    return await page.read_known(database, asked, tests, parameters, known, _VERSION, _ROW)
 
 
-def _source(wanted: JobFilter) -> tuple[str, list[str], list[Any]]:
+def _source(asked: Jobs) -> tuple[str, list[str], list[Any]]:
     """Where the ids come from: the smallest table that knows the answer."""
-    tests: list[str] = []
-    parameters: list[Any] = []
-    state = wanted.state
-    if wanted.run is not None:
-        source = "(SELECT job AS id, run FROM run_job) s"
-        tests.append("s.run = %s")
-        parameters.append(wanted.run)
-    elif state == "ready":
-        source = "(SELECT job AS id FROM ready) s"
-    elif state in ("assigned", "running"):
+    states = set(asked.state)
+    tests, parameters = _of_job(asked)
+    if asked.run is not None:
+        source = "(SELECT job AS id FROM run_job WHERE run = %s) s"
+        parameters.insert(0, asked.run)
+    elif states == {"ready"}:
+        source = "(SELECT job AS id FROM ready UNION ALL SELECT job FROM aside) s"
+    elif states and states <= {"assigned", "running"}:
         source = "(SELECT job AS id FROM running) s"
     else:
-        source = "job s"
+        return "job s", [f"s.{test}" for test in tests], parameters
     # The line and the claims are hints here; the job row says what is.
-    of_job = [("state", state), ("kind", wanted.kind)]
-    columns = [(name, value) for name, value in of_job if value is not None]
-    if columns:
-        if source == "job s":
-            tests += [f"s.{name} = %s" for name, _ in columns]
-        else:
-            conditions = " AND ".join(f"o.{name} = %s" for name, _ in columns)
-            tests.append(f"EXISTS (SELECT FROM job o WHERE o.id = s.id AND {conditions})")
-        parameters += [value for _, value in columns]
+    if tests:
+        conditions = " AND ".join(f"o.{test}" for test in tests)
+        tests = [f"EXISTS (SELECT FROM job o WHERE o.id = s.id AND {conditions})"]
     return source, tests, parameters
+
+
+def _of_job(asked: Jobs) -> tuple[list[str], list[Any]]:
+    """What a job's row must pass; each test begins with a column's name."""
+    tests: list[str] = []
+    parameters: list[Any] = []
+    for column in ("kind", "name", "repository", "source_digest", "owner"):
+        value = getattr(asked, column)
+        if value is not None:
+            tests.append(f"{column} = %s")
+            parameters.append(value)
+    for column, kind in (("state", "job_state"), ("result", "job_result")):
+        values = getattr(asked, column)
+        if values:
+            tests.append(f"{column} = ANY (%s::{kind}[])")
+            parameters.append(list(values))
+    if asked.architecture is not None:
+        tests.append(
+            "class = ANY (ARRAY(SELECT id FROM job_class WHERE architecture = %s))"
+        )
+        parameters.append(asked.architecture)
+    if asked.worker is not None:
+        tests.append(
+            "id IN (SELECT w.job FROM attempt w JOIN job v"
+            " ON v.id = w.job AND v.attempt = w.number WHERE w.worker = %s"
+            " UNION ALL SELECT job FROM running WHERE worker = %s)"
+        )
+        parameters += [asked.worker, asked.worker]
+    return tests, parameters
 
 
 async def job_document(database: Database, job: int, details: str = "null") -> str | None:

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from buildmaster.database import Database
-from buildmaster.store.documents.fragments import DEFAULT_LIMIT, LARGEST_LIMIT, Listing, at
+from buildmaster.status.questions import LARGEST_LIMIT, Runs
+from buildmaster.store.documents.fragments import at, pairs
 from buildmaster.store.documents.jobs import JOB_PAIRS, JOB_TABLES
+from buildmaster.store.documents.pages import Listing, Page
 from buildmaster.store.events import CURSOR
-
-#: What ``state=`` may ask for; equal to the ``run_state`` type.
-RUN_STATES = ("open", "sealed", "done")
 
 #: Jobs that a run shows in a list; ``job_count`` tells of more.
 JOBS_IN_LIST = 20
-
-_RUN_PAIRS = f"""
-    'id', r.id, 'kind', 'run', 'state', r.state, 'result', r.result, 'attempt', NULL,
-    'name', r.name, 'repository', r.repository, 'source_digest', r.source_digest,
-    'refs', r.refs,
-    'trust_domain', r.trust_domain, 'requester', r.requester, 'owner', r.owner,
-    'cross_architecture', r.cross_architecture,
-    'created_at', {at("r.created_at")}, 'finished_at', {at("r.finished_at")},
-    'job_count', (SELECT count(*) FROM run_job x WHERE x.run = r.id)
-"""
 
 _JOBS_IN_SHORT = f"""
     SELECT coalesce(json_agg(json_build_object(
@@ -35,6 +25,27 @@ _JOBS_IN_SHORT = f"""
       JOIN job j ON j.id = m.job JOIN job_class c ON c.id = j.class
       LEFT JOIN build b ON b.job = j.id
 """
+
+_RUN: Mapping[str, str] = {
+    "id": "r.id",
+    "kind": "'run'",
+    "state": "r.state",
+    "result": "r.result",
+    "attempt": "NULL",
+    "name": "r.name",
+    "repository": "r.repository",
+    "source_digest": "r.source_digest",
+    "refs": "r.refs",
+    "trust_domain": "r.trust_domain",
+    "requester": "r.requester",
+    "owner": "r.owner",
+    "cross_architecture": "r.cross_architecture",
+    "created_at": at("r.created_at"),
+    "finished_at": at("r.finished_at"),
+    "job_count": "(SELECT count(*) FROM run_job x WHERE x.run = r.id)",
+}
+_RUN_PAIRS = pairs(_RUN)
+_RUN_IN_LIST = {**_RUN, "jobs": f"({_JOBS_IN_SHORT})"}
 
 _JOBS = f"""
     SELECT coalesce(json_agg(json_build_object({JOB_PAIRS}) ORDER BY j.id), '[]')
@@ -51,35 +62,27 @@ _NOTES = """
 """
 
 
-async def run_list(
-    database: Database,
-    *,
-    state: str | None = None,
-    before: int | None = None,
-    limit: int = DEFAULT_LIMIT,
-) -> Listing:
-    """The newest runs, of those older than ``before``; at most ``limit``."""
-    tests, parameters = ["true"], list[Any]()
-    if state is not None:
-        tests.append("state = %s")
-        parameters.append(state)
-    if before is not None:
-        tests.append("id < %s")
-        parameters.append(before)
-    items, last, is_more, cursor = await database.one(
-        f"""
-        WITH page AS MATERIALIZED (
-            SELECT id FROM run WHERE {" AND ".join(tests)} ORDER BY id DESC LIMIT %s),
-        shown AS (SELECT id FROM page ORDER BY id DESC LIMIT %s)
-        SELECT (SELECT coalesce(json_agg(json_build_object(
-                            {_RUN_PAIRS}, 'jobs', ({_JOBS_IN_SHORT})) ORDER BY r.id DESC),
-                        '[]')
-                  FROM shown JOIN run r USING (id))::text,
-               (SELECT min(id) FROM shown), (SELECT count(*) > %s FROM page), {CURSOR}
-        """,
-        (*parameters, limit + 1, limit, limit),
+async def run_list(database: Database, asked: Runs) -> Listing:
+    """The runs that are ``asked`` for."""
+    tests: list[str] = []
+    parameters: list[Any] = []
+    for column in ("repository", "source_digest", "owner", "requester"):
+        value = getattr(asked, column)
+        if value is not None:
+            tests.append(f"s.{column} = %s")
+            parameters.append(value)
+    for column, kind in (("state", "run_state"), ("result", "job_result")):
+        values = getattr(asked, column)
+        if values:
+            tests.append(f"s.{column} = ANY (%s::{kind}[])")
+            parameters.append(list(values))
+    page = Page(
+        "run s",
+        "s.id",
+        "JOIN run r ON r.id = shown.key",
+        pairs(_RUN_IN_LIST, asked.fields),
     )
-    return Listing(items, str(last) if is_more else None, cursor)
+    return await page.read(database, asked, tests, parameters)
 
 
 async def run_document(database: Database, run: int) -> str | None:

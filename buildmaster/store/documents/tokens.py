@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from buildmaster.database import Database
-from buildmaster.store.documents.fragments import LARGEST_LIMIT, Listing, at
-from buildmaster.store.events import CURSOR
+from buildmaster.status.questions import Tokens
+from buildmaster.store.documents.fragments import at, pairs
+from buildmaster.store.documents.pages import Listing, Page
 
-_TOKEN_PAIRS = f"""
-    'id', t.name, 'kind', 'token', 'name', t.name, 'scopes', t.scopes,
-    'project', t.project, 'state',
-    CASE WHEN t.revoked_at IS NULL THEN 'good' ELSE 'revoked' END,
-    'created_by', t.created_by, 'created_at', {at("t.created_at")},
-    'last_used_at', {at("t.last_used_at")}, 'revoked_at', {at("t.revoked_at")}
-"""
+_TOKEN: Mapping[str, str] = {
+    "id": "t.name",
+    "kind": "'token'",
+    "name": "t.name",
+    "scopes": "t.scopes",
+    "project": "t.project",
+    "state": "CASE WHEN t.revoked_at IS NULL THEN 'good' ELSE 'revoked' END",
+    "created_by": "t.created_by",
+    "created_at": at("t.created_at"),
+    "last_used_at": at("t.last_used_at"),
+    "revoked_at": at("t.revoked_at"),
+}
 
 
-async def token_list(
-    database: Database, *, after: str = "", limit: int = LARGEST_LIMIT
-) -> Listing:
-    """Tokens in the order of their names, of those after ``after``; at most ``limit``."""
-    items, last, is_more, cursor = await database.one(
-        f"""
-        WITH page AS MATERIALIZED (
-            SELECT * FROM api_token WHERE name > %s ORDER BY name LIMIT %s),
-        shown AS (SELECT * FROM page ORDER BY name LIMIT %s)
-        SELECT (SELECT coalesce(json_agg(json_build_object({_TOKEN_PAIRS})
-                                         ORDER BY t.name), '[]') FROM shown t)::text,
-               (SELECT max(name) FROM shown), (SELECT count(*) > %s FROM page), {CURSOR}
-        """,
-        (after, limit + 1, limit, limit),
+async def token_list(database: Database, asked: Tokens) -> Listing:
+    """The tokens that are ``asked`` for."""
+    page = Page(
+        "api_token s",
+        "s.name",
+        "JOIN api_token t ON t.name = shown.key",
+        pairs(_TOKEN, asked.fields),
     )
-    return Listing(items, last if is_more else None, cursor)
+    return await page.read(database, asked, (), ())

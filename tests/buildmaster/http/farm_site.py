@@ -116,9 +116,9 @@ class _RawFactory(Factory):
 def bare_site(workers: websocket.Listener) -> FarmSite:
     """A site that can do nothing but take workers: it has no database."""
     nothing: Any = None
-    return site(
-        nothing, nothing, nothing, nothing, Tokens("f" * 64, b""), reactor, workers=workers
-    )
+    feed = EventFeed(nothing, reactor)
+    tokens = Tokens("f" * 64, b"")
+    return site(nothing, feed, nothing, nothing, tokens, reactor, workers=workers)
 
 
 class SiteCase(TestCase):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 from buildmaster.requests import GraphRequest, JobRequest
 from tests.buildmaster.http.farm_site import SiteCase
@@ -126,11 +127,13 @@ class LimitTests(SiteCase):
         for name in ("b&a=1", "a/é", "c"):
             body = {"name": name, "capacity": 2}
             self.assertEqual((await self.post("/api/v1/semaphores", body)).code, 200)
-        seen, page = [], "/api/v1/semaphores?limit=1"
-        while page:
-            document = await self.json(page)
+        address = "/api/v1/semaphores?limit=1"
+        document = await self.json(address)
+        seen = [each["name"] for each in document["semaphores"]]
+        while document["next"] is not None:
+            following = urlencode({"after": document["next"]})
+            document = await self.json(f"{address}&{following}")
             seen += [each["name"] for each in document["semaphores"]]
-            page = document["next"]
         self.assertEqual(sorted(seen), ["a/é", "b&a=1", "c"])
 
 

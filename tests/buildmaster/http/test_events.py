@@ -11,9 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from buildmaster import feed as feed_module
 from buildmaster.client.event_stream import EventStreamParser
 from buildmaster.database import Cursor
-from buildmaster.http import events as events_module
-from buildmaster.http.events import frame
-from buildmaster.store.events import Event, EventId
+from buildmaster.http.following import frame
+from buildmaster.status import reading
+from buildmaster.status.news import Happened
 from tests.buildmaster.http.farm_site import Raw, SiteCase
 
 HOSTILE = "a\nid: 7\n\ndata: x\r\n\r\u2028\u0085\0".replace("\0", "")
@@ -23,7 +23,7 @@ class FrameTests(SynchronousTestCase):
     @given(st.text(), st.text())
     def test_no_text_can_end_an_event_or_begin_another(self, kind: str, text: str) -> None:
         document = json.dumps({"payload": text}, ensure_ascii=False)
-        sent = frame(Event(EventId(1, 2), kind, None, (), document)).decode(
+        sent = frame(Happened("1-2", kind, document.encode(errors="surrogatepass"))).decode(
             errors="surrogatepass"
         )
         lines = sent.replace("\r\n", "\n").replace("\r", "\n").split("\n")
@@ -148,7 +148,7 @@ class LiveTests(EventsCase):
         self.assertEqual(kinds, ["job.ready"])
 
     async def test_silence_is_broken_now_and_then(self) -> None:
-        self.patch(events_module, "KEEP_ALIVE", 0.01)
+        self.patch(reading, "PATIENCE", 0.01)
         raw = await self.stream()
         await raw.until(b": still here\n\n")
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from urllib.parse import urlencode
 
 from tests.buildmaster.http.farm_site import SiteCase
 from tests.buildmaster.http.rows import HOSTILE
@@ -12,7 +13,7 @@ class ListTests(SiteCase):
         runs = [await self.rows.run() for _ in range(3)]
         first = await self.json("/api/v1/runs?limit=2&state=open")
         self.assertEqual([run["id"] for run in first["runs"]], runs[:0:-1])
-        second = await self.json(first["next"])
+        second = await self.json(f"/api/v1/runs?limit=2&state=open&after={first['next']}")
         self.assertEqual([run["id"] for run in second["runs"]], runs[:1])
         self.assertIsNone(second["next"])
 
@@ -29,11 +30,12 @@ class ListTests(SiteCase):
     async def test_workers_come_in_pages_whatever_their_names(self) -> None:
         for name in ('a&limit="', "b c", "\u00e9/"):
             await self.rows.worker(name)
-        seen, address = [], "/api/v1/workers?limit=1"
-        while address:
-            page = await self.json(address)
+        address = "/api/v1/workers?limit=1"
+        page = await self.json(address)
+        seen = [worker["name"] for worker in page["workers"]]
+        while page["next"] is not None:
+            page = await self.json(f"{address}&{urlencode({'after': page['next']})}")
             seen += [worker["name"] for worker in page["workers"]]
-            address = page["next"]
         self.assertEqual(sorted(seen), sorted(['a&limit="', "b c", "\u00e9/"]))
         found = await self.json("/api/v1/workers/%C3%A9%2F")
         self.assertEqual(found["name"], "\u00e9/")
@@ -72,12 +74,18 @@ class ListTests(SiteCase):
             ("limit=ten", "bad_parameter", "limit"),
             ("limit=1_0", "bad_parameter", "limit"),
             ("limit=", "bad_parameter", "limit"),
-            ("before=-1", "bad_parameter", "before"),
-            ("before=9223372036854775808", "bad_parameter", "before"),
-            ("before=99999999999999999999999", "bad_parameter", "before"),
+            ("after=-1", "bad_parameter", "after"),
+            ("after=9223372036854775808", "bad_parameter", "after"),
+            ("after=99999999999999999999999", "bad_parameter", "after"),
             ("state=happy", "bad_parameter", "state"),
             ("state=open&state=done", "bad_query", "state"),
-            ("order=id", "unknown_parameter", "order"),
+            ("limit=1.0", "bad_parameter", "limit"),
+            ("limit=1e2", "bad_parameter", "limit"),
+            ("state=open,happy", "bad_parameter", "state"),
+            ("order=name", "bad_parameter", "order"),
+            ("fields=id,nothing", "bad_parameter", "nothing"),
+            ("fields=id%27", "bad_parameter", "fields"),
+            ("before=1", "unknown_parameter", "before"),
             ("state=%00", "bad_parameter", "state"),
             ("state=%FF", "bad_query", ""),
             ("&".join(f"p{n}=1" for n in range(100)), "bad_query", ""),

@@ -97,7 +97,7 @@ class WireTests(SiteCase):
         for path in (
             "/api/v1/jobs/1%0d%0aX-Evil:%201/x",
             "/api/v1/runs?limit=%0d%0aX-Evil:%201",
-            "/api/v1/runs?state=open&before=5&%0d%0aX-Evil:=1",
+            "/api/v1/runs?state=open&after=5&%0d%0aX-Evil:=1",
         ):
             raw = await self.raw(
                 self.head(

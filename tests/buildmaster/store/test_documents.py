@@ -1,22 +1,20 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 from twisted.trial.unittest import TestCase
 
-from buildmaster.store.documents.fragments import Listing
+from buildmaster.status.questions import JobResult, Jobs, JobState, Runs, RunState, Workers
 from buildmaster.store.documents.jobs import (
-    JOB_STATES,
-    JobFilter,
     job_document,
     job_in_short,
     job_list,
     retried_job,
 )
+from buildmaster.store.documents.pages import Listing
 from buildmaster.store.documents.runs import (
     JOBS_IN_LIST,
-    RUN_STATES,
     run_document,
     run_in_short,
     run_list,
@@ -130,7 +128,7 @@ class JobListTests(DocumentCase):
         seen: list[int] = []
         before = None
         for _ in range(3):
-            page = await job_list(self.database, JobFilter(), before=before, limit=2)
+            page = await job_list(self.database, Jobs(after=before, limit=2))
             seen += self.ids(page)
             before = None if page.following is None else int(page.following)
         self.assertEqual(seen, jobs[::-1])
@@ -139,14 +137,16 @@ class JobListTests(DocumentCase):
     async def test_a_page_that_ends_with_the_last_job_has_no_next(self) -> None:
         for _ in range(2):
             await self.rows.job()
-        page = await job_list(self.database, JobFilter(), limit=2)
+        page = await job_list(self.database, Jobs(limit=2))
         self.assertIsNone(page.following)
 
     async def test_every_state_can_be_asked_for(self) -> None:
         rows = await self.database.rows("SELECT unnest(enum_range(NULL::job_state))::text")
-        self.assertEqual([row[0] for row in rows], list(JOB_STATES))
+        self.assertEqual([row[0] for row in rows], list(get_args(JobState)))
         rows = await self.database.rows("SELECT unnest(enum_range(NULL::run_state))::text")
-        self.assertEqual([row[0] for row in rows], list(RUN_STATES))
+        self.assertEqual([row[0] for row in rows], list(get_args(RunState)))
+        rows = await self.database.rows("SELECT unnest(enum_range(NULL::job_result))::text")
+        self.assertEqual([row[0] for row in rows], list(get_args(JobResult)))
 
     async def test_states_narrow_the_list(self) -> None:
         waiting = await self.rows.job()
@@ -165,14 +165,15 @@ class JobListTests(DocumentCase):
                 "INSERT INTO attempt (job, number) VALUES (%s, 1)", (job,)
             )
             await self.database.run("INSERT INTO running VALUES (%s, 1, 'ant', 1)", (job,))
-        for state, job in {
+        states: dict[JobState, int] = {
             "waiting": waiting,
             "ready": ready,
             "running": running,
             "assigned": assigned,
             "parked": stale,
-        }.items():
-            page = await job_list(self.database, JobFilter(state=state))
+        }
+        for state, job in states.items():
+            page = await job_list(self.database, Jobs(state=(state,)))
             self.assertEqual(self.ids(page), [job], state)
 
     async def test_a_run_narrows_the_list_and_states_do_within_it(self) -> None:
@@ -180,19 +181,19 @@ class JobListTests(DocumentCase):
         await self.rows.job(state="parked")
         mine = await self.rows.job(run, state="parked")
         other = await self.rows.job(run)
-        page = await job_list(self.database, JobFilter(run=run))
+        page = await job_list(self.database, Jobs(run=run))
         self.assertEqual(self.ids(page), [other, mine])
-        page = await job_list(self.database, JobFilter(run=run, state="parked"))
+        page = await job_list(self.database, Jobs(run=run, state=("parked",)))
         self.assertEqual(self.ids(page), [mine])
-        page = await job_list(self.database, JobFilter(run=run, kind="nothing"))
+        page = await job_list(self.database, Jobs(run=run, kind="nothing"))
         self.assertEqual(self.ids(page), [])
 
     async def test_the_cursor_is_the_newest_event(self) -> None:
-        page = await job_list(self.database, JobFilter())
+        page = await job_list(self.database, Jobs())
         self.assertEqual(page.cursor, "0-0")
         place = await self.rows.event("job.ready")
         await self.rows.until_readable(place)
-        page = await job_list(self.database, JobFilter())
+        page = await job_list(self.database, Jobs())
         self.assertEqual(page.cursor, place)
 
 
@@ -200,7 +201,7 @@ class RunTests(DocumentCase):
     async def test_a_run_in_a_list_shows_its_jobs_in_short(self) -> None:
         run = await self.rows.run(created_at="2026-03-04 05:06:07.089+00")
         job = await self.rows.job(run)
-        [document] = json.loads((await run_list(self.database)).items)
+        [document] = json.loads((await run_list(self.database, Runs())).items)
         self.assertEqual(document["kind"], "run")
         self.assertIsNone(document["attempt"])
         self.assertEqual(document["created_at"], TIME)
@@ -223,7 +224,7 @@ class RunTests(DocumentCase):
         run = await self.rows.run()
         for _ in range(JOBS_IN_LIST + 1):
             await self.rows.job(run)
-        [document] = json.loads((await run_list(self.database)).items)
+        [document] = json.loads((await run_list(self.database, Runs())).items)
         self.assertEqual(len(document["jobs"]), JOBS_IN_LIST)
         self.assertEqual(document["job_count"], JOBS_IN_LIST + 1)
         whole = self.read(await run_document(self.database, run))
@@ -243,17 +244,17 @@ class RunTests(DocumentCase):
 
     async def test_pages_of_runs_follow_each_other(self) -> None:
         runs = [await self.rows.run() for _ in range(3)]
-        first = await run_list(self.database, limit=2)
+        first = await run_list(self.database, Runs(limit=2))
         self.assertEqual(self.ids(first), runs[:0:-1])
         assert first.following is not None
-        second = await run_list(self.database, before=int(first.following), limit=2)
+        second = await run_list(self.database, Runs(after=int(first.following), limit=2))
         self.assertEqual(self.ids(second), runs[:1])
         self.assertIsNone(second.following)
 
     async def test_states_narrow_the_runs(self) -> None:
         await self.rows.run()
         sealed = await self.rows.run(state="sealed")
-        page = await run_list(self.database, state="sealed")
+        page = await run_list(self.database, Runs(state=("sealed",)))
         self.assertEqual(self.ids(page), [sealed])
 
     async def test_an_unknown_run_is_none(self) -> None:
@@ -281,10 +282,10 @@ class WorkerTests(DocumentCase):
     async def test_workers_come_by_name_and_page_by_page(self) -> None:
         for name in ("cat", "ant", "bee"):
             await self.rows.worker(name)
-        first = await worker_list(self.database, limit=2)
+        first = await worker_list(self.database, Workers(limit=2))
         self.assertEqual([w["name"] for w in json.loads(first.items)], ["ant", "bee"])
-        self.assertEqual(first.following, "bee")
-        second = await worker_list(self.database, after="bee", limit=2)
+        self.assertEqual(first.following, '"bee"')
+        second = await worker_list(self.database, Workers(after="bee", limit=2))
         self.assertEqual([w["name"] for w in json.loads(second.items)], ["cat"])
         self.assertIsNone(second.following)
 

@@ -1,0 +1,54 @@
+"""How long a job waits for a worker while others read lists without a pause."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks.bench import Bench
+from benchmarks.books import CLOCK, opened
+from benchmarks.farm import Farm
+from benchmarks.parts import Part
+from benchmarks.progress import say
+from benchmarks.queue_parts.pickup import pick_ups
+from benchmarks.report import Bar, Measured
+from benchmarks.status_parts.lists import FRESH, LIST, environ
+from benchmarks.status_parts.rows import add_builds
+
+_RATIO = Bar(
+    "pick-up while 8 clients list 1,000 builds, p99, of the quiet one", "times", "<=", 2
+)
+_JOBS = 150
+
+
+async def _measure(bench: Bench) -> Measured:
+    dsn = bench.server.database("reading")
+    add_builds(dsn, 1, bench.count(10_000, 2000))
+    farm = Farm(bench, dsn, workers=bench.count(10, 2), slots=1)
+    try:
+        async with opened(dsn, bench.reactor, claims=False) as books:
+            await farm.start_master()
+            await farm.start_workers(CLOCK)
+            job_class = await books.job_class("", CLOCK)
+            jobs = bench.count(_JOBS, 2)
+            await pick_ups(bench, books, job_class, bench.count(20, 1))
+            say("pick-up, quiet")
+            quiet = await pick_ups(bench, books, job_class, jobs)
+            port = farm.addresses.http.rpartition(":")[2]
+            command = [sys.executable, "-m", "benchmarks.status_parts.client", "ask"]
+            command += [port, LIST, "10000000", "8", FRESH]
+            log = farm.folder / "readers.log"
+            say("pick-up while others read")
+            readers = bench.processes.start(command, log, environ())
+            try:
+                busy = await pick_ups(bench, books, job_class, jobs)
+            finally:
+                await bench.processes.end(readers)
+    finally:
+        await farm.stop()
+        bench.server.drop("reading")
+    ratio = busy.p99 / quiet.p99
+    figures = {"quiet": quiet.figures, "while_read": busy.figures, "ratio_of_p99": ratio}
+    return Measured(figures, {_RATIO.name: ratio})
+
+
+PART = Part("under-reading", (_RATIO,), _measure)

@@ -1,0 +1,112 @@
+"""What can be asked of a farm's status, in the same words however it is asked.
+
+Each method takes one question (`buildmaster.status.questions`) and fires with one document
+(`buildmaster.status.documents`) in a `Told`: the JSON as PostgreSQL made it, typed by
+`Told.read`. Every list is bounded by its ``limit`` and goes on where ``next`` says.
+Documents carry a ``cursor``: what they do not show yet is told by `events` since it.
+
+`StatusProblem` says why there is no answer: 400 for a question that makes no sense, 401 and
+403 for who may not ask, 404 for what there is not, 503 for a farm that cannot now, for
+example because the database took too long.
+"""
+
+# An Interface's methods have no self.
+# ruff: noqa: N805
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable
+from typing import Protocol
+
+from zope.interface import Interface
+
+from buildmaster.status import documents as d
+from buildmaster.status import questions as q
+from buildmaster.status.news import News
+from buildmaster.status.told import Told
+
+__all__ = ["IFollow", "IStatus"]
+
+
+class IFollow(Protocol):
+    """A following, as ``async for`` takes it."""
+
+    def __aiter__(self) -> AsyncIterator[News]: ...
+    async def __anext__(self) -> News: ...
+    def close(self) -> None:
+        """Follow no longer. Harmless when repeated."""
+
+
+class IStatus(Interface):
+    """The status of one farm. Nothing here changes anything, and nothing blocks."""
+
+    def follow(method: str, asked: q.Question, since: str | None = None) -> IFollow:
+        """What happens to the answer of the method of this name, from now on.
+
+        An asynchronous iterator of `News`: at first the answer itself (``snapshot``), then
+        the events that concern it, and nothing falls between. With ``since``, the
+        ``cursor`` of earlier news, there is no snapshot, and what came meanwhile is told.
+        The filters of the question hold for events, too, as far as they are about what
+        never changes: an event that takes a job out of a list concerns the list.
+
+        `StatusProblem` comes out of the iterator: 400 ``not_followed`` for answers that
+        no event tells of (`forecast`, `semaphores`, `tokens`, `holds`); 503 ``too_slow``
+        for who does not keep up. Close it in the end.
+        """
+
+    def overview(asked: q.Nothing) -> Awaitable[Told[d.Overview]]:
+        """The whole farm in a few numbers.
+
+        Jobs by architecture, kind, state and result; the job that waits for longest;
+        workers by state and duty. It comes from counters, however many jobs there are.
+        """
+
+    def runs(asked: q.Runs) -> Awaitable[Told[d.RunPage]]:
+        """A page of runs, each with its first 20 jobs in short.
+
+        Newest first, unless ``order`` says otherwise.
+        """
+
+    def run(asked: q.OneRun) -> Awaitable[Told[d.Run]]:
+        """One run with its first 1000 jobs, what was left out of it, and notes."""
+
+    def jobs(asked: q.Jobs) -> Awaitable[Told[d.JobPage]]:
+        """A page of jobs, builds and others together.
+
+        Newest first, unless ``order`` says otherwise. ``kind`` tells builds from others.
+        """
+
+    def job(asked: q.OneJob) -> Awaitable[Told[d.Job]]:
+        """Everything about one job.
+
+        Its stages and limits, the pipeline jobs of its current attempt with their files,
+        its attempts, what it needs and what needs it.
+        """
+
+    def explain(asked: q.OneJob) -> Awaitable[Told[d.Explanation]]:
+        """Why a job waits and when it should start, or why it ended."""
+
+    def forecast(asked: q.Forecasts) -> Awaitable[Told[d.ForecastPage]]:
+        """How many forecasts of `explain` came true, by class of jobs."""
+
+    def holds(asked: q.Nothing) -> Awaitable[Told[d.HoldList]]:
+        """What operators keep from starting."""
+
+    def workers(asked: q.Workers) -> Awaitable[Told[d.WorkerPage]]:
+        """A page of workers, with what each of them runs."""
+
+    def worker(asked: q.OneWorker) -> Awaitable[Told[d.Worker]]:
+        """One worker."""
+
+    def semaphores(asked: q.Semaphores) -> Awaitable[Told[d.SemaphorePage]]:
+        """A page of semaphores: who holds them, and how many stand aside."""
+
+    def tokens(asked: q.Tokens) -> Awaitable[Told[d.TokenPage]]:
+        """A page of clients' tokens, without anything that opens a door. For admins."""
+
+    def events(asked: q.Events) -> Awaitable[Told[d.EventPage]]:
+        """What happened since a place in the log, or since its beginning.
+
+        Every reader gets the same events in the same order. Asking again ``since`` the
+        ``cursor`` goes on without a gap and tells nothing twice.
+        """

@@ -1,0 +1,83 @@
+"""The table from which the routes, the OpenAPI document, PB and the commands are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from buildmaster.grants import Scope
+from buildmaster.status import documents, questions
+from buildmaster.status.interface import IStatus
+from buildmaster.status.questions import Question
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method of `IStatus`, as the ways to it see it."""
+
+    name: str
+    question: type[Question]
+    document: type[Any]
+    path: str  #: in HTTP; parts in braces are parameters, the others go into the query
+    scope: Scope = Scope.READ
+
+    @property
+    def meaning(self) -> str:
+        """The docstring in the interface."""
+        return _unindented(IStatus[self.name].getDoc())
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the docstring."""
+        return self.meaning.partition("\n")[0]
+
+    @property
+    def in_path(self) -> tuple[str, ...]:
+        """The parameters that are parts of the path."""
+        parts = self.path.split("/")
+        return tuple(part[1:-1] for part in parts if part.startswith("{"))
+
+    @property
+    def fields(self) -> tuple[msgspec.structs.FieldInfo, ...]:
+        """All parameters."""
+        return msgspec.structs.fields(self.question)
+
+
+METHODS: Mapping[str, Method] = {
+    method.name: method
+    for method in (
+        Method("overview", questions.Nothing, documents.Overview, "/api/v1/overview"),
+        Method("runs", questions.Runs, documents.RunPage, "/api/v1/runs"),
+        Method("run", questions.OneRun, documents.Run, "/api/v1/runs/{run}"),
+        Method("jobs", questions.Jobs, documents.JobPage, "/api/v1/jobs"),
+        Method("job", questions.OneJob, documents.Job, "/api/v1/jobs/{job}"),
+        Method(
+            "explain",
+            questions.OneJob,
+            documents.Explanation,
+            "/api/v1/jobs/{job}/explain",
+        ),
+        Method("forecast", questions.Forecasts, documents.ForecastPage, "/api/v1/forecast"),
+        Method("holds", questions.Nothing, documents.HoldList, "/api/v1/holds"),
+        Method("workers", questions.Workers, documents.WorkerPage, "/api/v1/workers"),
+        Method("worker", questions.OneWorker, documents.Worker, "/api/v1/workers/{worker}"),
+        Method(
+            "semaphores",
+            questions.Semaphores,
+            documents.SemaphorePage,
+            "/api/v1/semaphores",
+        ),
+        Method(
+            "tokens", questions.Tokens, documents.TokenPage, "/api/v1/tokens", Scope.ADMIN
+        ),
+        Method("events", questions.Events, documents.EventPage, "/api/v1/events"),
+    )
+}
+
+
+def _unindented(doc: str) -> str:
+    lines = doc.strip().splitlines()
+    return "\n".join([lines[0], *(line.strip() for line in lines[1:])]) if lines else ""

@@ -1,0 +1,219 @@
+"""What can be asked of the status: one frozen type for the parameters of each method.
+
+The names are those of the query parameters in HTTP, of the keywords in PB and of the
+options of ``headrace status``; lists are written with commas there. What a type forbids is
+refused before the database hears of it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+#: Rows of a page when the reader does not say, and at most.
+DEFAULT_LIMIT = 100
+LARGEST_LIMIT = 1000
+#: The largest id that PostgreSQL's bigint holds.
+LARGEST_ID = 2**63 - 1
+
+#: Equal to the ``job_state``, ``job_result`` and ``run_state`` types of the database.
+JobState = Literal["waiting", "ready", "assigned", "running", "parked", "done"]
+RunState = Literal["open", "sealed", "done"]
+JobResult = Literal[
+    "success",
+    "reused",
+    "skipped",
+    "failure",
+    "error",
+    "timeout",
+    "malformed",
+    "unrun",
+    "cancelled",
+]
+
+Id = Annotated[int, Meta(ge=1, le=LARGEST_ID, description="an id")]
+# No NUL, which no text in the database has.
+Text = Annotated[
+    str, Meta(max_length=2000, pattern=r"^[^\x00]*$", description="a text, compared whole")
+]
+Limit = Annotated[int, Meta(ge=1, le=LARGEST_LIMIT, description="entries of a page")]
+Field = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,60}$")]
+Fields = Annotated[
+    tuple[Field, ...],
+    Meta(max_length=60, description="only these fields of each entry; none: all"),
+]
+Cursor = Annotated[
+    str,
+    Meta(pattern=r"^[0-9]{1,19}-[0-9]{1,19}$", description="the id of an event"),
+]
+Since = Annotated[
+    str,
+    Meta(
+        max_length=60,
+        pattern=r"^[^\x00]*$",
+        description="after this event, as its id or a document's cursor names it",
+    ),
+]
+NameAfter = Annotated[
+    str,
+    Meta(
+        max_length=2000,
+        pattern=r"^[^\x00]*$",
+        description="the page begins after this one: 'next' of the page before",
+    ),
+]
+IdAfter = Annotated[
+    int,
+    Meta(
+        ge=1,
+        le=LARGEST_ID,
+        description="the page begins after this one: 'next' of the page before",
+    ),
+]
+ById = Annotated[
+    Literal["-id", "id"], Meta(description="newest first (-id), or oldest first (id)")
+]
+ByName = Annotated[
+    Literal["name", "-name"], Meta(description="by name, or the other way round (-name)")
+]
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The parameters of one method."""
+
+
+class Nothing(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """No parameters."""
+
+
+class OneRun(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A run."""
+
+    run: Id
+
+
+class OneJob(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A job."""
+
+    job: Id
+
+
+class OneWorker(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A worker."""
+
+    worker: Text
+
+
+class Runs(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Runs, page by page. What is given must all be so."""
+
+    state: Annotated[
+        tuple[RunState, ...], Meta(max_length=9, description="in one of these states")
+    ] = ()
+    result: Annotated[
+        tuple[JobResult, ...], Meta(max_length=9, description="ended as one of these")
+    ] = ()
+    repository: Text | None = None
+    source_digest: Text | None = None
+    owner: Text | None = None
+    requester: Text | None = None
+    order: ById = "-id"
+    after: IdAfter | None = None
+    limit: Limit = DEFAULT_LIMIT
+    fields: Fields = ()
+
+
+class Jobs(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Jobs and builds together, page by page. What is given must all be so."""
+
+    run: Id | None = None
+    state: Annotated[
+        tuple[JobState, ...], Meta(max_length=9, description="in one of these states")
+    ] = ()
+    result: Annotated[
+        tuple[JobResult, ...], Meta(max_length=9, description="ended as one of these")
+    ] = ()
+    kind: Text | None = None
+    name: Text | None = None
+    repository: Text | None = None
+    source_digest: Text | None = None
+    owner: Text | None = None
+    architecture: Text | None = None
+    worker: (
+        Annotated[
+            str,
+            Meta(
+                max_length=2000,
+                pattern=r"^[^\x00]*$",
+                description="whose current attempt is, or was, with this worker",
+            ),
+        ]
+        | None
+    ) = None
+    order: ById = "-id"
+    after: IdAfter | None = None
+    limit: Limit = DEFAULT_LIMIT
+    fields: Fields = ()
+
+
+class Workers(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Workers, page by page."""
+
+    state: Annotated[
+        tuple[Literal["connected", "unreachable", "offline"], ...],
+        Meta(max_length=9, description="in one of these states"),
+    ] = ()
+    duty: Annotated[
+        tuple[Literal["active", "paused", "draining", "retired"], ...],
+        Meta(max_length=9, description="with one of these duties"),
+    ] = ()
+    order: ByName = "name"
+    after: NameAfter | None = None
+    limit: Limit = LARGEST_LIMIT
+    fields: Fields = ()
+
+
+class Semaphores(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Semaphores, by name, page by page."""
+
+    order: ByName = "name"
+    after: NameAfter | None = None
+    limit: Limit = LARGEST_LIMIT
+    fields: Fields = ()
+
+
+class Tokens(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Tokens of clients, by name, page by page."""
+
+    order: ByName = "name"
+    after: NameAfter | None = None
+    limit: Limit = DEFAULT_LIMIT
+    fields: Fields = ()
+
+
+class Forecasts(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How good forecasts were, by class, page by page."""
+
+    after: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                le=2**31 - 1,
+                description="the page begins after this class: its 'next'",
+            ),
+        ]
+        | None
+    ) = None
+    limit: Limit = LARGEST_LIMIT
+
+
+class Events(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Events, oldest first, from a place in the log on. What is given must all be so."""
+
+    since: Since | None = None
+    run: Id | None = None
+    job: Id | None = None
+    limit: Limit = DEFAULT_LIMIT

@@ -1,0 +1,159 @@
+"""The status in-process: each question is one statement, or few, on the readers' pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import msgspec
+from zope.interface import implementer
+
+from buildmaster.database import Database, DatabaseAway, StatementCancelled
+from buildmaster.feed import EventFeed
+from buildmaster.forecasting import Forecaster
+from buildmaster.kinds.details import Details
+from buildmaster.status import documents as d
+from buildmaster.status import questions as q
+from buildmaster.status.following import Following
+from buildmaster.status.interface import IStatus
+from buildmaster.status.methods import METHODS
+from buildmaster.status.problems import StatusProblem, not_there
+from buildmaster.status.told import Told
+from buildmaster.store.documents.jobs import job_document, job_list
+from buildmaster.store.documents.known import Known
+from buildmaster.store.documents.overview import overview
+from buildmaster.store.documents.runs import run_document, run_list
+from buildmaster.store.documents.semaphores import semaphore_list
+from buildmaster.store.documents.tokens import token_list
+from buildmaster.store.documents.workers import worker_document, worker_list
+from buildmaster.store.events import START, BadEventId, EventId, events_after
+from buildmaster.store.forecasts import score_list
+from buildmaster.store.operating import hold_list
+
+#: Seconds after which a follower hears that there is nothing new.
+PATIENCE = 15.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _explained(
+    method: Callable[P, Coroutine[Any, Any, T]],
+) -> Callable[P, Coroutine[Any, Any, T]]:
+    """``method``, with what stands in its way told as `StatusProblem`."""
+
+    @wraps(method)
+    async def explained(*args: P.args, **keywords: P.kwargs) -> T:
+        try:
+            return await method(*args, **keywords)
+        except BadEventId as error:
+            raise StatusProblem(400, "bad_event_id", str(error)) from error
+        except DatabaseAway as error:
+            raise StatusProblem(503, "not_now", str(error)) from error
+        except StatementCancelled as error:
+            raise StatusProblem(
+                503,
+                "too_slow",
+                "the database took too long over this; ask for less, or later",
+            ) from error
+
+    return explained
+
+
+@implementer(IStatus)
+class Status:
+    """Answers from the database. For whoever may see everything: it asks for no token."""
+
+    def __init__(
+        self,
+        database: Database,
+        details: Details,
+        forecaster: Forecaster,
+        feed: EventFeed,
+    ) -> None:
+        """``database`` should be a pool of the readers' own, with a statement timeout."""
+        self._database = database
+        self._details = details
+        self._forecaster = forecaster
+        self._feed = feed
+        self._known = Known()
+
+    def follow(self, method: str, asked: q.Question, since: str | None = None) -> Following:
+        ask = getattr(self, METHODS[method].name)
+        return Following(self._feed, ask, method, asked, since, PATIENCE)
+
+    @_explained
+    async def overview(self, asked: q.Nothing) -> Told[d.Overview]:
+        return Told((await overview(self._database)).encode(), d.Overview)
+
+    @_explained
+    async def runs(self, asked: q.Runs) -> Told[d.RunPage]:
+        page = await run_list(self._database, asked)
+        return Told(page.document("runs"), d.RunPage)
+
+    @_explained
+    async def run(self, asked: q.OneRun) -> Told[d.Run]:
+        text = await run_document(self._database, asked.run)
+        return _told(text, d.Run, f"run {asked.run}")
+
+    @_explained
+    async def jobs(self, asked: q.Jobs) -> Told[d.JobPage]:
+        page = await job_list(self._database, asked, self._known)
+        return Told(page.document("jobs"), d.JobPage, page.version)
+
+    @_explained
+    async def job(self, asked: q.OneJob) -> Told[d.Job]:
+        details = await self._details.of(asked.job)
+        text = await job_document(self._database, asked.job, details)
+        return _told(text, d.Job, f"job {asked.job}")
+
+    @_explained
+    async def explain(self, asked: q.OneJob) -> Told[d.Explanation]:
+        found = await self._forecaster.explain(asked.job)
+        text = None if found is None else msgspec.json.encode(found).decode()
+        return _told(text, d.Explanation, f"job {asked.job}")
+
+    @_explained
+    async def forecast(self, asked: q.Forecasts) -> Told[d.ForecastPage]:
+        page = await score_list(self._database, after=asked.after or 0, limit=asked.limit)
+        return Told(page.document("forecast"), d.ForecastPage)
+
+    @_explained
+    async def holds(self, asked: q.Nothing) -> Told[d.HoldList]:
+        page = await hold_list(self._database)
+        return Told(page.document("holds"), d.HoldList)
+
+    @_explained
+    async def workers(self, asked: q.Workers) -> Told[d.WorkerPage]:
+        page = await worker_list(self._database, asked)
+        return Told(page.document("workers"), d.WorkerPage)
+
+    @_explained
+    async def worker(self, asked: q.OneWorker) -> Told[d.Worker]:
+        text = await worker_document(self._database, asked.worker)
+        return _told(text, d.Worker, "worker of this name")
+
+    @_explained
+    async def semaphores(self, asked: q.Semaphores) -> Told[d.SemaphorePage]:
+        page = await semaphore_list(self._database, asked)
+        return Told(page.document("semaphores"), d.SemaphorePage)
+
+    @_explained
+    async def tokens(self, asked: q.Tokens) -> Told[d.TokenPage]:
+        page = await token_list(self._database, asked)
+        return Told(page.document("tokens"), d.TokenPage)
+
+    @_explained
+    async def events(self, asked: q.Events) -> Told[d.EventPage]:
+        since = START if asked.since is None else EventId.parse(asked.since)
+        reading = await events_after(
+            self._database, since, run=asked.run, job=asked.job, limit=asked.limit
+        )
+        return Told(reading.document(), d.EventPage)
+
+
+def _told(text: str | None, kind: type[T], what: str) -> Told[T]:
+    if text is None:
+        raise not_there(what)
+    return Told(text.encode(), kind)

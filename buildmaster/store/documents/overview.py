@@ -1,0 +1,45 @@
+"""The whole farm in a few numbers, as one JSON document, from counters and small tables."""
+
+from __future__ import annotations
+
+from buildmaster.database import Database
+from buildmaster.status.questions import LARGEST_LIMIT
+from buildmaster.store.documents.fragments import at
+from buildmaster.store.events import CURSOR
+
+
+async def overview(database: Database) -> str:
+    """What `buildmaster.status.documents.Overview` describes."""
+    [text] = await database.one(
+        f"""
+        SELECT json_build_object(
+            'at', {at("farm_now()")},
+            'jobs', (
+                SELECT coalesce(json_agg(json_build_object(
+                    'architecture', n.architecture, 'kind', n.kind, 'state', n.state,
+                    'result', n.result, 'jobs', n.jobs)
+                    ORDER BY n.architecture, n.kind, n.state, n.result), '[]')
+                  FROM (SELECT c.architecture, t.kind, t.state, t.result,
+                               sum(t.jobs)::bigint AS jobs
+                          FROM job_counts t JOIN job_class c ON c.id = t.class
+                         GROUP BY c.architecture, t.kind, t.state, t.result
+                         ORDER BY c.architecture, t.kind, t.state, t.result
+                         LIMIT {LARGEST_LIMIT}) n),
+            'oldest_ready', (
+                SELECT json_build_object('job', j.id, 'ready_at', {at("j.ready_at")})
+                  FROM job j WHERE j.id = (SELECT min(job) FROM ready)),
+            'workers', (
+                SELECT coalesce(json_agg(json_build_object(
+                    'state', w.state, 'duty', w.duty, 'workers', w.workers,
+                    'slots', w.slots, 'quarantined', w.quarantined)
+                    ORDER BY w.state, w.duty), '[]')
+                  FROM (SELECT state, duty, count(*) AS workers,
+                               sum(slots)::bigint AS slots,
+                               count(quarantined_at) AS quarantined
+                          FROM worker GROUP BY state, duty) w),
+            'running', (SELECT count(*) FROM running),
+            'held', (SELECT count(*) FROM queue_hold),
+            'cursor', {CURSOR})::text
+        """
+    )
+    return str(text)

@@ -1,0 +1,1 @@
+"""Tests of the status, however it is asked."""
