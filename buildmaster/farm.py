@@ -102,11 +102,16 @@ class LiveFarm:
         self.cancelled()
 
     async def retry_job(
-        self, job: int, by: str, only: Cell | None, from_start: bool
+        self,
+        job: int,
+        by: str,
+        only: Cell | None,
+        from_start: bool,
+        linger: float | None = None,
     ) -> int:
         """Queue another attempt of a job that is done; its number."""
         return await self.database.transaction(
-            lambda cursor: intervention.retry_job(cursor, job, by, only, from_start)
+            lambda cursor: intervention.retry_job(cursor, job, by, only, from_start, linger)
         )
 
     async def _look(self, request: SubmissionRequest) -> Material:

@@ -9,7 +9,7 @@ from buildmaster.dependencies import Verdict, judge
 from buildmaster.lifecycle import JobState
 from buildmaster.requests import Refusal
 from buildmaster.store import jobs as job_store
-from buildmaster.store import queue, revival
+from buildmaster.store import lingering, queue, revival
 from buildmaster.store.event_log import Event, write_events
 from buildmaster.store.jobs import LockedJob
 from buildmaster.store.text import storable
@@ -82,15 +82,28 @@ async def _is_unstarted(cursor: Cursor, job: LockedJob) -> bool:
 
 
 async def retry_job(
-    cursor: Cursor, job: int, by: str, only: Cell | None = None, from_start: bool = False
+    cursor: Cursor,
+    job: int,
+    by: str,
+    only: Cell | None = None,
+    from_start: bool = False,
+    linger: float | None = None,
 ) -> int:
     """Queue another attempt of a job that is done; its number.
 
     Pipeline jobs of passed stages are kept, with their files: a passed stage is durable.
     With ``only``, everything that passed is kept, but that one; ``from_start`` keeps
-    nothing. Jobs that this one's end made impossible wait again, too.
+    nothing. Jobs that this one's end made impossible wait again, too. ``linger``: seconds
+    for which the environment of a pipeline job that fails is left as it is.
     """
     locked = await _existing(cursor, job)
+    if linger is not None and locked.kind != "build":
+        raise Refusal(
+            422,
+            "not_a_build",
+            f"Job {job} is of the kind {locked.kind}: only builds have environments that "
+            f"could be held.",
+        )
     if locked.state is not JobState.DONE:
         raise Refusal(
             409,
@@ -112,8 +125,12 @@ async def retry_job(
     all_locked = {each.id: each for each in await job_store.lock(cursor, [*unrun, *ups])}
     number = await job_store.next_attempt(cursor, job, errors=0, delay=None)
     await job_store.copy_pipeline_jobs(cursor, job, locked.attempt, number, kept)
+    if linger is not None:
+        await lingering.ask(cursor, job, number, linger)
     await queue.forget_refusals(cursor, job)
     payload = {"state": "waiting", "attempt": number, "by": by}
+    if linger is not None:
+        payload["hold"] = linger
     await write_events(cursor, [Event("job.retried", job=job, payload=payload)])
     for down in unrun:
         await _revive(cursor, all_locked[down])

@@ -24,8 +24,8 @@ from buildmaster.patterns import (
 )
 from buildmaster.requests import Refusal
 from buildmaster.store import jobs as job_store
+from buildmaster.store import lingering, queue
 from buildmaster.store import operating as store
-from buildmaster.store import queue
 from buildmaster.store.event_log import Event, write_events
 from buildmaster.store.jobs import LockedJob
 from buildmaster.store.picture import picture
@@ -199,6 +199,23 @@ class Operations:
 
         await self._database.transaction(work)
 
+    async def enter(self, job: int, actor: Actor, *, release: bool) -> dict[str, Any]:
+        """Note that ``actor`` enters the environment of ``job`` that lingers; about it.
+
+        With ``release`` it is not needed any more.
+        """
+
+        async def work(cursor: Cursor) -> dict[str, Any]:
+            found = await lingering.newest(cursor, job)
+            if found is None:
+                raise Refusal(409, "not_held", await _why_not_held(cursor, job))
+            told = {key: found[key] for key in ("attempt", "name", "index", "worker")}
+            note = actor.note(release=release, **told)
+            await write_events(cursor, [Event("job.shell", job=job, payload=note)])
+            return found
+
+        return await self._database.transaction(work)
+
     # Many jobs
 
     async def bulk(
@@ -332,6 +349,19 @@ def _changed(
         refused=refused,
         jobs=tuple(jobs[:_SHOWN]),
         next=batch.following,
+    )
+
+
+async def _why_not_held(cursor: Cursor, job: int) -> str:
+    if await lingering.was_asked_for(cursor, job):
+        return (
+            f"No environment of job {job} is held: its time is over, nothing failed yet, "
+            f"or its worker could not hold it, as its log tells. 'headrace retry {job} "
+            f"--hold 1h' tries again."
+        )
+    return (
+        f"No environment of job {job} is held, for nobody asked for it: 'headrace retry "
+        f"{job} --hold 1h' runs it again, and holds the environment if it fails."
     )
 
 

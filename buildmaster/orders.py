@@ -79,6 +79,7 @@ class OrderMaker:
             artifacts=self.artifacts(row.job, row.attempt),
             limits=Limits(run=row.run_limit, idle=row.idle_limit),
             fence_after=self.fence_after,
+            linger=row.linger,
         )
         size = len(encode(Start(order=order)))
         if size > FRAME_LIMIT:

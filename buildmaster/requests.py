@@ -290,10 +290,16 @@ class Farm(Protocol):
         """Ask every job that only this run wants to stop."""
 
     async def retry_job(
-        self, job: int, by: str, only: tuple[str, int] | None, from_start: bool
+        self,
+        job: int,
+        by: str,
+        only: tuple[str, int] | None,
+        from_start: bool,
+        linger: float | None = None,
     ) -> int:
         """Queue another attempt of a job that is done; the number of the new attempt.
 
         With ``only`` that pipeline job runs again and what has not passed, with
-        ``from_start`` all of them; else those from the failed stage on.
+        ``from_start`` all of them; else those from the failed stage on. With ``linger``
+        the environment of one that fails is left as it is for so many seconds.
         """

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from protocol.order import AnyOrder, Order, check_object
+from protocol.order import LONGEST_LINGER, AnyOrder, Order, check_object
 from protocol.results import Result
 
 #: Bytes of a frame. PB refuses strings of more than 640 KiB; an order with a whole
@@ -28,6 +28,8 @@ Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Sentence = Annotated[str, Meta(max_length=4000)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Hash = Annotated[str, Meta(pattern="^[0-9a-f]{64}\\Z")]
+#: A SHA-256, unless an operator made an image by hand and called it something else.
+ImageKey = Annotated[str, Meta(pattern="^([A-Za-z0-9][A-Za-z0-9._+-]{0,199})?\\Z")]
 #: Compressed bytes of a log chunk.
 Compressed = Annotated[bytes, Meta(max_length=400 * 1024)]
 
@@ -182,6 +184,10 @@ class PipelineJobEnded(
     exit_status: int | None = None
     properties: dict[str, object] | None = None
     files: Annotated[tuple[FileMade, ...], Meta(max_length=5000)] = ()
+    #: Key of the image that its environment was made of, a SHA-256; "": of none.
+    image: ImageKey = ""
+    #: Seconds from now for which its environment lingers.
+    lingers: Annotated[float, Meta(gt=0, le=LONGEST_LINGER)] | None = None
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended", tag_field="type"):

@@ -17,6 +17,8 @@ from protocol.stages import Stages
 
 #: Bytes that a JSON object from or for a native job may take, written as JSON.
 OBJECT_LIMIT = 64 * 1024
+#: Seconds: a week.
+LONGEST_LINGER = 7 * 86400.0
 
 
 class GitSource(msgspec.Struct, frozen=True, kw_only=True, tag="git", tag_field="kind"):
@@ -85,6 +87,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, tag="build", tag_field="k
     artifacts: Artifacts
     limits: Limits = Limits()
     fence_after: float  #: seconds without renewal after which the supervisor must kill
+    #: Seconds for which the environment of a pipeline job that fails lingers.
+    linger: Annotated[float, Meta(gt=0, le=LONGEST_LINGER)] | None = None
 
 
 class NativeOrder(

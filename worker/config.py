@@ -53,6 +53,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     architectures: tuple[Text, ...] = ()
     #: What runs pipeline jobs of chroot builds: "lpci" where the operator has it.
     engine: Literal["own", "lpci"] = "own"
+    #: What makes chroots: "lxd" has containers of LXD or Incus in their place.
+    containers: Literal["own", "lxd"] = "own"
     #: Architectures whose chroots this machine makes by emulation.
     foreign_architectures: tuple[Text, ...] = ()
     series_images: dict[Text, Text] = {}  #: {"jammy": "bookworm"}: series -> image

@@ -22,6 +22,7 @@ from worker.attachment import Attachment
 from worker.delivery import Delivery, ReportsMissing
 from worker.dialogue import Mouth
 from worker.supervisor import attach, control
+from worker.supervisor.lingering import lingers
 from worker.supervisor.settings import Settings
 from worker.supervisor.spool import SpoolDamaged, SpoolReader
 
@@ -32,6 +33,8 @@ KILL_LIMIT = 5.0
 #: Seconds between two looks at a process that is about to end.
 LOOK = 0.02
 LONGEST_LOOK = 0.25
+#: In the folder: the master has all reports, and something lingers.
+RECORDED = "recorded"
 #: Seconds until something is tried again that the disk did not allow.
 DISK_PAUSE = 5.0
 
@@ -42,6 +45,7 @@ class Stage(Enum):
     ARRIVING = "arriving"  #: the order is being written; nobody knows of it but us
     STARTING = "starting"  #: its supervisor is being started
     HELD = "held"  #: it runs or has something to report
+    LINGERING = "lingering"  #: all is recorded; its environment lingers for a while
     LEAVING = "leaving"  #: it no longer counts, or all is recorded; it is being removed
 
 
@@ -106,7 +110,9 @@ class Held:
             # The order was never whole on the disk, so nobody was told of it.
             self._leave(KILL_LIMIT)
             return
-        if not self._reader.ended:
+        if (self._folder / RECORDED).exists():
+            self._part()
+        if self.lives or not self._reader.ended:
             self._attachment.begin()
 
     def arrive(self, order: Order, settings: Settings) -> None:
@@ -215,6 +221,16 @@ class Held:
             return
         self.starves = starves
         if self._delivery.is_done:
+            self._part()
+
+    def _part(self) -> None:
+        """The master has all of it: nothing is left but what lingers."""
+        if self.lives and lingers(self._folder):
+            # Without the note the next daemon would ask a master, who knows it no more.
+            with suppress(OSError):
+                (self._folder / RECORDED).touch()
+            self._stage = Stage.LINGERING
+        else:
             self._leave(CLEANING_LIMIT)
 
     def _lose(self, why: str) -> None:
@@ -241,8 +257,11 @@ class Held:
             self._attachment.renew()
 
     def cancel(self, why: str) -> None:
-        """Make it end with the result ``cancelled``."""
-        if self._stage is not Stage.LEAVING:
+        """Make it end with the result ``cancelled``; what lingers is removed."""
+        if self._stage is Stage.LINGERING:
+            self._attachment.say(control.Kill())
+            self._leave(KILL_LIMIT)
+        elif self._stage is not Stage.LEAVING:
             self._attachment.say(control.CancelAttempt(why=why))
 
     def _news(self, reports: control.Reports) -> None:
@@ -255,6 +274,8 @@ class Held:
         waiting, self._waiting_for_death = self._waiting_for_death, []
         for call in waiting:
             call.reset(0)
+        if self._stage is Stage.LINGERING and not self._detached:
+            self._leave(KILL_LIMIT)
         if self._stage is not Stage.HELD or self._detached:
             return
         if self._reader.ended:

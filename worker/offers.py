@@ -13,8 +13,10 @@ from pathlib import Path
 from protocol.messages import Offer
 from protocol.order import Order
 from worker.config import WorkerConfig
+from worker.environments import own_root
 from worker.environments.foreign import emulated, missing
 from worker.environments.images import Images
+from worker.environments.lxd import program
 from worker.environments.machine import can_run
 
 #: Debian's names for what the kernel calls its machine, where dpkg is not there to ask.
@@ -40,6 +42,10 @@ class Machine:
     series: str  #: of its own Debian, "" if it is none
     can_run_machines: bool = False
     has_lpci: bool = False
+    #: Whether LXD or Incus answers; asked only where its containers are wanted.
+    has_containers: Callable[[], bool] = lambda: False
+    #: Why an ordinary user's account can't be root in a namespace of its own; "": it can.
+    why_no_own_root: str = "it was not asked"
     #: Architectures that an emulator runs, as the kernel was told.
     foreign: tuple[str, ...] = ()
 
@@ -53,6 +59,8 @@ def this_machine() -> Machine:
         series=_own_series(),
         can_run_machines=can_run(_architecture()),
         has_lpci=shutil.which("lpci") is not None,
+        has_containers=lambda: program() is not None,
+        why_no_own_root="" if os.geteuid() == 0 else own_root.why_not(),
         foreign=emulated(),
     )
 
@@ -80,6 +88,13 @@ def offers(
     elif "chroot" in wanted:
         series = _chroot_series(config, machine)
         why = _why_no_chroot(machine, series)
+        if config.containers == "lxd" and not (
+            machine.is_root and machine.has_containers()
+        ):
+            why = (
+                "no chroots are offered: containers is lxd, and this is not root, or "
+                "neither incus nor lxc answers"
+            )
         if why:
             say(why)
         else:
@@ -134,8 +149,11 @@ def _chroot_series(
 
 
 def _why_no_chroot(machine: Machine, series: tuple[str, ...]) -> str:
-    if not machine.is_root:
-        return "no chroots are offered: they need root, and this is an ordinary user"
+    if not machine.is_root and machine.why_no_own_root:
+        return (
+            "no chroots are offered: they need root, or an ordinary user's own namespace; "
+            f"this is an ordinary user, and {machine.why_no_own_root}"
+        )
     if not series:
         return (
             "no chroots are offered: there is no image, and mmdebstrap, which makes them, "
@@ -147,6 +165,8 @@ def _why_no_chroot(machine: Machine, series: tuple[str, ...]) -> str:
 def _why_no_machine(machine: Machine, series: tuple[str, ...]) -> str:
     if not machine.can_run_machines:
         return "no virtual machines are offered: qemu-system and qemu-utils are needed"
+    if not machine.is_root:
+        return "no virtual machines are offered: they need root, for their disks"
     return _why_no_chroot(machine, series).replace("chroots", "virtual machines")
 
 

@@ -220,6 +220,7 @@ def _settings(config: WorkerConfig) -> Settings:
         cache=config.cache,
         images=config.images,
         engine=config.engine,
+        containers=config.containers,
         architecture=this_machine().architecture,
         series_images=config.series_images,
         vm_jobs=config.vm_jobs,

@@ -77,7 +77,7 @@ def _repository(folder: Path) -> GitSource:
 def _end(folder: Path) -> Ended:
     reader = SpoolReader(folder)
     try:
-        last = decode_from_worker(list(reader.read_from(1, 2**30))[-1])
+        [last] = decode_from_worker(list(reader.read_from(1, 2**30))[-1])
     finally:
         reader.close()
     assert isinstance(last, Report) and isinstance(last.body, Ended)

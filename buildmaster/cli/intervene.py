@@ -7,6 +7,7 @@ from typing import Any
 
 from buildmaster.cli import bulk
 from buildmaster.cli.context import Context
+from buildmaster.cli.moments import span
 from buildmaster.cli.naming import pipeline_job
 from buildmaster.cli.problems import CommandFailed
 from protocol.stages import title
@@ -41,6 +42,13 @@ def add(subparsers: Any) -> None:
         help="run that pipeline job, and what has not passed, and nothing else",
     )
     parser.add_argument("--from-start", action="store_true", help="run all stages again")
+    parser.add_argument(
+        "--hold",
+        type=span,
+        metavar="SPAN",
+        help="if it fails, hold its environment for 1h, say, for 'headrace shell'; needs"
+        " the farm's token, or one with the scope admin",
+    )
     parser.add_argument("--reason", default="", metavar="TEXT", help="with --where: why")
     bulk.add_options(parser)
     parser.set_defaults(act=retry)
@@ -104,12 +112,18 @@ async def retry(arguments: argparse.Namespace, context: Context) -> int:
     if bulk.is_meant(arguments):
         if arguments.from_start:
             raise CommandFailed("--from-start goes with the number of one job only.")
+        if arguments.hold is not None:
+            raise CommandFailed("--hold goes with the number of one job only.")
         return await bulk.change(context, "retry", arguments, _why(arguments.reason))
     only = None if arguments.only is None else title(*arguments.only)
-    retried = await context.client().retry(arguments.id, only, arguments.from_start)
+    retried = await context.client().retry(
+        arguments.id, only, arguments.from_start, arguments.hold
+    )
     context.console.say(
         f"Job {retried.id} is {retried.state} again, as attempt {retried.attempt}."
     )
+    if arguments.hold is not None:
+        context.console.say(f"If it fails: headrace shell {retried.id}")
     return 0
 
 

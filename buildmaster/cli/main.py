@@ -41,6 +41,8 @@ COMMANDS = (
     "token",
     "semaphore",
     "image",
+    "shell",
+    "reproduce",
 )
 
 _EPILOGUE = """\

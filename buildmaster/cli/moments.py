@@ -1,4 +1,4 @@
-"""Reads until when something is to last: a span from now, or a time."""
+"""Reads how long something is to last, or until when."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 _SPAN = re.compile(r"(\d{1,6})(s|m|h|d)\Z", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def span(text: str) -> float:
+    """``30s``, ``5m``, ``2h`` or ``3d`` in seconds."""
+    found = _SPAN.match(text)
+    if found is None or int(found[1]) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no span like 30m, 2h or 3d")
+    return float(int(found[1]) * _SECONDS[found[2]])
 
 
 def until(text: str, now: datetime | None = None) -> str:

@@ -75,6 +75,7 @@ def _print_head(console: Console, job: JobDocument) -> None:
         ("created", moment(job.created_at)),
         ("started", moment(job.started_at)),
         ("finished", moment(job.finished_at)),
+        ("held", _held(job)),
     )
     for name, value in facts:
         if value:
@@ -84,6 +85,15 @@ def _print_head(console: Console, job: JobDocument) -> None:
 def _place(job: JobDocument) -> str:
     series = f" ({job.series})" if job.series else ""
     return f"{job.architecture or 'any architecture'}{series}, {job.isolation}"
+
+
+def _held(job: JobDocument) -> str | None:
+    """Which environment was held, and until when; that may be past."""
+    for each in job.pipeline_jobs:
+        if each.lingers_until is not None:
+            until = moment(each.lingers_until)
+            return f"{each.name}:{each.index} until {until} UTC: headrace shell {job.id}"
+    return None
 
 
 def _as_json(value: object) -> str | None:

@@ -53,6 +53,8 @@ class PipelineJobDocument(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str | None = None
     finished_at: str | None = None
     kept_from: int | None = None  #: the earlier attempt that passed it
+    image: str | None = None  #: key of the image of its environment
+    lingers_until: str | None = None  #: until when its environment is held
 
 
 class AttemptDocument(msgspec.Struct, frozen=True, kw_only=True):

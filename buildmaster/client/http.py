@@ -177,9 +177,15 @@ class Client:
         body = json.dumps({"why": why}).encode()
         await self._answer("POST", f"/api/v1/{kind}s/{identifier}/cancel", body)
 
-    async def retry(self, job: int, only: str | None, from_start: bool) -> Retried:
-        """Queue another attempt of a job that is done; ``only`` is ``name:index``."""
-        body = json.dumps({"only": only, "from_start": from_start}).encode()
+    async def retry(
+        self, job: int, only: str | None, from_start: bool, hold: float | None = None
+    ) -> Retried:
+        """Queue another attempt of a job that is done; ``only`` is ``name:index``.
+
+        ``hold``: seconds for which the environment of what fails is held.
+        """
+        wish = {"only": only, "from_start": from_start}
+        body = json.dumps(wish if hold is None else {**wish, "hold": hold}).encode()
         answer = await self._answer("POST", f"/api/v1/jobs/{job}/retry", body)
         return self._read(answer, Retried)
 

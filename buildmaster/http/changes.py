@@ -23,6 +23,7 @@ from buildmaster.requests import (
 )
 from buildmaster.store.documents.jobs import job_in_short, retried_job
 from buildmaster.store.documents.runs import run_in_short
+from protocol.order import LONGEST_LINGER
 
 #: What a job gets that says nothing; only admins may put theirs before those of others.
 _USUAL_SCORE = 500_000
@@ -40,6 +41,8 @@ class _Retrying(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     only: Annotated[str, Meta(max_length=300)] | None = None
     from_start: bool = False
+    #: Seconds for which the environment of a pipeline job that fails is held.
+    hold: Annotated[float, Meta(gt=0, le=LONGEST_LINGER)] | None = None
 
 
 class Changes:
@@ -102,7 +105,11 @@ class Changes:
         job = call.id("job")
         asked = call.json(_Retrying, empty=_Retrying())
         _existing(f"job {job}", await job_in_short(self._database, job))
-        await self._farm.retry_job(job, by(call), _only(asked), asked.from_start)
+        if asked.hold is not None:
+            _check_hold(call.grant)
+        await self._farm.retry_job(
+            job, by(call), _only(asked), asked.from_start, asked.hold
+        )
         text = await retried_job(self._database, job)
         return document(_existing(f"job {job}", text), 202)
 
@@ -142,6 +149,16 @@ def _check_trust(grant: Grant | None, request: GraphRequest) -> None:
                     f"a score above {_USUAL_SCORE} puts a job before those of others, and"
                     f" needs the scope admin",
                 )
+
+
+def _check_hold(grant: Grant | None) -> None:
+    """What is held takes room on a worker, and is for those who may enter it."""
+    if grant is None or not grant.covers(Scope.ADMIN):
+        raise Problem(
+            403,
+            "not_allowed",
+            "to hold an environment needs the scope admin",
+        )
 
 
 def _existing(what: str, text: str | None) -> str:

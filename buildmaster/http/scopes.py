@@ -45,6 +45,8 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/api/v1/jobs/{job}"): Need.READ,
     ("GET", "/api/v1/jobs/{job}/log"): Need.READ,
     ("GET", "/api/v1/jobs/{job}/explain"): Need.READ,
+    ("GET", "/api/v1/jobs/{job}/order"): Need.READ,
+    ("POST", "/api/v1/jobs/{job}/shell"): Need.ADMIN,
     ("GET", "/api/v1/forecast"): Need.READ,
     ("POST", "/api/v1/jobs/{job}/cancel"): Need.CANCEL,
     ("POST", "/api/v1/jobs/{job}/retry"): Need.SUBMIT,

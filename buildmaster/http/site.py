@@ -28,6 +28,7 @@ from buildmaster.http.health import Health
 from buildmaster.http.limits import Limits
 from buildmaster.http.lines import Lines
 from buildmaster.http.logs import Logs
+from buildmaster.http.looking_into import LookingInto
 from buildmaster.http.openapi import PATH as OPENAPI
 from buildmaster.http.openapi import OpenApi
 from buildmaster.http.operations import Operating
@@ -133,6 +134,7 @@ def site(
     """
     artifacts = Artifacts(database, blobs, Interrupted(clock), elsewhere, project_quota)
     clients = clients or Clients(database)
+    operations = operations or Operations(database)
     status = status or Status(
         database,
         Details(database, kinds or Kinds()),
@@ -153,7 +155,8 @@ def site(
         Doors(database, admission or Admission(database), clients),
         Audit(database),
         Limits(database),
-        Operating(database, operations or Operations(database)),
+        Operating(database, operations),
+        LookingInto(database, operations),
     )
     front = Front(
         Guard(hosts, tokens, clients),
@@ -180,6 +183,7 @@ def _routes(
     audit: Audit,
     limits: Limits,
     operating: Operating,
+    looking: LookingInto,
 ) -> Routes:
     return Routes(
         Route("/", {"GET": pages.index}),
@@ -198,6 +202,8 @@ def _routes(
         Route("/api/v1/jobs/{job}", {"GET": status["job"]}),
         Route("/api/v1/jobs/{job}/log", {"GET": logs.get}),
         Route("/api/v1/jobs/{job}/explain", {"GET": status["explain"]}),
+        Route("/api/v1/jobs/{job}/order", {"GET": looking.order}),
+        Route("/api/v1/jobs/{job}/shell", {"POST": looking.shell}),
         Route("/api/v1/forecast", {"GET": status["forecast"]}),
         Route("/api/v1/jobs/{job}/cancel", {"POST": changes.cancel_job}),
         Route("/api/v1/jobs/{job}/retry", {"POST": changes.retry}),

@@ -97,6 +97,8 @@ class PipelineJob(_Document, frozen=True, kw_only=True):
     started_at: Moment | None
     finished_at: Moment | None
     kept_from: int | None  #: the earlier attempt that passed it
+    image: str | None  #: key of the image of its environment
+    lingers_until: Moment | None  #: until when its environment is held
     artifacts: tuple[File, ...]  #: 1000 at most
 
 

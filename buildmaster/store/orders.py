@@ -25,6 +25,7 @@ class BuildRow:
     run_limit: float | None
     idle_limit: float | None
     trust_domain: str
+    linger: float | None  #: seconds for which environments of what fails linger
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,10 @@ async def build_row(cursor: Cursor, job: int, attempt: int) -> BuildRow | None:
         SELECT job.id, job.attempt, coalesce(job.repository, job.name),
                job_class.isolation::text, build.architecture, build.series,
                build.stages, build.stage_numbers, build.source::text,
-               configuration.text, job.run_limit, job.idle_limit, job.trust_domain
+               configuration.text, job.run_limit, job.idle_limit, job.trust_domain,
+               attempt.linger
         FROM job JOIN build ON build.job = job.id
+        JOIN attempt ON attempt.job = job.id AND attempt.number = job.attempt
         JOIN job_class ON job_class.id = job.class
         JOIN configuration ON configuration.sha256 = build.configuration
         WHERE job.id = %s AND job.attempt = %s

@@ -105,7 +105,8 @@ async def end_pipeline_job(
         """
         UPDATE pipeline_job
         SET state = 'done', result = %s::job_result, reason = %s, exit_status = %s,
-            properties = %s::jsonb, finished_at = farm_now()
+            properties = %s::jsonb, finished_at = farm_now(), image = %s,
+            lingers_until = farm_now() + make_interval(secs => %s)
         WHERE job = %s AND attempt = %s AND name = %s AND index = %s AND state <> 'done'
         RETURNING stage
         """,
@@ -114,6 +115,8 @@ async def end_pipeline_job(
             reason,
             body.exit_status,
             properties,
+            body.image,
+            body.lingers,
             job,
             attempt,
             body.name,

@@ -56,9 +56,25 @@ class OffersTests(SynchronousTestCase):
         self.assertIn("mmdebstrap", self.said[0])
 
     def test_an_ordinary_user_offers_no_chroot_and_says_why(self) -> None:
-        machine = dataclasses.replace(ROOT, is_root=False)
+        why = "it has no newuidmap: apt-get install uidmap"
+        machine = dataclasses.replace(ROOT, is_root=False, why_no_own_root=why)
         self.assertEqual(self.offers(machine), [NATIVE])
         self.assertIn("need root", self.said[0])
+        self.assertIn(why, self.said[0])
+
+    def test_an_ordinary_user_with_a_namespace_of_its_own_offers_chroots(self) -> None:
+        machine = dataclasses.replace(
+            ROOT, is_root=False, why_no_own_root="", can_run_machines=True
+        )
+        found = [offer.isolation for offer in self.offers(machine)]
+        self.assertEqual(found, ["native", "chroot"])
+
+    def test_containers_of_lxd_are_offered_as_chroots_where_it_answers(self) -> None:
+        able = dataclasses.replace(ROOT, has_containers=lambda: True)
+        found = self.offers(able, containers="lxd")
+        self.assertEqual([offer.isolation for offer in found], ["native", "chroot"])
+        self.assertEqual(self.offers(ROOT, containers="lxd"), [NATIVE])
+        self.assertIn("neither incus nor lxc", self.said[0])
 
     def test_only_what_the_operator_wants_is_offered(self) -> None:
         self.assertEqual(self.offers(ROOT, isolations=("native",)), [NATIVE])

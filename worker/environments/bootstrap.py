@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.environments import syscalls
+from worker.environments import own_root, syscalls
 from worker.environments.apt_sources import AptSource
 from worker.environments.fitting import apt_snippets
 from worker.environments.interface import EnvironmentFault
@@ -45,8 +45,10 @@ def check_tools() -> None:
             "Images are made with mmdebstrap, which this machine lacks: "
             "apt-get install mmdebstrap."
         )
-    if os.geteuid() != 0:
-        raise NoImage("Making images needs root, and this is an ordinary user.")
+    if os.geteuid() != 0 and (why := own_root.why_not()):
+        raise NoImage(
+            f"Making images needs root, or an ordinary user's own namespace: here {why}."
+        )
 
 
 def bootstrap(recipe: Recipe, folder: Path, say: Callable[[str], None]) -> str:
@@ -60,12 +62,19 @@ def bootstrap(recipe: Recipe, folder: Path, say: Callable[[str], None]) -> str:
     target, scratch = folder / "root", folder / "scratch"
     target.mkdir()
     scratch.mkdir()
+    is_root = os.geteuid() == 0
+    if is_root and own_root.is_within():
+        raise NoImage(
+            f"An ordinary user's image of {series} can't be made in the middle of a build: "
+            f"headrace image build {series}."
+        )
+    # Its processes and mounts are to go with it, however this ends.
+    apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     argv = [
-        # Its processes and mounts are to go with it, however this ends.
-        *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+        *(apart if is_root else []),
         "mmdebstrap",
         "--variant=apt",
-        "--mode=root",
+        f"--mode={'root' if is_root else 'unshare'}",
         "--format=tar",
         '--aptopt=Acquire::Check-Valid-Until "false"',
         '--aptopt=Acquire::Check-Date "false"',
@@ -87,8 +96,17 @@ def bootstrap(recipe: Recipe, folder: Path, say: Callable[[str], None]) -> str:
         preexec_fn=syscalls.die_with_parent,
     )
     unpack = ["tar", "--extract", "--numeric-owner", "--xattrs", "--xattrs-include=*"]
+    unpack += [f"--directory={target}"]
+    if not is_root:
+        # Devices and their like are the machine's root's to make; chroots have their own.
+        unpack = [word for word in unpack if not word.startswith("--xattrs")]
+        unpack = own_root.run_inside([*unpack, "--exclude=./dev/*"])
     unpacked = subprocess.Popen(
-        [*unpack, f"--directory={target}"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        unpack,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=own_root.variables(),
+        cwd="/",
     )
     try:
         digest, complaint = _transfer(series, made, unpacked, say)

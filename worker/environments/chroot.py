@@ -14,10 +14,17 @@ from subprocess import Popen
 
 from zope.interface import implementer
 
-from worker.environments import fitting, joining, rootfs, syscalls, traces
+from worker.environments import fitting, joining, own_root, rootfs, syscalls, traces
 from worker.environments.bounds import nothing, open_groups, per_process
 from worker.environments.groups import Groups
-from worker.environments.interface import BadPath, EnvironmentFault, IEnvironment, Unfit
+from worker.environments.interface import (
+    SOURCES,
+    BadPath,
+    EnvironmentFault,
+    IEnvironment,
+    Streams,
+    Unfit,
+)
 from worker.environments.layers import differing
 from worker.environments.limits import UNLIMITED, Limits, in_units, ran_out
 from worker.environments.native import proxies
@@ -47,8 +54,6 @@ _CAPABILITIES = frozenset(
 
 _NAMESPACES = syscalls.NEWPID | syscalls.NEWNS | syscalls.NEWIPC | syscalls.NEWUTS
 
-_SOURCES = "/etc/apt/sources.list.d/headrace.list"
-
 
 @implementer(IEnvironment)
 class Chroot:
@@ -77,6 +82,7 @@ class Chroot:
         self._installed = tuple(installed)
         self._held = held
         self._stack = (*layers, image)
+        self.image = image.name
         self._limits = limits
         self._folder = folder.absolute().parent.resolve() / folder.name
         self._say = say
@@ -98,9 +104,16 @@ class Chroot:
 
     def prepare(self) -> None:
         if os.geteuid() != 0:
+            if why := own_root.why_not():
+                raise EnvironmentFault(
+                    "Chroots need root, or an ordinary user's own namespace. This worker "
+                    f"runs as an ordinary user, and {why}."
+                )
+            own_root.enter()
+        if self._is_of_another_account():
             raise EnvironmentFault(
-                "Chroots need root, and this worker runs as an ordinary user: start it as "
-                "root, or let builds run in the native environment."
+                f"The image {self._stack[-1]} was made by another account: let each "
+                "account make its own, in a folder of its own (images)."
             )
         self._folder.mkdir(mode=0o700, parents=True)
         self._bounds = open_groups(self._folder, self._limits, self._say)
@@ -110,8 +123,9 @@ class Chroot:
         self.root = Path(f"/proc/{os.getpid()}/fd/{self._root.folder}")
         fitting.fit(self._tree)
 
-    def begin(self) -> None:
-        fitting.make_project(self._files())
+    def begin(self, *, again: bool = False) -> None:
+        if not again:
+            fitting.make_project(self._files())
         assert self._root is not None
         if self._bounds is not None:
             self._bounds.begin()
@@ -136,6 +150,7 @@ class Chroot:
         environment: Mapping[str, str],
         directory: str,
         user: str | None = None,
+        streams: Streams | None = None,
     ) -> Popen[bytes]:
         if self._space is None:
             raise EnvironmentFault("The environment was not begun.")
@@ -148,6 +163,7 @@ class Chroot:
             capabilities=_CAPABILITIES,
             enter=None if self._bounds is None else self._bounds.enter,
             limits=per_process(self._limits, self._bounds, self._root),
+            streams=streams,
         )
         process = joining.start(command, self._space.join)
         self._commands.append(process)
@@ -188,7 +204,7 @@ class Chroot:
                 "can be installed."
             )
         lines = "".join(f"{line}\n" for line in sources)
-        self._files().write(_SOURCES, lines.encode())
+        self._files().write(SOURCES, lines.encode())
         return [
             ["apt-get", "--quiet", "update"],
             ["apt-get", "--quiet", "--yes", "install", "--", *packages],
@@ -225,6 +241,15 @@ class Chroot:
             disk = in_units(self._limits.disk or 0)
             reason = ran_out("room on its disk", disk, "disk_limit")
         return reason
+
+    def _is_of_another_account(self) -> bool:
+        """Whether the image's root isn't who is root here."""
+        try:
+            return self._stack[-1].stat().st_uid != 0
+        except OSError as error:
+            raise EnvironmentFault(
+                f"There is no image at {self._stack[-1]}: {error.strerror}."
+            ) from None
 
     def _files(self) -> Tree:
         if self._tree is None:

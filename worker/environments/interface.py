@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
@@ -13,6 +14,8 @@ from zope.interface import Attribute, Interface
 
 #: The user that runs the commands of pipeline jobs that say ``root: false``.
 UNPRIVILEGED = "_lpci"
+#: Where ``install`` writes the lines for apt.
+SOURCES = "/etc/apt/sources.list.d/headrace.list"
 
 
 class EnvironmentFault(Exception):
@@ -30,6 +33,16 @@ class BadPath(Exception):
     """
 
 
+@dataclass(frozen=True)
+class Streams:
+    """Descriptors that a command has as its standard ones."""
+
+    input: int
+    output: int
+    errors: int
+    is_terminal: bool = False  #: the command's own, which its signals come from
+
+
 class IEnvironment(Interface):
     """One series of one build, on one machine.
 
@@ -42,6 +55,7 @@ class IEnvironment(Interface):
     """
 
     project: str = Attribute("Path of the project's folder, as commands see it.")
+    image: str = Attribute("The key of the image that it starts from, or nothing.")
     root: Path | None = Attribute(
         "The file system as this process sees it, or None where it can't.  Never follow "
         "links below it: absolute ones would lead into the machine's own files."
@@ -58,11 +72,12 @@ class IEnvironment(Interface):
         May take long; says what takes time through the function given at construction.
         """
 
-    def begin() -> None:
+    def begin(*, again: bool = False) -> None:
         """Start the process space for the commands of one pipeline job.
 
         The project's folder is empty then, and nothing lies beside it: what an earlier
         job left there is not for a later one.  All other files are as they were left.
+        ``again`` is for the same pipeline job: the project, too, is as it was left.
         """
 
     def command(
@@ -71,6 +86,7 @@ class IEnvironment(Interface):
         environment: Mapping[str, str],
         directory: str,
         user: str | None = None,
+        streams: Streams | None = None,
     ) -> Popen[bytes]:
         """A process started in the environment, in a session of its own.
 
@@ -84,6 +100,9 @@ class IEnvironment(Interface):
         What a command leaves running keeps ``stdout`` open: the command has ended when
         ``poll()`` says so.  BadPath if ``directory`` or the program isn't there; Unfit if
         there can be no such user.
+
+        With ``streams`` it has those instead, where the environment can do that: then
+        there is no ``stdout``.  Unfit if they are a terminal and it can't.
         """
 
     def end() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import signal
+import termios
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from subprocess import DEVNULL, PIPE, STDOUT, Popen, SubprocessError
 from typing import NoReturn
 
 from worker.environments import syscalls
-from worker.environments.interface import BadPath, EnvironmentFault
+from worker.environments.interface import BadPath, EnvironmentFault, Streams
 from worker.environments.limits import UNLIMITED, Limits
 
 FORWARDED = (
@@ -47,6 +49,7 @@ class Command:
     capabilities: frozenset[int] | None = None  #: None stays what this process has
     enter: Callable[[], None] | None = None  #: moves the command into control groups
     limits: Limits = UNLIMITED  #: what must be held to without groups
+    streams: Streams | None = None  #: None: no input, and a pipe for what it says
 
 
 def at_home(
@@ -76,12 +79,13 @@ def start(command: Command, join: Callable[[], None]) -> Popen[bytes]:
     BadPath if the program or the directory isn't there.
     """
     trouble_end, trouble = os.pipe()
+    streams = command.streams
     try:
         return Relayed(
             list(command.argv),
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=STDOUT,
+            stdin=DEVNULL if streams is None else streams.input,
+            stdout=PIPE if streams is None else streams.output,
+            stderr=STDOUT if streams is None else streams.errors,
             bufsize=0,
             env=dict(command.environment),
             # The job's environment must not reach a program of this machine (think of
@@ -122,6 +126,8 @@ def _enter(command: Command, join: Callable[[], None], trouble: int) -> None:
         if child:
             _relay(child)
         os.setsid()
+        if command.streams is not None and command.streams.is_terminal:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         step = "limiting"
         _limit(command)
         _become(command)

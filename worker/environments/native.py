@@ -19,7 +19,7 @@ from worker.environments import joining, syscalls, traces
 from worker.environments.bounds import open_groups, per_process
 from worker.environments.brood import Brood
 from worker.environments.groups import Groups
-from worker.environments.interface import EnvironmentFault, IEnvironment, Unfit
+from worker.environments.interface import EnvironmentFault, IEnvironment, Streams, Unfit
 from worker.environments.limits import UNLIMITED, Limits
 from worker.environments.space import Layout, Refused, Space
 from worker.environments.tree import Tree
@@ -34,6 +34,7 @@ class Native:
 
     can_install = False
     can_snap = False
+    image = ""
 
     def __init__(
         self,
@@ -73,10 +74,11 @@ class Native:
         self._tree = Tree(descriptor, str(self._folder))
         self._bounds = open_groups(self._folder, self._limits, self._say)
 
-    def begin(self) -> None:
+    def begin(self, *, again: bool = False) -> None:
         tree = self._files()
-        tree.remove(str(Path(self.project).parent))
-        tree.make_folder(self.project)
+        if not again:
+            tree.remove(str(Path(self.project).parent))
+            tree.make_folder(self.project)
         if self._bounds is not None:
             self._bounds.begin()
         reason = ""
@@ -103,6 +105,7 @@ class Native:
         environment: Mapping[str, str],
         directory: str,
         user: str | None = None,
+        streams: Streams | None = None,
     ) -> Popen[bytes]:
         if self._space is None:
             raise EnvironmentFault("The environment was not begun.")
@@ -116,6 +119,7 @@ class Native:
             identity=identity,
             enter=None if self._bounds is None else self._bounds.enter,
             limits=per_process(self._limits, self._bounds, None),
+            streams=streams,
         )
         process = joining.start(command, self._space.join)
         self._commands.append(process)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.environments import quota, syscalls
+from worker.environments import own_root, quota, syscalls
 from worker.environments.interface import EnvironmentFault
 from worker.environments.limits import in_units
 from worker.environments.space import fork, read_report
@@ -148,7 +148,7 @@ def _overlay(stack: Sequence[Path], folder: Path, disk: int | None) -> str:
     os.chdir(folder)
     lower = ":".join(f"/proc/self/fd/{layer}" for layer in opened)
     layers = f"lowerdir={lower},upperdir={_FILES},workdir={UPPER}/work"
-    if disk is not None:
+    if disk is not None and os.access("/dev/loop-control", os.W_OK):
         with suppress(OSError):
             quota.mount_disk(folder / "disk", disk, Path(UPPER), stack[-1].parent)
             if _stack(layers):
@@ -169,6 +169,9 @@ def _stack(layers: str) -> bool:
         Path(UPPER, name).mkdir(exist_ok=True)
     # The root has its mode from the upper layer.
     os.chmod(_FILES, 0o755)
+    if own_root.is_within():
+        # Trusted attributes are the machine's root's.
+        layers = f"{layers},userxattr"
     # Nothing in there is to outlive a crash of the machine: no need to sync.
     for options in (f"{layers},volatile", layers):
         with suppress(OSError):

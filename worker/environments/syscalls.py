@@ -26,6 +26,7 @@ MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
 
 _PR_SET_PDEATHSIG = 1
+_PR_GET_PDEATHSIG = 2
 _PR_SET_DUMPABLE = 4
 _PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
@@ -126,6 +127,20 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
     it the time to clean up.
     """
     _checked(_prctl(_PR_SET_PDEATHSIG, number), "prctl PR_SET_PDEATHSIG")
+
+
+def dies_with_parent_by() -> int:
+    """The signal that the kernel sends when the parent ends; 0 if it sends none."""
+    number = ctypes.c_int(0)
+    zero = ctypes.c_ulong(0)
+    result = _libc.prctl(_PR_GET_PDEATHSIG, ctypes.byref(number), zero, zero, zero)
+    _checked(result, "prctl PR_GET_PDEATHSIG")
+    return number.value
+
+
+def show_memory() -> None:
+    """Let other processes of this user look into this one, as is usual."""
+    _checked(_prctl(_PR_SET_DUMPABLE, 1), "prctl PR_SET_DUMPABLE")
 
 
 def hide_memory() -> None:

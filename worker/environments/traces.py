@@ -60,6 +60,10 @@ def sweep(folder: Path) -> None:
             while any([kill(process) for process in _marked(mark, folder)]):
                 pass
     groups.sweep(folder)
+    if (folder / "container").exists():
+        from worker.environments import lxd  # which imports this module
+
+        lxd.sweep(folder)
     remove(folder)
 
 
@@ -103,6 +107,11 @@ def remove_below(parent: int, name: bytes) -> None:
             _run(parent, [*obstacle, path])
         # rm, because shutil.rmtree gives up on a thousand folders within each other.
         problem = _run(parent, ["rm", "-rf", "--one-file-system", path])
+    if os.geteuid() != 0 and _is_there(parent, name):
+        # What users of a chroot wrote belongs to none that we are out here.
+        from worker.environments import own_root
+
+        own_root.remove(Path(os.readlink(f"/proc/self/fd/{parent}"), os.fsdecode(name)))
     if _is_there(parent, name):
         shown = os.fsdecode(name)
         raise EnvironmentFault(f"{shown} can't be removed: {problem or 'no reason given'}.")

@@ -23,7 +23,13 @@ from worker.environments import fitting, joining, syscalls, traces
 from worker.environments.bootstrap import NoImage
 from worker.environments.delivering import Delivery, entries
 from worker.environments.disks import FILE, Disks
-from worker.environments.interface import EnvironmentFault, IEnvironment, Unfit
+from worker.environments.interface import (
+    SOURCES,
+    EnvironmentFault,
+    IEnvironment,
+    Streams,
+    Unfit,
+)
 from worker.environments.kernel import Kernels
 from worker.environments.layers import differing
 from worker.environments.limits import UNLIMITED, Limits, in_units, ran_out
@@ -31,7 +37,6 @@ from worker.environments.line import Line, MachineGone, listed, refusal, words
 from worker.environments.machine import Machine, Plan, accelerator
 from worker.environments.store import Held
 
-_SOURCES = "/etc/apt/sources.list.d/headrace.list"
 #: What a machine gets if nobody says.
 _MEMORY = 1 << 30
 _DISK = 20 << 30
@@ -64,6 +69,7 @@ class VirtualMachine:
         The rest is as for a chroot.
         """
         self._stack = (*layers, image)
+        self.image = image.name
         self._images = images
         self._architecture = architecture
         self._folder = folder.absolute().parent.resolve() / folder.name
@@ -109,9 +115,9 @@ class VirtualMachine:
         traces.note(self._folder, init=self._machine.pid)
         self._machine.wait()
 
-    def begin(self) -> None:
+    def begin(self, *, again: bool = False) -> None:
         processes = str(self._limits.processes or "")
-        [self._space] = self._ask(b"b", processes)
+        [self._space] = self._ask(b"b", processes, *(["again"] if again else []))
 
     def command(
         self,
@@ -120,9 +126,15 @@ class VirtualMachine:
         environment: Mapping[str, str],
         directory: str,
         user: str | None = None,
+        streams: Streams | None = None,
     ) -> Popen[bytes]:
         if not self._space:
             raise EnvironmentFault("The environment was not begun.")
+        if streams is not None and streams.is_terminal:
+            raise Unfit(
+                "A virtual machine takes no terminal; say what is to run in there, with "
+                "--run."
+            )
         line = self._free_line()
         variables = [f"{name}={value}" for name, value in environment.items()]
         wanted: list[bytes | str] = [
@@ -199,7 +211,7 @@ class VirtualMachine:
         lines = self._folder / "sources"
         lines.write_text("".join(f"{line}\n" for line in sources))
         lines.chmod(stat.S_IRUSR | stat.S_IWUSR | stat.S_IRGRP | stat.S_IROTH)
-        self.push(lines, _SOURCES)
+        self.push(lines, SOURCES)
         return [
             ["apt-get", "--quiet", "update"],
             ["apt-get", "--quiet", "--yes", "install", "--", *packages],

@@ -9,6 +9,8 @@ An attempt has a folder (mode 0700) of its own. In it lie, for the daemon:
 ``files-url``        where files go now, if another master told it since the order
 ``reports``          the spool (`spool.SpoolReader`)
 ``control``          the socket (`connect`; lines as in `control`)
+``lingering``        what of it lingers, and until when; ``shell`` is the socket into it
+``recorded``         the master has every report; only what lingers keeps the folder
 
 and, for the supervisor, the source, the environments and the outputs. A life:
 

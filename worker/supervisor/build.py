@@ -21,6 +21,7 @@ from worker.supervisor.endings import (
     print_traceback,
 )
 from worker.supervisor.ledger import Ledger
+from worker.supervisor.lingering import Lingering, lingers
 from worker.supervisor.log import Log
 from worker.supervisor.making import Make, make
 from worker.supervisor.pipeline_job import PipelineJobs, Surroundings
@@ -69,8 +70,9 @@ class Build:
     def run(self) -> None:
         """Run the attempt and report its end; then remove its environments.
 
-        When the end is reported nothing runs any more. OSError if not even the end
-        could be reported.
+        When the end is reported nothing runs any more. An environment that lingers is
+        removed when its time has come, or somebody wants that. OSError if not even the
+        end could be reported.
         """
         try:
             self._run()
@@ -89,7 +91,17 @@ class Build:
                     f"the worker itself failed ({type(error).__name__}: {error}); "
                     f"{self._folder / 'supervisor.log'} there tells more",
                 )
+        self._linger()
         self._remove_environments()
+
+    def _linger(self) -> None:
+        remains = None if self._jobs is None else self._jobs.remains
+        if remains is None or not lingers(self._folder):
+            return
+        try:
+            Lingering(self._folder, remains, self._around.stopper).run()
+        except Exception:
+            print_traceback()
 
     def _run(self) -> None:
         around = self._around
@@ -125,13 +137,16 @@ class Build:
             self._around.log.redactor.learn(read_secrets(Path(secrets_file)).values())
 
     def _break_off(self, result: Result, reason: str, final: bool = False) -> None:
+        reason = self._around.log.redactor.text(reason)
+        seconds = None
         if self._jobs is not None:
             self._jobs.end()
-        reason = self._around.log.redactor.text(reason)
+            with contextlib.suppress(OSError):
+                seconds = self._jobs.linger(result, reason)
         with contextlib.suppress(OSError):
             self._around.log.say(f"== {result.value}: {reason}")
         self._spool.use_reserve()
-        self._ledger.break_off(result, reason, final)
+        self._ledger.break_off(result, reason, final, seconds)
 
     def _remove_environments(self) -> None:
         if self._jobs is None:

@@ -30,6 +30,8 @@ class Outcome:
     properties: dict[str, Any] | None = None
     files: tuple[FileMade, ...] = ()
     final: bool = False  #: with an error: another try would end the same
+    image: str = ""  #: key of the image of its environment
+    lingers: float | None = None  #: seconds for which its environment lingers
 
 
 class Ending(Exception):

@@ -35,7 +35,8 @@ def run_stages(order: Order, ledger: Ledger, run_job: RunJob) -> None:
     """Run the stages one after the other and report each job and the attempt's end.
 
     Every job of a stage runs, though one of it failed; those of later stages do not. A
-    job that the farm could not run ends the attempt at once.
+    job that the farm could not run ends the attempt at once, and so does one whose
+    environment lingers: the next would change it.
     """
     kept = {(each.name, each.index) for each in order.kept}
     for number, stage in zip(order.stage_numbers, order.stages, strict=True):
@@ -43,7 +44,7 @@ def run_stages(order: Order, ledger: Ledger, run_job: RunJob) -> None:
             if cell in kept:
                 continue
             outcome = _run_one(order, cell, number, ledger, run_job)
-            if outcome.result is Result.ERROR:
+            if outcome.result is Result.ERROR or outcome.lingers is not None:
                 return _give_up(ledger, number)
         if ledger.failures():
             return _give_up(ledger, number)

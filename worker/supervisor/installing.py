@@ -11,7 +11,7 @@ import msgspec
 
 from protocol.pipeline.model import PackageRepository, PipelineJob, Snap
 from protocol.stages import Cell, title
-from worker.environments.interface import IEnvironment
+from worker.environments.interface import SOURCES, BadPath, IEnvironment
 from worker.supervisor.endings import CannotRun, Malformed
 from worker.supervisor.redaction import Redactor
 from worker.supervisor.rendering import needs_secrets, render, userinfo
@@ -19,6 +19,8 @@ from worker.supervisor.secrets_file import BadSecrets, read_secrets
 from worker.supervisor.settings import Settings
 from worker.supervisor.signing_keys import fetch_key, full_name
 
+#: Bytes of lines for apt that are looked at.
+LARGEST_SOURCES = 1 << 20
 _KEYS = "/etc/apt/trusted.gpg.d"
 
 
@@ -150,6 +152,21 @@ def clear_sources(environment: IEnvironment) -> None:
     _push(environment, b"", "/etc/apt/sources.list")
     with _folder() as empty:
         environment.push(empty, "/etc/apt/sources.list.d")
+
+
+def forget_secrets(environment: IEnvironment, redactor: Redactor) -> None:
+    """Take the secrets out of what was written into ``environment`` for apt."""
+    with _folder() as folder:
+        file = folder / "sources"
+        try:
+            environment.pull(SOURCES, file)
+        except BadPath:
+            return
+        # A job may have put anything in its place.
+        content = file.read_bytes()[:LARGEST_SOURCES] if file.is_file() else b""
+    redacted = redactor.text(content.decode(errors="replace")).encode()
+    if redacted != content:
+        _push(environment, redacted, SOURCES)
 
 
 def _push(environment: IEnvironment, content: bytes, inside: str) -> None:

@@ -62,6 +62,8 @@ class Ledger:
                 exit_status=outcome.exit_status,
                 properties=outcome.properties,
                 files=outcome.files,
+                image=outcome.image,
+                lingers=outcome.lingers,
             )
         )
         self._ended[cell] = outcome
@@ -77,16 +79,23 @@ class Ledger:
         passed = {Result.SUCCESS} if self._kept else set()
         self._end(worst(results | passed), self._summary(), self._all_final())
 
-    def break_off(self, result: Result, reason: str, final: bool = False) -> None:
+    def break_off(
+        self,
+        result: Result,
+        reason: str,
+        final: bool = False,
+        lingers: float | None = None,
+    ) -> None:
         """Report the end of an attempt that something stopped on its way.
 
-        A job that was running ends with ``result``; those that had not begun are
-        ``unrun``, or ``cancelled`` with the attempt. Repeating changes nothing.
+        A job that was running ends with ``result``, and its environment ``lingers``;
+        those that had not begun are ``unrun``, or ``cancelled`` with the attempt.
+        Repeating changes nothing.
         """
         waiting = Result.CANCELLED if result is Result.CANCELLED else Result.UNRUN
         for cell in self._open():
             if cell in self._begun:
-                self.ended(cell, Outcome(result, reason))
+                self.ended(cell, Outcome(result, reason, lingers=lingers))
             else:
                 self.ended(cell, Outcome(waiting, f"did not begin: {reason}"))
         self._end(result, reason, final)
@@ -132,5 +141,9 @@ def root_cause(cell: Cell, outcome: Outcome) -> str:
     )
     status = outcome.exit_status
     told = outcome.result is Result.FAILURE and status not in (None, 0)
-    why = f"exit status {status}" if told else outcome.reason
+    why = outcome.reason
+    if told:
+        # What it ran out of stands behind the words that the status says again.
+        _, _, exhausted = outcome.reason.partition("; ")
+        why = f"exit status {status}" + (f"; {exhausted}" if exhausted else "")
     return f"{title(*cell)} {verb} ({why})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,7 +17,7 @@ from worker.supervisor.endings import CannotRun
 from worker.supervisor.settings import Settings
 
 if TYPE_CHECKING:
-    from worker.environments.images import Image
+    from worker.environments.images import Image, Images
     from worker.environments.layers import Layer
     from worker.environments.store import Held
 
@@ -56,6 +57,8 @@ def make(site: Site) -> IEnvironment:
         if not site.order.trusted:
             raise CannotRun("code that is not trusted never runs natively", final=True)
         return Native(site.folder, say=site.say, limits=native_limits(settings))
+    if isolation == "chroot" and settings.containers == "lxd":
+        return _container(site)
     if isolation == "chroot" and settings.images is not None:
         from worker.environments.chroot import Chroot
 
@@ -89,6 +92,28 @@ def make(site: Site) -> IEnvironment:
             limits=machine_limits(settings),
         )
     raise CannotRun(f"this worker cannot make a {isolation} for {site.series}")
+
+
+def _container(site: Site) -> IEnvironment:
+    from worker.environments.lxd import Container, program
+
+    settings = site.settings
+    client = program()
+    if client is None or settings.images is None:
+        raise CannotRun(
+            "this worker's operator wants containers of LXD, and neither incus nor lxc "
+            "answers on its machine"
+        )
+    image, held = _image(Path(settings.images), site)
+    return Container(
+        image.path,
+        site.folder,
+        say=site.say,
+        client=client,
+        network=settings.network,
+        held=(held,),
+        limits=limits(settings),
+    )
 
 
 def isolation_of(order: Order, settings: Settings, name: str) -> str:
@@ -133,6 +158,20 @@ def native_limits(settings: Settings) -> Limits:
     )
 
 
+def _make_all_at_once(images: Images, site: Site) -> None:
+    """Make the images for all series of the build: an ordinary user's later ones can't be.
+
+    It is in a namespace of its own from its first chroot on, where no image can be made.
+    """
+    from worker.environments.bootstrap import NoImage
+
+    every = {job.series for jobs in site.order.jobs.values() for job in jobs}
+    for series in sorted(every - {site.series}):
+        if images.find(series) is None and images.may_build(series):
+            with suppress(NoImage):  # the job that wants it will say so
+                images.build(series, site.say)
+
+
 def _image(folder: Path, site: Site) -> tuple[Image, Held]:
     from worker.environments.bootstrap import NoImage
     from worker.environments.budget import trim_images
@@ -141,6 +180,8 @@ def _image(folder: Path, site: Site) -> tuple[Image, Held]:
     asked, own = site.order.architecture, site.settings.architecture
     foreign = asked if own not in ("", asked) else None
     images = Images(folder, site.settings.series_images, foreign)
+    if os.geteuid() != 0:
+        _make_all_at_once(images, site)
     image = images.find(site.series)
     if image is None and not images.may_build(site.series):
         raise CannotRun(

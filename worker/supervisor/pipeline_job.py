@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import time
@@ -35,7 +36,13 @@ from worker.supervisor.endings import (
     disk_full,
     no_room,
 )
-from worker.supervisor.installing import Installing, Wanted, check_snaps
+from worker.supervisor.installing import (
+    Installing,
+    Wanted,
+    check_snaps,
+    forget_secrets,
+)
+from worker.supervisor.lingering import LINGERING_RESULTS, Remains, note
 from worker.supervisor.log import Log
 from worker.supervisor.making import Make, Site, isolation_of
 from worker.supervisor.running import Patience, run_to_end
@@ -79,6 +86,8 @@ class PipelineJobs:
         self._environments: dict[tuple[str, str], IEnvironment] = {}
         self._installing = Installing(around.settings, around.log.say, around.log.redactor)
         self._baking = Baking(around.settings, around.log.say, self._install)
+        #: What the pipeline job that runs, or ran last, leaves behind.
+        self.remains: Remains | None = None
 
     def run(self, cell: Cell, job: PipelineJob, stage: int) -> Outcome:
         """Run one; how it ended. `Stopped` and OSError (a full disk) pass through."""
@@ -90,14 +99,43 @@ class PipelineJobs:
             f"{isolation_of(order, self._around.settings, cell[0])}, stage {stage + 1}"
         )
         begun = time.monotonic()
+        self.remains = None
         outcome = self._outcome(cell, job)
-        outcome = replace(outcome, reason=log.redactor.text(outcome.reason))
+        remains = self.remains
+        outcome = replace(
+            outcome,
+            reason=log.redactor.text(outcome.reason),
+            image="" if remains is None else _told(remains.environment.image),
+            lingers=self.linger(outcome.result, outcome.reason),
+        )
         verb = "passed" if outcome.result is Result.SUCCESS else outcome.result.value
         took = f"{time.monotonic() - begun:.1f} s"
         why = f": {outcome.reason}" if outcome.reason else ""
         log.say(f"== {title(*cell)}: {verb} after {took}{why}")
         log.belongs_to(None)
         return outcome
+
+    def linger(self, result: Result, reason: str) -> float | None:
+        """Have the last environment linger, if it was asked for and the job failed.
+
+        How long, in seconds; None if it doesn't.
+        """
+        seconds = self._around.order.linger
+        remains = self.remains
+        if seconds is None or remains is None or result not in LINGERING_RESULTS:
+            return None
+        try:
+            remains.environment.end()
+            forget_secrets(remains.environment, self._around.log.redactor)
+            note(self._around.folder, remains.cell, reason, seconds)
+        except (EnvironmentFault, BadPath, OSError) as error:
+            self._around.log.say(f"-- its environment cannot be held: {error}")
+            return None
+        self._around.log.say(
+            f"-- its environment is held for {seconds:g} s: "
+            f"headrace shell {self._around.order.job}"
+        )
+        return seconds
 
     def end(self) -> None:
         """Kill whatever runs in the environments."""
@@ -135,6 +173,8 @@ class PipelineJobs:
         variables = commands.environment(
             environment.variables, script.environment, settings.environment
         )
+        own = commands.environment(environment.variables, script.environment)
+        self.remains = Remains(cell, environment, user, own)
         made = outputs.place_of(around.outputs, cell)
         environment.begin()
         try:
@@ -347,6 +387,11 @@ class PipelineJobs:
         if files:
             size = sum(file.size for file in files)
             self._around.log.say(f"-- output: {len(files)} files, {size:,} bytes")
+
+
+def _told(image: str) -> str:
+    """The key of an image as a report takes it; one that is no key is not told."""
+    return image if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}", image) else ""
 
 
 def _is_open(folder: Path) -> bool:

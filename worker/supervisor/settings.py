@@ -11,6 +11,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cache: str  #: folder of the git mirrors that the attempts of this worker share
     images: str | None = None  #: folder of the images that chroots start from
     engine: str = "own"  #: or "lpci"
+    containers: str = "own"  #: or "lxd": what makes chroots
     architecture: str = ""  #: the machine's, as Debian calls it; "": that of every order
     series_images: dict[str, str] = {}  #: {"jammy": "bookworm"}: series -> image
     vm_jobs: tuple[

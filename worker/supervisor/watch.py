@@ -134,6 +134,13 @@ class Watch:
 
     def _look_at_the_clock(self, build: int) -> None:
         now = self._clock()
+        if not self._is_over():
+            self._look_at_the_lease(now)
+        if self._terminated:
+            self._ask(Stop(Result.ERROR, "its worker's machine is shutting down"))
+        self._enforce(build, now)
+
+    def _look_at_the_lease(self, now: float) -> None:
         fence_after = self._order.fence_after
         run = self._order.limits.run
         if now >= self._renewed + fence_after:
@@ -150,12 +157,11 @@ class Watch:
                     Result.TIMEOUT, f"the build took longer than the {run:g} s it may take"
                 )
             )
-        if self._terminated:
-            self._ask(Stop(Result.ERROR, "its worker's machine is shutting down"))
-        self._enforce(build, now)
 
     def _enforce(self, build: int, now: float) -> None:
-        if self._silent:
+        deaf = self._kill_at is not None and self._is_over()
+        if self._silent or (self._terminated and deaf):
+            # An environment that lingers has nothing to tell.
             os.kill(build, signal.SIGKILL)
         elif self._stop is not None and self._kill_at is None:
             self._kill_at = now + self._grace + _HANG
@@ -165,17 +171,17 @@ class Watch:
             os.kill(build, signal.SIGKILL)
 
     def _is_over(self) -> bool:
-        """Whether only the removal of the environments is left to do."""
+        """Whether only the removal of the environments is left to do, now or later."""
         return self._reader.ended
 
     def _pause(self) -> float:
-        until = [self._renewed + self._order.fence_after]
-        if self._order.limits.run is not None:
-            until.append(self._begun + self._order.limits.run)
-        if self._stop is not None:
-            until = []
+        until = []
         if self._kill_at is not None and not self._is_over():
             until.append(self._kill_at)
+        elif self._stop is None and not self._is_over():
+            until.append(self._renewed + self._order.fence_after)
+            if self._order.limits.run is not None:
+                until.append(self._begun + self._order.limits.run)
         wait = min(until, default=float("inf")) - self._clock()
         return min(max(wait, 0.0), _LONGEST_WAIT)
 

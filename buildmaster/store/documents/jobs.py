@@ -70,7 +70,8 @@ _PIPELINE_JOBS = f"""
         'stage', p.stage, 'state', p.state, 'result', p.result, 'reason', p.reason,
         'exit_status', p.exit_status, 'series', p.series, 'properties', p.properties,
         'started_at', {at("p.started_at")}, 'finished_at', {at("p.finished_at")},
-        'kept_from', p.kept_from, 'artifacts', (
+        'kept_from', p.kept_from, 'image', nullif(p.image, ''),
+        'lingers_until', {at("p.lingers_until")}, 'artifacts', (
             SELECT coalesce(json_agg(json_build_object(
                 'path', f.path, 'sha256', f.hash, 'size', f.size,
                 'url', '/api/v1/artifacts/' || f.hash) ORDER BY f.path), '[]')

@@ -63,9 +63,15 @@ class RememberingFarm:
         self._remember("cancel_run", run, by, why)
 
     async def retry_job(
-        self, job: int, by: str, only: tuple[str, int] | None, from_start: bool
+        self,
+        job: int,
+        by: str,
+        only: tuple[str, int] | None,
+        from_start: bool,
+        linger: float | None = None,
     ) -> int:
-        self._remember("retry_job", job, by, only, from_start)
+        held = () if linger is None else (linger,)
+        self._remember("retry_job", job, by, only, from_start, *held)
         return 2
 
 

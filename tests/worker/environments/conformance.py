@@ -20,7 +20,7 @@ from uuid import uuid4
 from zope.interface.verify import verifyObject
 
 from worker.environments import traces
-from worker.environments.interface import BadPath, IEnvironment
+from worker.environments.interface import BadPath, IEnvironment, Streams
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import SynchronousTestCase as Case
@@ -202,6 +202,32 @@ class EnvironmentConformance(EnvironmentCase):
         self.environment.begin()
         text = self.output('ls "$HOME/kept" >/dev/null && ls -A . ..')
         self.assertEqual(text.split(), [".:", "..:", "project"])
+
+    def test_the_same_job_finds_its_project_again_as_it_was(self) -> None:
+        self.environment.begin()
+        self.output("echo mine > f; touch ../beside")
+        self.environment.end()
+        self.environment.begin(again=True)
+        self.assertEqual(self.output("cat f; ls ..").split(), ["mine", "beside", "project"])
+
+    def test_a_command_has_the_streams_that_it_is_given(self) -> None:
+        self.environment.begin()
+        told_end, told = os.pipe()
+        process = self.environment.command(
+            ["bash", "-c", "echo out"],
+            environment=self.environment.variables,
+            directory=self.environment.project,
+            streams=Streams(os.open("/dev/null", os.O_RDONLY), told, told),
+        )
+        os.close(told)
+        if process.stdout is not None:
+            # It can't: who gave them passes on what it says.
+            os.close(told_end)
+            told_end = os.dup(process.stdout.fileno())
+            process.stdout.close()
+        with os.fdopen(told_end, "rb") as stream:
+            self.assertEqual(stream.read(), b"out\n")
+        self.assertEqual(process.wait(), 0)
 
     # Stopping.
 
