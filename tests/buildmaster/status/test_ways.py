@@ -76,6 +76,7 @@ class WaysCase(SiteCase):
             lambda grant: Permission(self.database, grant, open_reading=self.open_reading),
         )
         self.addCleanup(listening.stopListening)
+        self.pb_port: Any = listening
         address: Any = listening.getHost()
         self.pb_url = f"pb://127.0.0.1:{address.port}"
 
