@@ -65,6 +65,8 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     retry_delays: Annotated[tuple[Seconds, ...], Meta(min_length=1)] = (2.0, 10.0, 60.0)
     heartbeat: Seconds = 5.0
     blob_limit: Annotated[int, Meta(gt=0)] = 4 * 2**30  #: bytes of one file
+    #: Bytes of all files that builds of one repository may leave; None: any number.
+    project_quota: Annotated[int, Meta(gt=0)] | None = None
     run_limit: Seconds | None = 6 * 3600.0  #: of one attempt
     idle_limit: Seconds | None = 3600.0  #: without output
     kinds: dict[str, Requirements] = {}  #: what jobs of a kind need, unless they say it

@@ -28,7 +28,7 @@ class LeaseRules:
     accept_within: float = 30.0
     resume_grace: float = 300.0  #: a lease not renewed for this long is broken
     #: A cancelled job is over on the books after this and the round that ends it; 5 in all.
-    cancel_within: float = 4.5
+    cancel_within: float = 4.0
     end_within: float = 120.0  #: beyond its limit: the worker should have ended it
 
 

@@ -194,6 +194,7 @@ class Master(Service):
                 open_reading=config.open_reading,
                 kinds=kinds,
                 elsewhere=neighbours,
+                project_quota=config.project_quota,
             ),
             tls,
         )

@@ -20,7 +20,7 @@ from tests.paper_workers import PaperWorker
 from tests.postgres import OwnServer
 
 WORKERS, SLOTS = 5, 4
-JOBS = 40_000
+JOBS = 6_000
 KILLED = Bar("all backends killed: until dispatch, the longest of 5", "s", "<=", 2.0)
 RESTARTED = Bar("PostgreSQL restarted: until dispatch from when it answers", "s", "<=", 2.0)
 CRASHED = Bar("PostgreSQL crashed: until dispatch from when it answers", "s", "<=", 2.0)
@@ -32,7 +32,7 @@ async def measure(quick: bool) -> Measured:
     """One farm whose workers answer at once, and a line that never runs dry."""
     bench: Any = Bench()
     try:
-        return await _measure(bench, JOBS // 20 if quick else JOBS, 1 if quick else 5)
+        return await _measure(bench, JOBS // 6 if quick else JOBS, 1 if quick else 5)
     finally:
         await bench.tidy()
 

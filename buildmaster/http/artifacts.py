@@ -22,6 +22,7 @@ from buildmaster.store.artifacts import (
     is_current_attempt,
     is_source_of,
     record_blob,
+    size_of_project,
 )
 
 _PIECE = 256 * 1024
@@ -74,11 +75,13 @@ class Artifacts:
         blobs: BlobStore,
         interrupted: Interrupted,
         elsewhere: Elsewhere | None = None,
+        quota: int | None = None,
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._interrupted = interrupted
         self._elsewhere = elsewhere
+        self._quota = quota
 
     def open(self, call: Call) -> Sink:
         """Where the body of a PUT goes; called before it arrives."""
@@ -115,6 +118,8 @@ class Artifacts:
         sha256, sink = call.parts["sha256"], call.body
         try:
             await self._check_attempt(call.grant)
+            if isinstance(sink, BlobSink):
+                await self._check_quota(call.grant, sink.upload.size)
         except Problem:
             if isinstance(sink, BlobSink):
                 sink.upload.abort()  # Nobody is to go on with it.
@@ -133,6 +138,19 @@ class Artifacts:
             status, size = 201, await self._commit(sink)
         await record_blob(self._database, sha256, size)
         return Answer(status, b'{"sha256":"%s","size":%d}' % (sha256.encode(), size))
+
+    async def _check_quota(self, grant: Grant | None, size: int) -> None:
+        attempt = None if grant is None else grant.attempt
+        if self._quota is None or attempt is None:
+            return
+        taken = await size_of_project(self._database, attempt.job)
+        if taken + size > self._quota:
+            raise Problem(
+                413,
+                "quota",
+                f"the files of this build's repository take {taken} bytes, and {size}"
+                f" more are over its quota of {self._quota}",
+            )
 
     async def _commit(self, sink: BlobSink) -> int:
         try:

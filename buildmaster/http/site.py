@@ -115,6 +115,7 @@ def site(
     scheme: str = "http",
     kinds: Kinds | None = None,
     elsewhere: Elsewhere | None = None,
+    project_quota: int | None = None,
 ) -> FarmSite:
     """The site, to be listened with.
 
@@ -125,11 +126,12 @@ def site(
     the connections of workers that come over WebSocket; ``clients`` may ask besides
     those who have the farm's own token; with ``open_reading`` nobody needs one to read;
     ``kinds`` may have something to add to the documents of their jobs; ``elsewhere`` is
-    asked for files that are not among ``blobs``; ``status`` is what everything that is
-    read comes from; ``access_log`` hears of every answer; ``scheme`` is how pages are
+    asked for files that are not among ``blobs``; ``project_quota`` is the most bytes that
+    the files take which builds of one repository made; ``status`` is what everything that
+    is read comes from; ``access_log`` hears of every answer; ``scheme`` is how pages are
     reached.
     """
-    artifacts = Artifacts(database, blobs, Interrupted(clock), elsewhere)
+    artifacts = Artifacts(database, blobs, Interrupted(clock), elsewhere, project_quota)
     clients = clients or Clients(database)
     status = status or Status(
         database,

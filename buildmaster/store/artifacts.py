@@ -35,6 +35,19 @@ async def is_artifact(database: Database, sha256: str) -> bool:
     return bool(found)
 
 
+async def size_of_project(database: Database, job: int) -> int:
+    """Bytes of all files that builds of the job's repository made, each content once."""
+    [size] = await database.one(
+        """
+        SELECT coalesce(sum(size), 0)::bigint FROM blob WHERE sha256 IN (
+            SELECT artifact.sha256 FROM artifact JOIN job ON job.id = artifact.job
+             WHERE job.repository = (SELECT repository FROM job WHERE id = %s))
+        """,
+        (job,),
+    )
+    return int(size)
+
+
 async def is_current_attempt(database: Database, job: int, number: int) -> bool:
     """Whether this attempt is the job's current one and has not ended."""
     [found] = await database.one(

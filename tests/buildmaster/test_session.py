@@ -455,12 +455,12 @@ class LeaseTests(MasterTestCase):
         told = line.next(Cancel)
         await self.keeper.round()
         self.assertEqual((await told).job, job)
-        await self.tick(4)
+        await self.tick(3)
         self.assertEqual(await self.books.state(job), ("running", None, 1))
         # No second is lost to the pace of the rounds: it is looked at just then.
         [after] = self.looks
         self.assertLess(after, 5)
-        await self.tick(after - 4)
+        await self.tick(after - 3)
         self.assertEqual(await self.books.state(job), ("done", "cancelled", 1))
         self.assertTrue(any(isinstance(m, Forget) for m in line.sent))
 

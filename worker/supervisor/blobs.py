@@ -239,10 +239,22 @@ def _expect(response: HTTPResponse, url: str, *expected: int) -> int:
         return response.status
     if response.status >= 500 or response.status in (408, 429):
         raise _TryAgain(f"it answered {response.status} {response.reason}")
+    if response.status == 413:
+        raise CannotRun(f"the farm does not take a file: {_detail(response)}", final=True)
     raise CannotRun(
         f"the master answered {response.status} {response.reason} for {url}; "
         "the worker's order does not fit the master's configuration"
     )
+
+
+def _detail(response: HTTPResponse) -> str:
+    """The sentence in the answer."""
+    import json
+
+    try:
+        return str(json.loads(response.read(_BLOCK))["detail"])
+    except (ValueError, TypeError, KeyError, OSError):
+        return str(response.reason)
 
 
 @contextlib.contextmanager

@@ -243,6 +243,36 @@ class PutTests(ArtifactCase):
         await self.assert_problem(response, 403, "attempt_over")
 
 
+class QuotaTests(ArtifactCase):
+    def more(self) -> dict[str, Any]:
+        return {**super().more(), "project_quota": 1000}
+
+    async def test_a_projects_files_have_an_end_and_another_projects_do_not_count(
+        self,
+    ) -> None:
+        job, headers = await self.attempt()
+        await self.database.run(
+            "UPDATE job SET repository = %s, source_digest = %s WHERE id = %s",
+            ("https://x/one", "a" * 64, job),
+        )
+        other = await self.rows.job()
+        await self.rows.attempt(other)
+        await self.rows.artifact(other, "large", bytes(5000))
+        response = await self.put(bytes(900), **headers)
+        self.assertEqual(response.code, 201, await response.text())
+        await self.rows.artifact(job, "dist/a", bytes(900))
+        response = await self.put(b"x" * 101, **headers)
+        await self.assert_problem(response, 413, "quota")
+        response = await self.put(bytes(900), **headers)  # It is there already.
+        self.assertEqual(response.code, 200, await response.text())
+        response = await self.put(b"x" * 100, **headers)
+        self.assertEqual(response.code, 201, await response.text())
+        self.assertEqual(len(self.stored()), 2)
+        # People with a token are not builds.
+        response = await self.put(b"y" * 2000)
+        self.assertEqual(response.code, 201, await response.text())
+
+
 class GetTests(ArtifactCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()

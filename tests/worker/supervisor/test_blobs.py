@@ -112,6 +112,13 @@ class BlobsTests(SynchronousTestCase):
         self.assertRaises(CannotRun, self.blobs(token="wrong").upload, self.file(b"x"))
         self.assertEqual(self.server.requests, ["HEAD 401"])
 
+    def test_what_the_farm_has_no_room_for_ends_the_attempt_for_good(self) -> None:
+        self.server.failures = [404, 413]
+        with self.assertRaises(CannotRun) as caught:
+            self.blobs().upload(self.file(b"x"))
+        self.assertIn("the farm does not take a file", caught.exception.reason)
+        self.assertTrue(caught.exception.final)
+
     def test_lost_content_is_told_as_such(self) -> None:
         self.assertRaises(NoSuchBlob, self.blobs().download, "0" * 64, 5, self.top / "back")
 
