@@ -37,7 +37,7 @@ class RememberingTests(StatusCase):
         self.clock = Clock()
         counting: Any = _Counting(self.status)
         self.counting = counting
-        # A feed that tells of nothing: when it begins to listen it says so, sooner or later.
+        # A feed that tells of nothing: one that begins to listen says so, sooner or later.
         quiet = EventFeed(self.database, reactor)
         self.memory = Remembering(self.counting, quiet, self.clock)
 
