@@ -97,6 +97,30 @@ class HostileTests(WaysCase):
         self.assertEqual(answers.count("problem"), 5)
         self.assertEqual((await status.callRemote("jobs"))[0], "document")
 
+    async def test_followings_are_bounded_and_asked_once_at_a_time(self) -> None:
+        root = await self.root()
+        _, status = await root.callRemote("status", None)
+        followers = []
+        for _ in range(pb_server.FOLLOWERS):
+            said, follower = await status.callRemote("follow", "jobs", None)
+            self.assertEqual(said, "follower")
+            followers.append(follower)
+        answer = await status.callRemote("follow", "jobs", None)
+        self.assertEqual(answer[0], "problem")
+        for given in ((), ("nothing",), (7,), ("jobs", 7), ("jobs", None, 1)):
+            answer = await status.callRemote("follow", *given)
+            self.assertEqual(answer[0], "problem", given)
+        [first, *_] = followers
+        self.assertEqual((await first.callRemote("next"))[0], "news")
+        waiting = first.callRemote("next")
+        self.assertEqual((await first.callRemote("next"))[0], "problem")
+        self.assertEqual((await first.callRemote("other"))[0], "problem")
+        await self.rows.event("x", job=await self.rows.job())
+        self.assertEqual((await waiting)[0], "news")
+        self.assertEqual(await first.callRemote("close"), ["closed"])
+        said, _ = await status.callRemote("follow", "jobs", None)
+        self.assertEqual(said, "follower")
+
     async def test_connections_are_bounded_and_places_come_back(self) -> None:
         self.patch(pb_server, "CONNECTIONS", 2)
         first, second = await self.over_pb(), await self.over_pb()
