@@ -124,7 +124,8 @@ class Pool:
             waiter.errback(DatabaseAway("the farm's database connections are closed"))
             return waiter
         while self._idle:
-            connection = self._idle.popleft()
+            # The last one used: its server process has what it needs at hand.
+            connection = self._idle.pop()
             if connection.look():
                 waiter.callback(connection)
                 return waiter
