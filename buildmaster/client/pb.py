@@ -12,10 +12,11 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.python.failure import Failure
 from twisted.spread import pb
 from twisted.spread.jelly import SecurityOptions
 
@@ -41,17 +42,26 @@ async def connect(
     """
     factory = pb.PBClientFactory(security=_security())
     factory.noisy = False
+    broker: Any = None
     try:
-        broker: Any = await _endpoint(reactor, url, trust).connect(factory)
+        broker = await _endpoint(reactor, url, trust).connect(factory)
+        # An endpoint does not tell the factory, and who waits would wait for ever.
+        gone = Failure(pb.PBConnectionLost("the connection broke at once"))
+        broker.notifyOnDisconnect(lambda: factory.clientConnectionLost(None, gone))
         root = await factory.getRootObject().addTimeout(CONNECT_WITHIN, reactor)
         opened = await root.callRemote("status", token).addTimeout(CONNECT_WITHIN, reactor)
     except (
         ConnectError,
         DNSLookupError,
+        TimeoutError,
         pb.DeadReferenceError,
         pb.PBConnectionLost,
     ) as error:
-        raise FarmAway(f"No farm answers at {url}: {error}.") from error
+        if broker is not None:
+            broker.transport.abortConnection()
+        raise FarmAway(
+            f"No farm that is trusted answers at {url}: {error or type(error).__name__}."
+        ) from error
     match opened:
         case ["status", pb.RemoteReference() as reference]:
             return RemoteStatus(reactor, broker, reference)

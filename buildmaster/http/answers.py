@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
 
 from buildmaster.http.problems import Problem
+from buildmaster.status.told import version_of
 from buildmaster.store.documents.pages import Listing
 
 JSON = "application/json; charset=utf-8"
@@ -83,7 +83,7 @@ def validated(
 ) -> Validated:
     """``body`` with a strong ETag: packed if accepted, 304 if the client has it."""
     is_packed = len(body) > _WORTH_PACKING and _takes_gzip(accepts)
-    digest = version or hashlib.sha256(body).hexdigest()[:32]
+    digest = version or version_of(body)
     etag = f'"{digest}-gzip"' if is_packed else f'"{digest}"'
     headers = {"ETag": etag, "Vary": "Accept-Encoding", "Cache-Control": "no-cache"}
     if if_none_match is not None and _has_it(if_none_match, etag):

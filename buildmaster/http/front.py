@@ -73,11 +73,14 @@ class Front:
         clock: IReactorTime,
         projects: Projects,
         open_reading: bool = True,
+        wrote: Callable[[], None] = lambda: None,
     ) -> None:
         """``uploads`` are the paths, as in the routes, whose PUT brings a file.
 
-        With ``open_reading`` nobody needs a token to read.
+        With ``open_reading`` nobody needs a token to read. ``wrote`` is called when
+        something may have changed, before anybody is told so.
         """
+        self._wrote = wrote
         self.clock = clock
         self._projects = projects
         self._open_reading = open_reading
@@ -121,7 +124,11 @@ class Front:
         try:
             if not (self._open_reading and visit.need in (Need.READ, Need.FETCH)):
                 await self._projects.check(visit.path, visit.need, visit.call)
-            return await visit.handler(visit.call)
+            try:
+                return await visit.handler(visit.call)
+            finally:
+                if visit.call.head.method in _WRITES:
+                    self._wrote()
         except Problem as told:
             return problem(told)
         except Refusal as refusal:

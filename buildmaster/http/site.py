@@ -166,6 +166,8 @@ def site(
         clock,
         Projects(database),
         open_reading,
+        # Who changed something finds it changed, also before the database tells of it.
+        memory.forget,
     )
     return FarmSite(front, clock, requests, access_log)
 

@@ -102,7 +102,7 @@ class IStatus(Interface):
         """A page of semaphores: who holds them, and how many stand aside."""
 
     def tokens(asked: q.Tokens) -> Awaitable[Told[d.TokenPage]]:
-        """A page of clients' tokens, without anything that opens a door. For admins."""
+        """A page of clients' tokens, for admins: nothing in it opens a door."""
 
     def events(asked: q.Events) -> Awaitable[Told[d.EventPage]]:
         """What happened since a place in the log, or since its beginning.

@@ -121,6 +121,8 @@ class StatusBroker(pb.Broker):
         self._deadline: IDelayedCall | None = None
         self._is_counted = False
         self._is_over = False
+        self._is_paused = False
+        self._held = b""  # came while paused
 
     # -- the life of the connection
 
@@ -130,12 +132,16 @@ class StatusBroker(pb.Broker):
             return
         self.factory.connections += 1
         self._is_counted = True
-        self._deadline = self._reactor.callLater(GREETING, self._end, "it asks nothing")
+        self._wait_for_greeting()
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
         self.transport.registerProducer(self, True)
         super().connectionMade()
+
+    def _wait_for_greeting(self) -> None:
+        self._stop_waiting()
+        self._deadline = self._reactor.callLater(GREETING, self._end, "it asks nothing")
 
     def greeted(self) -> None:
         """The client has asked for the status."""
@@ -165,8 +171,12 @@ class StatusBroker(pb.Broker):
     # -- a client that takes no answers may ask nothing more, and not for ever
 
     def pauseProducing(self) -> None:
-        """Answers pile up: hear nothing until they are taken."""
-        self.transport.pauseProducing()
+        """Answers pile up: hear nothing until they are taken.
+
+        TLS calls this during its handshake, too, which needs what comes in: so the
+        transport is stopped only when it brings something for us (`dataReceived`).
+        """
+        self._is_paused = True
         self._stop_waiting()
         self._deadline = self._reactor.callLater(
             PATIENCE, self._end, "it does not take what it asked for"
@@ -174,9 +184,15 @@ class StatusBroker(pb.Broker):
 
     def resumeProducing(self) -> None:
         """The client took all there was."""
-        self._stop_waiting()
-        if not self._is_over:
+        self._is_paused = False
+        if not self.has_asked:
+            self._wait_for_greeting()
+        else:
+            self._stop_waiting()
+        if self._held and not self._is_over:
+            held, self._held = self._held, b""
             self.transport.resumeProducing()
+            self.dataReceived(held)
 
     def stopProducing(self) -> None:
         """The connection is gone; `connectionLost` follows."""
@@ -185,6 +201,10 @@ class StatusBroker(pb.Broker):
 
     def dataReceived(self, data: bytes) -> None:
         if self._is_over:
+            return
+        if self._is_paused:
+            self._held += data
+            self.transport.pauseProducing()
             return
         self._size += len(data)
         try:

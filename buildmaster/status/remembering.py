@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import Any, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
@@ -19,7 +18,7 @@ from buildmaster.feed import EventFeed
 from buildmaster.status.interface import IFollow, IStatus
 from buildmaster.status.proxy import StatusProxy
 from buildmaster.status.questions import Question
-from buildmaster.status.told import Told
+from buildmaster.status.told import Told, version_of
 
 #: Seconds for which an answer is good though nothing happens.
 AGE = 1.0
@@ -79,7 +78,7 @@ class Remembering(StatusProxy):
 
     def _keep(self, key: tuple[str, Question], told: Told[T], until: float) -> Told[T]:
         if told.version is None:
-            told = replace(told, version=blake2b(told.json, digest_size=16).hexdigest())
+            told = replace(told, version=version_of(told.json))
         old = self._kept.pop(key, None)
         if old is not None:
             self._bytes -= len(old.told.json)

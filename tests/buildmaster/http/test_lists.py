@@ -121,10 +121,19 @@ class ValidationTests(SiteCase):
         await first.content()
         again = await self.get("/api/v1/runs", If_None_Match=f'"other", {etag}')
         self.assertEqual((again.code, await again.content()), (304, b""))
-        await self.rows.run()
-        changed = await self.get("/api/v1/runs", If_None_Match=etag)
+        await self.rows.run()  # without an event, as no farm does it
+        changed = await self.get(
+            "/api/v1/runs", If_None_Match=etag, Cache_Control="no-cache"
+        )
         self.assertEqual(changed.code, 200)
         self.assertEqual(len((await changed.json())["runs"]), 2)
+
+    async def test_who_changed_something_finds_it_changed(self) -> None:
+        job = await self.rows.job()
+        await self.json(f"/api/v1/jobs/{job}")
+        await self.database.run("UPDATE job SET name = 'other' WHERE id = %s", (job,))
+        await self.post(f"/api/v1/jobs/{job}/cancel", {})
+        self.assertEqual((await self.json(f"/api/v1/jobs/{job}"))["name"], "other")
 
     async def test_a_long_list_is_packed_for_who_can_unpack(self) -> None:
         for _ in range(80):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from twisted.internet import reactor
@@ -96,6 +97,30 @@ class HostileTests(WaysCase):
         self.assertEqual(answers.count("problem"), 5)
         self.assertEqual((await status.callRemote("jobs"))[0], "document")
 
+    async def test_followings_are_bounded_and_asked_once_at_a_time(self) -> None:
+        root = await self.root()
+        _, status = await root.callRemote("status", None)
+        followers = []
+        for _ in range(pb_server.FOLLOWERS):
+            said, follower = await status.callRemote("follow", "jobs", None)
+            self.assertEqual(said, "follower")
+            followers.append(follower)
+        answer = await status.callRemote("follow", "jobs", None)
+        self.assertEqual(answer[0], "problem")
+        for given in ((), ("nothing",), (7,), ("jobs", 7), ("jobs", None, 1)):
+            answer = await status.callRemote("follow", *given)
+            self.assertEqual(answer[0], "problem", given)
+        [first, *_] = followers
+        self.assertEqual((await first.callRemote("next"))[0], "news")
+        waiting = first.callRemote("next")
+        self.assertEqual((await first.callRemote("next"))[0], "problem")
+        self.assertEqual((await first.callRemote("other"))[0], "problem")
+        await self.rows.event("x", job=await self.rows.job())
+        self.assertEqual((await waiting)[0], "news")
+        self.assertEqual(await first.callRemote("close"), ["closed"])
+        said, _ = await status.callRemote("follow", "jobs", None)
+        self.assertEqual(said, "follower")
+
     async def test_connections_are_bounded_and_places_come_back(self) -> None:
         self.patch(pb_server, "CONNECTIONS", 2)
         first, second = await self.over_pb(), await self.over_pb()
@@ -122,8 +147,19 @@ class HostileTests(WaysCase):
         for _ in range(50):
             await self.rows.job(name="x" * 20_000)
         self.patch(pb_server, "PATIENCE", 0.2)
+        heard: list[str] = []
+        call = pb_server.RemoteStatus.call
+
+        def counted(remote: Any, broker: Any, name: str, given: Any, named: Any) -> Any:
+            heard.append(name)
+            return call(remote, broker, name, given, named)
+
+        self.patch(pb_server.RemoteStatus, "call", counted)
+        # Or the kernel would take megabytes for it.
+        self.pb_port.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
         raw = await self.stranger(encode([b"version", 6]))
         transport: Any = raw.transport
+        transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
         raw.send(
             encode(
                 [
@@ -134,7 +170,7 @@ class HostileTests(WaysCase):
         )
         await raw.until(b"remote")
         transport.pauseProducing()
-        for number in range(2, 400):
+        for number in range(2, 30_000):
             raw.send(
                 encode(
                     [
@@ -146,6 +182,8 @@ class HostileTests(WaysCase):
         await deferLater(reactor, 1.0)
         transport.resumeProducing()
         await raw.closed
+        # What came when its answers already piled up was not read.
+        self.assertLess(len(heard), 15_000)
         await self.still_here()
 
     async def still_here(self) -> None:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet import reactor
 from twisted.internet.task import Clock
 
+from buildmaster.feed import EventFeed
 from buildmaster.status import questions as q
 from buildmaster.status import remembering
 from buildmaster.status.remembering import Remembering
@@ -35,7 +37,9 @@ class RememberingTests(StatusCase):
         self.clock = Clock()
         counting: Any = _Counting(self.status)
         self.counting = counting
-        self.memory = Remembering(self.counting, self.feed, self.clock)
+        # A feed that tells of nothing: one that begins to listen says so, sooner or later.
+        quiet = EventFeed(self.database, reactor)
+        self.memory = Remembering(self.counting, quiet, self.clock)
 
     async def test_what_did_not_change_is_asked_once(self) -> None:
         job = await self.rows.job()
@@ -55,6 +59,7 @@ class RememberingTests(StatusCase):
 
     async def test_an_answer_shows_all_that_was_told_before_it_was_asked_for(self) -> None:
         """As a reader does: hear of an event, ask, and find at least this change."""
+        self.memory = Remembering(self.counting, self.feed, self.clock)
         job = await self.rows.job()
         asked = q.OneJob(job=job)
         follower = self.feed.follow()

@@ -6,11 +6,13 @@ import argparse
 import io
 import json
 from collections.abc import Awaitable
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ServerEndpoint
 
+from buildmaster.addresses import endpoint
 from buildmaster.admission import Admission
 from buildmaster.bearers import Bearers
 from buildmaster.cli import status as command
@@ -18,7 +20,7 @@ from buildmaster.cli.console import Console
 from buildmaster.cli.context import Context, Interrupts
 from buildmaster.cli.problems import CommandFailed
 from buildmaster.client import connect
-from buildmaster.client.http import Client
+from buildmaster.client.http import Client, ClientError
 from buildmaster.client.pb import RemoteStatus
 from buildmaster.client.status import HttpStatus
 from buildmaster.clients import Clients
@@ -32,6 +34,8 @@ from buildmaster.status.methods import METHODS
 from buildmaster.status.permission import Permission
 from buildmaster.status.problems import StatusProblem
 from buildmaster.status.reading import Status
+from protocol.tls import listener_options, make_certificate
+from protocol.trust import SYSTEM, Trust
 from tests.buildmaster.http.farm_site import SiteCase
 from tests.buildmaster.status.test_reading import full_farm
 
@@ -76,6 +80,7 @@ class WaysCase(SiteCase):
             lambda grant: Permission(self.database, grant, open_reading=self.open_reading),
         )
         self.addCleanup(listening.stopListening)
+        self.pb_port: Any = listening
         address: Any = listening.getHost()
         self.pb_url = f"pb://127.0.0.1:{address.port}"
 
@@ -175,6 +180,32 @@ class SameAnswerTests(WaysCase):
         self.assertGreater(len(here.json), 640 * 1024)
         remote = await self.over_pb()
         self.assertEqual((await remote.jobs(q.Jobs())).json, here.json)
+
+
+class TlsTests(WaysCase):
+    async def test_over_tls_only_a_farm_that_is_trusted_is_told_a_token(self) -> None:
+        folder = Path(self.mktemp_folder())
+        certificate, key = folder / "certificate.pem", folder / "key.pem"
+        make_certificate(certificate, key, ["127.0.0.1", "localhost"])
+        found: list[str] = []
+        listening = await pb_server.listen(
+            reactor,
+            endpoint(reactor, "127.0.0.1:0", listener_options(certificate, key)),
+            self.status,
+            lambda token: found.append(token),
+            lambda grant: Permission(self.database, grant, open_reading=True),
+        )
+        self.addCleanup(listening.stopListening)
+        address: Any = listening.getHost()
+        url = f"pbs://127.0.0.1:{address.port}"
+        trust = Trust(ca_file=str(certificate))
+        status = await connect(reactor, url, None, trust)
+        self.addCleanup(status.close)
+        here = await self.status.workers(q.Workers())
+        self.assertEqual((await status.workers(q.Workers())).json, here.json)
+        with self.assertRaises(ClientError):
+            await connect(reactor, url, "a token", SYSTEM)
+        self.assertEqual(found, [])
 
 
 class PermissionTests(WaysCase):
