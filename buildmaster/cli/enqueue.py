@@ -20,7 +20,7 @@ from buildmaster.cli.problems import FAILED, CommandFailed, CommandMisused
 from buildmaster.cli.table import print_json
 from buildmaster.client.documents import RunDocument
 from buildmaster.client.http import Client
-from buildmaster.requests import Enqueued, GraphRequest, JobRequest
+from buildmaster.requests import Enqueued, GraphRequest, JobRequest, Submitted
 
 _DESCRIPTION = """\
 Ask for a native job: PERFORMS names a callable or a command that workers have, ARGUMENTS
@@ -79,22 +79,26 @@ async def enqueue(arguments: argparse.Namespace, context: Context) -> int:
     enqueued = await client.enqueue(request)
     if not arguments.json:
         announce(context.console, enqueued)
+    return await see_through(arguments, context, client, enqueued)
+
+
+async def see_through(
+    arguments: argparse.Namespace,
+    context: Context,
+    client: Client,
+    queued: Enqueued | Submitted,
+) -> int:
+    """What ``--wait`` and ``--json`` want of a run that was queued; the exit status."""
     run = None
     if arguments.wait:
-        run = await followed(context, client, enqueued.run, quietly=arguments.json)
+        # Programs want the end only.
+        console = Console(io.BytesIO(), False, False) if arguments.json else context.console
+        run = await RunFollower(context.reactor, client, console, queued.run).follow()
     if arguments.json:
-        await _print_jobs(client, context.console, enqueued, full=run is not None)
+        await _print_jobs(client, context.console, queued, full=run is not None)
     elif run is not None:
-        conclude(context.console, run)
+        _conclude(context.console, run)
     return 0 if run is None or tone(run.result) == "good" else FAILED
-
-
-async def followed(
-    context: Context, client: Client, run: int, *, quietly: bool
-) -> RunDocument:
-    """The run when it has ended; its log is shown, unless only the end is wanted."""
-    console = Console(io.BytesIO(), False, False) if quietly else context.console
-    return await RunFollower(context.reactor, client, console, run).follow()
 
 
 def one_job(arguments: argparse.Namespace) -> JobRequest:
@@ -176,24 +180,23 @@ def announce(console: Console, enqueued: Enqueued) -> None:
 
 
 async def _print_jobs(
-    client: Client, console: Console, enqueued: Enqueued, full: bool
+    client: Client, console: Console, queued: Enqueued | Submitted, full: bool
 ) -> None:
-    documents = [{**msgspec.to_builtins(job), "run": enqueued.run} for job in enqueued.jobs]
+    documents = [{**msgspec.to_builtins(job), "run": queued.run} for job in queued.jobs]
     if full:
         documents = [
             {
                 **msgspec.json.decode(
                     await client.document(f"/api/v1/jobs/{job.id}"), type=dict[str, Any]
                 ),
-                "run": enqueued.run,
+                "run": queued.run,
             }
-            for job in enqueued.jobs
+            for job in queued.jobs
         ]
     print_json(console, documents)
 
 
-def conclude(console: Console, run: RunDocument) -> None:
-    """Say how a run ended."""
+def _conclude(console: Console, run: RunDocument) -> None:
     counts: Sequence[tuple[str | None, int]] = sorted(
         Counter(job.result for job in run.jobs).items(), key=str
     )

@@ -9,18 +9,14 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from buildmaster.cli.console import Console, tone
 from buildmaster.cli.context import Context
-from buildmaster.cli.enqueue import conclude, followed, read_document
-from buildmaster.cli.problems import FAILED, CommandFailed
+from buildmaster.cli.enqueue import read_document, see_through
+from buildmaster.cli.problems import CommandFailed
 from buildmaster.cli.submitting import add_submission_options, announce, chosen_options
-from buildmaster.cli.table import print_json
-from buildmaster.client.http import Client
 from buildmaster.requests import (
     JobRequest,
     MadeRequest,
     SubmissionRequest,
-    Submitted,
     Text,
 )
 
@@ -67,28 +63,7 @@ async def recipe(arguments: argparse.Namespace, context: Context) -> int:
     submitted = await client.submit(request)
     if not arguments.json:
         announce(context.console, submitted)
-    run = None
-    if arguments.wait:
-        run = await followed(context, client, submitted.run, quietly=arguments.json)
-    if arguments.json:
-        await _print_jobs(client, context.console, submitted, full=run is not None)
-    elif run is not None:
-        conclude(context.console, run)
-    return 0 if run is None or tone(run.result) == "good" else FAILED
-
-
-async def _print_jobs(
-    client: Client, console: Console, submitted: Submitted, full: bool
-) -> None:
-    documents = [
-        {**msgspec.to_builtins(job), "run": submitted.run} for job in submitted.jobs
-    ]
-    if full:
-        documents = [
-            msgspec.json.decode(await client.document(f"/api/v1/jobs/{job.id}"))
-            for job in submitted.jobs
-        ]
-    print_json(console, documents)
+    return await see_through(arguments, context, client, submitted)
 
 
 def read_recipe(path: Path) -> MadeRequest:
