@@ -9,7 +9,7 @@ from buildmaster.database import Database
 from buildmaster.status.questions import Jobs
 from buildmaster.store.documents.fragments import at, pairs
 from buildmaster.store.documents.known import Known
-from buildmaster.store.documents.pages import Listing, Page
+from buildmaster.store.documents.pages import Listing, Page, tests_of
 from buildmaster.store.events import CURSOR
 
 # Parts of one document are bounded, too: attempts, edges, files of a pipeline job.
@@ -144,18 +144,11 @@ def _source(asked: Jobs) -> tuple[str, list[str], list[Any]]:
 
 def _of_job(asked: Jobs) -> tuple[list[str], list[Any]]:
     """What a job's row must pass; each test begins with a column's name."""
-    tests: list[str] = []
-    parameters: list[Any] = []
-    for column in ("kind", "name", "repository", "source_digest", "owner"):
-        value = getattr(asked, column)
-        if value is not None:
-            tests.append(f"{column} = %s")
-            parameters.append(value)
-    for column, kind in (("state", "job_state"), ("result", "job_result")):
-        values = getattr(asked, column)
-        if values:
-            tests.append(f"{column} = ANY (%s::{kind}[])")
-            parameters.append(list(values))
+    tests, parameters = tests_of(
+        asked,
+        ("kind", "name", "repository", "source_digest", "owner"),
+        {"state": "job_state", "result": "job_result"},
+    )
     if asked.architecture is not None:
         tests.append(
             "class = ANY (ARRAY(SELECT id FROM job_class WHERE architecture = %s))"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Protocol
@@ -41,6 +41,27 @@ class Asked(Protocol):
     def limit(self) -> int: ...
     @property
     def fields(self) -> tuple[str, ...]: ...
+
+
+def tests_of(
+    asked: Asked, words: Sequence[str], enums: Mapping[str, str]
+) -> tuple[list[str], list[Any]]:
+    """What ``asked`` says of columns, as tests and their parameters.
+
+    ``words`` are columns that must be just so, ``enums`` those of which several values will
+    do, with their types. Each test begins with the column's name.
+    """
+    tests: list[str] = []
+    parameters: list[Any] = []
+    for column in words:
+        if (value := getattr(asked, column)) is not None:
+            tests.append(f"{column} = %s")
+            parameters.append(value)
+    for column, kind in enums.items():
+        if values := getattr(asked, column):
+            tests.append(f"{column} = ANY (%s::{kind}[])")
+            parameters.append(list(values))
+    return tests, parameters
 
 
 @dataclass(frozen=True)

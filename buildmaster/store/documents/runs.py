@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from buildmaster.database import Database
 from buildmaster.status.questions import LARGEST_LIMIT, Runs
 from buildmaster.store.documents.fragments import at, pairs
 from buildmaster.store.documents.jobs import JOB_PAIRS, JOB_TABLES
-from buildmaster.store.documents.pages import Listing, Page
+from buildmaster.store.documents.pages import Listing, Page, tests_of
 from buildmaster.store.events import CURSOR
 
 #: Jobs that a run shows in a list; ``job_count`` tells of more.
@@ -64,18 +63,11 @@ _NOTES = """
 
 async def run_list(database: Database, asked: Runs) -> Listing:
     """The runs that are ``asked`` for."""
-    tests: list[str] = []
-    parameters: list[Any] = []
-    for column in ("repository", "source_digest", "owner", "requester"):
-        value = getattr(asked, column)
-        if value is not None:
-            tests.append(f"s.{column} = %s")
-            parameters.append(value)
-    for column, kind in (("state", "run_state"), ("result", "job_result")):
-        values = getattr(asked, column)
-        if values:
-            tests.append(f"s.{column} = ANY (%s::{kind}[])")
-            parameters.append(list(values))
+    tests, parameters = tests_of(
+        asked,
+        ("repository", "source_digest", "owner", "requester"),
+        {"state": "run_state", "result": "job_result"},
+    )
     page = Page(
         "run s",
         "s.id",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from buildmaster.database import Database
 from buildmaster.status.questions import LARGEST_LIMIT, Workers
 from buildmaster.store.documents.fragments import at, pairs
-from buildmaster.store.documents.pages import Listing, Page
+from buildmaster.store.documents.pages import Listing, Page, tests_of
 from buildmaster.store.events import CURSOR
 
 _WORKER: Mapping[str, str] = {
@@ -43,13 +42,9 @@ _WORKER: Mapping[str, str] = {
 
 async def worker_list(database: Database, asked: Workers) -> Listing:
     """The workers that are ``asked`` for."""
-    tests: list[str] = []
-    parameters: list[Any] = []
-    for column, kind in (("state", "worker_state"), ("duty", "worker_duty")):
-        values = getattr(asked, column)
-        if values:
-            tests.append(f"s.{column} = ANY (%s::{kind}[])")
-            parameters.append(list(values))
+    tests, parameters = tests_of(
+        asked, (), {"state": "worker_state", "duty": "worker_duty"}
+    )
     page = Page(
         "worker s",
         "s.name",
