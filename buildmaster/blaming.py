@@ -77,7 +77,6 @@ class Blaming:
         ended: list[tuple[int, int]] = []
         for failure, faults in sorted(blame.outages.items()):
             ended += await self._park(cursor, seen, failure, faults)
-        await store.forget_faults(cursor)
         return ended
 
     async def _trust_again(self, cursor: Cursor) -> None:

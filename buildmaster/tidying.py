@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from buildmaster.database import Cursor, Database
-from buildmaster.store import graphs
+from buildmaster.store import blaming, graphs
 
 #: How often to look, in seconds, and for how many days keys of finished jobs are kept.
 INTERVAL, KEPT = 600.0, 7.0
@@ -19,6 +19,7 @@ class Tidying:
 
     async def round(self) -> None:
         """Look for what is due."""
+        await self._database.transaction(blaming.forget_faults)
         while await self._database.transaction(_forget_keys) == BATCH:
             pass
 
