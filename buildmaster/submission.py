@@ -344,7 +344,8 @@ class Submission:
         )
 
     async def _add_run(self, cursor: Cursor, configuration: bytes) -> int:
-        made = self.request.source
+        source = self.request.source
+        name = source.name if isinstance(source, MadeRequest) else ""
         run = await store.add_run(
             cursor,
             NewRun(
@@ -356,13 +357,13 @@ class Submission:
                 cross_architecture=self.request.cross_architecture,
                 requester=self.by,
                 owner=self.request.owner or self.by,
-                name=made.name if isinstance(made, MadeRequest) else "",
+                name=name,
             ),
         )
         payload = {
             "state": "sealed",
             "repository": self.material.repository,
-            "name": made.name if isinstance(made, MadeRequest) else "",
+            "name": name,
         }
         await write_events(cursor, [Event("run.created", run=run, payload=payload)])
         return run
