@@ -20,3 +20,12 @@ def pairs(fields: Mapping[str, str], chosen: Sequence[str] = ()) -> str:
     return ", ".join(
         f"'{name}', {sql}" for name, sql in fields.items() if not chosen or name in chosen
     )
+
+
+def micros(column: str) -> str:
+    """SQL for a time as a whole number: microseconds since 1970, UTC."""
+    return f"(extract(epoch FROM {column}) * 1000000)::bigint"
+
+
+#: SQL for how a failure of the job ``j`` was classified.
+CLASSIFICATION = "NULL::text"

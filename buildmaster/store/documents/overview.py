@@ -39,6 +39,12 @@ async def overview(database: Database) -> str:
                           FROM worker GROUP BY state, duty) w),
             'running', (SELECT count(*) FROM running),
             'held', (SELECT count(*) FROM queue_hold),
+            'owners', (
+                SELECT coalesce(json_agg(json_build_object(
+                    'owner', o.owner, 'state', o.state, 'jobs', o.jobs)
+                    ORDER BY o.owner, o.state), '[]')
+                  FROM (SELECT * FROM owner_counts ORDER BY jobs DESC, owner, state
+                         LIMIT {LARGEST_LIMIT}) o),
             'cursor', {CURSOR})::text
         """
     )
