@@ -505,6 +505,13 @@ class OwnerCount(_Document, frozen=True, kw_only=True):
     jobs: int
 
 
+class FailureCount(_Document, frozen=True, kw_only=True):
+    """How many jobs failed of one class."""
+
+    classification: Classification | None  #: None: of no class yet
+    jobs: int
+
+
 class Overview(_Document, frozen=True, kw_only=True):
     """The whole farm in a few numbers, from counters."""
 
@@ -515,6 +522,8 @@ class Overview(_Document, frozen=True, kw_only=True):
     running: int  #: leases there are
     held: int  #: holds of operators
     owners: tuple[OwnerCount, ...]  #: the 1000 largest
+    #: Of the last 7 days, among the newest 500 jobs that failed.
+    classifications: tuple[FailureCount, ...]
     cursor: Cursor
 
 
@@ -542,7 +551,7 @@ class Cell(msgspec.Struct, frozen=True, array_like=True):
     result: JobResult | None
     started: int | None
     finished: int | None
-    classification: str | None
+    classification: Classification | None
     attempt: int
     index: int | None  #: of a pipeline job
 
@@ -589,7 +598,7 @@ class Node(_Document, frozen=True, kw_only=True):
     reason: str
     root_cause: int | None
     attempt: int
-    classification: str | None
+    classification: Classification | None
     stages: tuple[tuple[str, ...], ...]  #: titles of its pipeline jobs, stage by stage
     created_at: Moment
     ready_at: Moment | None
@@ -639,7 +648,7 @@ class HistoryEntry(_Document, frozen=True, kw_only=True):
     series: str
     worker: str | None
     result: JobResult
-    classification: str | None
+    classification: Classification | None
     queued_at: Moment
     started_at: Moment | None
     finished_at: Moment

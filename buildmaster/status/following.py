@@ -106,6 +106,8 @@ class _Cursor(msgspec.Struct):
     cursor: str
 
 
+#: Events that change what ended.
+_OF_ENDS = frozenset({"job.done", "job.retried", "job.waiting", "job.classified"})
 #: Events that change a bar of a timeline.
 _OF_BARS = frozenset({"job.assigned", "job.running", "job.done", "job.ready"})
 
@@ -142,7 +144,7 @@ def wanted(method: str, asked: q.Question) -> Callable[[Event], bool] | None:
             )
         case q.History():
             fixed = _fixed(asked, "name", "repository", "kind", "owner", "architecture")
-            return lambda event: event.kind == "job.done" and _fits(event, fixed)
+            return lambda event: event.kind in _OF_ENDS and _fits(event, fixed)
         case q.Timeline(worker=name):
             return lambda event: (
                 event.kind in _OF_BARS

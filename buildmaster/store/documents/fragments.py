@@ -25,7 +25,3 @@ def pairs(fields: Mapping[str, str], chosen: Sequence[str] = ()) -> str:
 def micros(column: str) -> str:
     """SQL for a time as a whole number: microseconds since 1970, UTC."""
     return f"(extract(epoch FROM {column}) * 1000000)::bigint"
-
-
-#: SQL for how a failure of the job ``j`` was classified.
-CLASSIFICATION = "NULL::text"

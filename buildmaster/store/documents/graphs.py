@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from buildmaster.database import Database
-from buildmaster.store.documents.fragments import CLASSIFICATION, at
+from buildmaster.store.documents.fragments import at
 from buildmaster.store.documents.runs import RUN_PAIRS
 from buildmaster.store.events import CURSOR
 
@@ -38,12 +38,13 @@ async def run_graph(database: Database, run: int) -> bytes | None:
                 'part', j.part, 'architecture', coalesce(b.architecture, c.architecture),
                 'series', coalesce(b.series, c.series[1], ''), 'state', j.state,
                 'result', j.result, 'reason', j.reason, 'root_cause', j.root_cause,
-                'attempt', j.attempt, 'classification', {CLASSIFICATION},
+                'attempt', j.attempt, 'classification', k.classification,
                 'stages', ({_TITLES}), 'created_at', {at("j.created_at")},
                 'ready_at', {at("j.ready_at")}, 'started_at', {at("j.started_at")},
                 'finished_at', {at("j.finished_at")}) ORDER BY j.id), '[]')
                 FROM node JOIN job j ON j.id = node.job
-                JOIN job_class c ON c.id = j.class LEFT JOIN build b ON b.job = j.id),
+                JOIN job_class c ON c.id = j.class LEFT JOIN build b ON b.job = j.id
+                LEFT JOIN classified k ON k.job = j.id AND k.attempt = j.attempt),
             'edges', (SELECT coalesce(json_agg(json_build_object(
                 'from', e.up, 'to', e.down, 'stage', e.up_stage, 'require', e.require,
                 'resolved_at', {at("e.resolved_at")}) ORDER BY e.id), '[]')

@@ -11,20 +11,21 @@ from typing import Any
 
 from buildmaster.database import Database
 from buildmaster.status.questions import Grid
-from buildmaster.store.documents.fragments import CLASSIFICATION, at, micros
+from buildmaster.store.documents.fragments import at, micros
 from buildmaster.store.events import CURSOR
 
 #: Cells of one page.
 MOST_CELLS = 20_000
 
-_JOBS = f"""
+_JOBS = """
     SELECT f.run, f.job, 0 AS place, j.kind, j.name, j.cell, j.part,
            coalesce(b.architecture, c.architecture) AS architecture,
            coalesce(b.series, c.series[1], '') AS series, NULL::integer AS index,
            j.state::text AS state, j.result, j.started_at, j.finished_at,
-           {CLASSIFICATION} AS classification, j.attempt
+           k.classification, j.attempt
       FROM found f JOIN job j ON j.id = f.job JOIN job_class c ON c.id = j.class
       LEFT JOIN build b ON b.job = j.id
+      LEFT JOIN classified k ON k.job = j.id AND k.attempt = j.attempt
 """
 _FOUND_JOBS = """
     SELECT page.key AS run, x.job FROM page CROSS JOIN LATERAL (
@@ -33,13 +34,14 @@ _FOUND_JOBS = """
 
 # A pipeline job has no more states than three; whatever waits in a job that is done
 # is done as well.
-_PIPELINE_JOBS = f"""
+_PIPELINE_JOBS = """
     SELECT f.run, f.job, f.place, j.kind, f.name, '' AS cell, 0 AS part,
            coalesce(b.architecture, c.architecture) AS architecture,
            f.series, f.index, f.state, f.result, f.started_at, f.finished_at,
-           {CLASSIFICATION} AS classification, j.attempt
+           k.classification, j.attempt
       FROM found f JOIN job j ON j.id = f.job JOIN job_class c ON c.id = j.class
       LEFT JOIN build b ON b.job = j.id
+      LEFT JOIN classified k ON k.job = j.id AND k.attempt = j.attempt
 """
 _FOUND_PIPELINE_JOBS = """
     SELECT page.key AS run, x.* FROM page CROSS JOIN LATERAL (

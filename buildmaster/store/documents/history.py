@@ -12,7 +12,7 @@ from typing import Any
 from buildmaster.database import Database
 from buildmaster.status.problems import bad_parameter
 from buildmaster.status.questions import History
-from buildmaster.store.documents.fragments import CLASSIFICATION, at, micros
+from buildmaster.store.documents.fragments import at, micros
 from buildmaster.store.events import CURSOR
 
 #: Attempts, or jobs of one name, that are looked at for one page.
@@ -31,7 +31,8 @@ _ENTRY = f"""json_build_object(
     'architecture', coalesce(b.architecture, c.architecture),
     'series', coalesce(b.series, c.series[1], ''), 'worker', t.worker,
     'result', t.result,
-    'classification', CASE WHEN t.number = j.attempt THEN {CLASSIFICATION} END,
+    'classification', (SELECT k.classification FROM classified k
+                        WHERE k.job = t.job AND k.attempt = t.number),
     'queued_at', {at("t.queued_at")}, 'started_at', {at("t.started_at")},
     'finished_at', {at("t.finished_at")},
     'waited', extract(epoch FROM t.assigned_at - t.queued_at)::float8,
