@@ -16,6 +16,8 @@ from buildmaster.store.events import CURSOR
 
 #: Cells of one page.
 MOST_CELLS = 20_000
+#: Runs that are looked at for one page, for those that have any of the cells.
+LOOKED_AT = 10_000
 
 _JOBS = """
     SELECT f.run, f.job, 0 AS place, j.kind, j.name, j.cell, j.part,
@@ -65,13 +67,17 @@ async def grid(database: Database, asked: Grid) -> bytes:
         else (_FOUND_PIPELINE_JOBS, _PIPELINE_JOBS)
     )
     runs, of_job, parameters = _tests(asked)
+    has_some = "true"
     if of_job:
-        runs.append(_SOME.format(tests=" AND ".join(f"o.{test}" for test in of_job)))
+        has_some = _SOME.format(tests=" AND ".join(f"o.{test}" for test in of_job))
     shown = " AND ".join(f"j.{test}" for test in of_job) or "true"
     [text] = await database.one(
         f"""
-        WITH page AS MATERIALIZED (
-            SELECT s.id AS key FROM run s WHERE {" AND ".join(["true", *runs])}
+        WITH looked AS MATERIALIZED (
+            SELECT s.id FROM run s WHERE {" AND ".join(["true", *runs])}
+             ORDER BY s.id DESC LIMIT {LOOKED_AT if of_job else asked.limit + 1}),
+        page AS MATERIALIZED (
+            SELECT s.id AS key FROM looked s WHERE {has_some}
              ORDER BY s.id DESC LIMIT %(limit)s + 1),
         found AS MATERIALIZED (
             SELECT f.*, row_number() OVER () AS number FROM ({found}) f
@@ -120,7 +126,9 @@ async def grid(database: Database, asked: Grid) -> bytes:
                 ORDER BY r.id DESC), '[]')
                 FROM row JOIN run r ON r.id = row.key LEFT JOIN written w ON w.run = r.id),
             'next', CASE WHEN (SELECT count(*) FROM page) > (SELECT count(*) FROM row)
-                         THEN (SELECT min(key) FROM row) END,
+                         THEN (SELECT min(key) FROM row)
+                         WHEN (SELECT count(*) FROM looked) >= {LOOKED_AT}
+                         THEN (SELECT min(id) FROM looked) END,
             'cursor', {CURSOR})::text
         """,
         parameters,

@@ -86,7 +86,7 @@ async def history(database: Database, asked: History) -> bytes:
                                                     = (page.job, page.number)
                           JOIN job j ON j.id = t.job {_JOINED}),
             'trend', {f"({_TREND})" if is_first else "'[]'::json"},
-            'trend_since', {_SINCE if is_first else "NULL"},
+            'trend_since', {_since() if is_first else "NULL"},
             'next', (SELECT next FROM ending), 'cursor', {CURSOR})::text
         """,
         {**parameters, **way.parameters, "limit": asked.limit},
@@ -94,13 +94,14 @@ async def history(database: Database, asked: History) -> bytes:
     return str(text).encode()
 
 
-# What was looked at reaches back so far, or for as long as the trend.
-_SINCE = at(
-    f"""greatest(
-        farm_now() - interval '{TREND_DAYS} days',
-        CASE WHEN (SELECT count(*) FROM looked) >= {LOOKED_AT}
-             THEN (SELECT min(finished_at) FROM looked) END)"""
-)
+def _since() -> str:
+    """SQL for how far back it is known what ended: what was looked at, or the trend."""
+    return at(
+        f"""greatest(
+            farm_now() - interval '{TREND_DAYS} days',
+            CASE WHEN (SELECT count(*) FROM looked) >= {LOOKED_AT}
+                 THEN (SELECT min(finished_at) FROM looked) END)"""
+    )
 
 
 @dataclass(frozen=True)
