@@ -137,3 +137,18 @@ BEGIN
     SELECT array_agg(queued.class || ':' || queued.position) INTO told FROM queued;
     PERFORM tell_ready(told);
 END $$;
+
+-- The auditor looks at the counts by owner, too.
+ALTER FUNCTION audit_queue() RENAME TO audit_books;
+CREATE FUNCTION audit_queue() RETURNS TABLE (what text, job bigint, run bigint, worker text,
+                                             name text, kept text, should_be text)
+LANGUAGE sql STABLE AS $$
+    SELECT * FROM audit_books()
+    UNION ALL
+    SELECT 'owner count', NULL, NULL, NULL,
+           format('%s, %s', coalesce(c.owner, k.owner), coalesce(c.state, k.state)),
+           coalesce(k.jobs, 0)::text, coalesce(c.jobs, 0)::text
+    FROM (SELECT j.owner, j.state, count(*) AS jobs FROM job AS j GROUP BY 1, 2) AS c
+    FULL JOIN owner_counts AS k ON (c.owner, c.state) = (k.owner, k.state)
+    WHERE c.jobs IS DISTINCT FROM k.jobs
+$$;

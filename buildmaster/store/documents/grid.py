@@ -25,7 +25,9 @@ _JOBS = """
            coalesce(b.series, c.series[1], '') AS series, NULL::integer AS index,
            j.state::text AS state, j.result, j.started_at, j.finished_at,
            k.classification, j.attempt
-      FROM found f JOIN job j ON j.id = f.job JOIN job_class c ON c.id = j.class
+      FROM found f
+      CROSS JOIN LATERAL (SELECT * FROM job o WHERE o.id = f.job LIMIT 1) j
+      JOIN job_class c ON c.id = j.class
       LEFT JOIN build b ON b.job = j.id
       LEFT JOIN classified k ON k.job = j.id AND k.attempt = j.attempt
 """
@@ -41,7 +43,9 @@ _PIPELINE_JOBS = """
            coalesce(b.architecture, c.architecture) AS architecture,
            f.series, f.index, f.state, f.result, f.started_at, f.finished_at,
            k.classification, j.attempt
-      FROM found f JOIN job j ON j.id = f.job JOIN job_class c ON c.id = j.class
+      FROM found f
+      CROSS JOIN LATERAL (SELECT * FROM job o WHERE o.id = f.job LIMIT 1) j
+      JOIN job_class c ON c.id = j.class
       LEFT JOIN build b ON b.job = j.id
       LEFT JOIN classified k ON k.job = j.id AND k.attempt = j.attempt
 """
@@ -124,7 +128,9 @@ async def grid(database: Database, asked: Grid) -> bytes:
                 'cells', ('[' || coalesce(w.cells, '') || ']')::json,
                 'more', r.id IS NOT DISTINCT FROM (SELECT cut FROM reach))
                 ORDER BY r.id DESC), '[]')
-                FROM row JOIN run r ON r.id = row.key LEFT JOIN written w ON w.run = r.id),
+                FROM row CROSS JOIN LATERAL (
+                    SELECT * FROM run o WHERE o.id = row.key LIMIT 1) r
+                LEFT JOIN written w ON w.run = r.id),
             'next', CASE WHEN (SELECT count(*) FROM page) > (SELECT count(*) FROM row)
                          THEN (SELECT min(key) FROM row)
                          WHEN (SELECT count(*) FROM looked) >= {LOOKED_AT}
