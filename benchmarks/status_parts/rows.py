@@ -82,7 +82,7 @@ _GRID = """
     WITH made AS (
         INSERT INTO run (state, result, repository, source_digest, configuration,
                          requester, owner, name, finished_at)
-        SELECT 'done', 'success', 'https://example.com/grid', lpad(to_hex(n), 40, 'a'),
+        SELECT 'done', 'success', 'https://example.com/grid', lpad(to_hex(n), 40, '0'),
                sha256('x'), 'ada', 'team-1', 'grid', farm_now()
         FROM generate_series(1, %(runs)s) n RETURNING id, source_digest
     ), jobs AS (
