@@ -36,6 +36,7 @@ from buildmaster.farm import LiveFarm
 from buildmaster.feed import EventFeed
 from buildmaster.forecasting import Forecaster
 from buildmaster.http.access_log import AccessLog
+from buildmaster.http.prometheus import Meters
 from buildmaster.http.site import site
 from buildmaster.joining import Door
 from buildmaster.kinds.details import Details
@@ -172,6 +173,7 @@ class Master(Service):
         self._undo.append(feed.stop)
         status = Status(readers, Details(readers, kinds), forecaster, feed)
         neighbours = Neighbours(clock, readers, blobs, config.name, tokens.file_token)
+        meters = Meters(pools={"books": books, "readers": readers}, folder=data / "blobs")
         farm = self._farm(books, blobs, lambda: keeping.wake(), kinds, neighbours)
         http = await self._serve_http(
             site(
@@ -196,6 +198,7 @@ class Master(Service):
                 kinds=kinds,
                 elsewhere=neighbours,
                 project_quota=config.project_quota,
+                meters=meters,
             ),
             tls,
         )
@@ -214,6 +217,7 @@ class Master(Service):
             time.monotonic,
             wake=lambda: dispatching.wake(),
             session_of=lambda worker: roster.get(worker),
+            sent=meters.dispatch.add,
         )
         roster = Roster(dispatcher.room_changed, dispatcher.tell)
         dispatching = Rounds("dispatcher", dispatcher.round, clock)
