@@ -65,7 +65,9 @@ def missing(folder: Path | None) -> str:
 async def measure(bench: Bench, folder: Path) -> Figures:
     """Builds per second and latencies of Buildbot."""
     phases = ["throughput"] if bench.quick else ["latency", "throughput"]
-    given = {"throughput": {name: {} for name in _ALL if name not in WANTED}}
+    given: dict[str, Any] = {
+        "throughput": {name: {} for name in _ALL if name not in WANTED}
+    }
     return _figures(await _run(bench, folder, phases, given))
 
 
