@@ -84,6 +84,7 @@ class Farm:
         """Start one process that speaks for all workers, and wait until all have joined."""
         folder = self.folder / "paper"
         folder.mkdir(mode=0o700)
+        assert self.addresses.workers is not None
         port = self.addresses.workers.rpartition(":")[2]
         tokens = [f"{name}={self._token(name)}" for name in self.names]
         self._start(folder, _PAPER, port, str(self._slots), performs, *tokens)

@@ -43,6 +43,7 @@ from buildmaster.postgres.embedded import EmbeddedPostgres
 from buildmaster.requests import Requirements
 from buildmaster.rounds import Rounds
 from buildmaster.series import DEFAULT_SERIES
+from buildmaster.session import Session
 from buildmaster.source.reader import GitReader
 from buildmaster.status import pb_server
 from buildmaster.status.interface import IStatus
@@ -80,6 +81,10 @@ def makeService(options: Options) -> Service:
         return Master(read_config(Path(options["config"]).absolute()), reactor)
     except ConfigError as error:
         raise SystemExit(f"buildmaster: {error}") from error
+
+
+class NotYet(Exception):
+    """A worker came before there was anything for it to come to; it comes again."""
 
 
 class Master(Service):
@@ -139,7 +144,24 @@ class Master(Service):
         status = Status(readers, Details(readers, kinds), forecaster, feed)
         neighbours = Neighbours(clock, readers, blobs, config.name, tokens.file_token)
         meters = Meters(pools={"books": books, "readers": readers}, folder=data / "blobs")
-        farm = self._farm(books, blobs, lambda: work.cancelled(), kinds, neighbours)
+        gives_work = config.listen.workers is not None
+        work: Dispatching | None = None
+
+        def new_session() -> Session:
+            if work is None:
+                raise NotYet("this master is only starting: come again")
+            return work.new_session()
+
+        # Other masters look by themselves, a second later.
+        def cancelled() -> None:
+            if work is not None:
+                work.cancelled()
+
+        def operated() -> None:
+            if work is not None:
+                work.operated()
+
+        farm = self._farm(books, blobs, cancelled, kinds, neighbours)
         http = await self._serve_http(
             site(
                 readers,
@@ -151,14 +173,14 @@ class Master(Service):
                 config.hosts,
                 master=config.name,
                 upload_limit=config.blob_limit,
-                workers=websocket.Listener(clock, lambda: work.new_session()),
+                workers=websocket.Listener(clock, new_session) if gives_work else None,
                 admission=Admission(books),
                 clients=clients,
                 forecaster=forecaster,
                 status=status,
                 access_log=self._access_log(),
                 scheme="https" if tls else "http",
-                operations=Operations(books, lambda: work.operated()),
+                operations=Operations(books, operated),
                 open_reading=config.open_reading,
                 kinds=kinds,
                 elsewhere=neighbours,
@@ -173,15 +195,18 @@ class Master(Service):
         admitting.startService()
         self._undo.append(admitting.stopService)
         books.listen(TOKEN_CHANNEL, admitting.woken)
-        place = Place(config, clock, books, readers, tokens, kinds)
-        work = Dispatching(
-            place, http, forecaster, farm.enqueue_within, meters.dispatch.add
-        )
-        worker_port = await work.start(config.listen.workers, tls, self._undo)
-        workers = reached_at("pbs" if tls else "pb", config.listen.workers, worker_port)
+        workers = None
+        if config.listen.workers is not None:
+            place = Place(config, clock, books, readers, tokens, kinds)
+            work = Dispatching(
+                place, http, forecaster, farm.enqueue_within, meters.dispatch.add
+            )
+            port = await work.start(config.listen.workers, tls, self._undo)
+            workers = reached_at("pbs" if tls else "pb", config.listen.workers, port)
         told = await self._serve_status(status, readers, Bearers(tokens, clients), tls)
         Addresses(http, workers, told).write(data)
-        self.log.info("HTTP at {http}, workers at {workers}", http=http, workers=workers)
+        where = "nowhere: this master gives no work" if workers is None else workers
+        self.log.info("HTTP at {http}, workers at {workers}", http=http, workers=where)
 
     def _tls_options(self) -> Any:
         files, folder = self._config.tls, self._config.data_folder
