@@ -52,6 +52,7 @@ from buildmaster.requests import Farm
 from buildmaster.status.interface import IStatus
 from buildmaster.status.reading import Status
 from buildmaster.status.remembering import Remembering
+from buildmaster.status.sharing import Sharing
 from buildmaster.tokens import Tokens
 from protocol import websocket
 
@@ -146,6 +147,7 @@ def site(
         feed,
     )
     meters = meters or Meters(pools={"readers": database})
+    status = Sharing(status)
     memory = Remembering(status, feed, clock)
     routes = _routes(
         StatusHandlers(status, memory, Live(status, Sockets(clock))),
