@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,23 +21,28 @@ HERE = ROOT / "tests" / "api"
 TAGS = "v[0-9]*"
 
 
-def _git(*arguments: str) -> bytes:
-    """What git says of this checkout; `SkipTest` where it says nothing."""
+def _git(root: Path, *arguments: str) -> bytes:
+    """What git says of a checkout; `SkipTest` where it says nothing."""
     try:
         found = subprocess.run(
-            ("git", "-C", str(ROOT), *arguments), capture_output=True, check=True
+            ("git", "-C", str(root), *arguments), capture_output=True, check=True
         )
     except (OSError, subprocess.CalledProcessError) as error:
         raise SkipTest(f"git tells of no release: {error}") from error
     return found.stdout
 
 
-def last_release() -> str:
-    """The tag of the newest release that this checkout comes after; or `SkipTest`."""
-    tags = _git("tag", "--list", TAGS, "--merged", "HEAD", "--sort=-version:refname")
+def tests_of_last_release(root: Path, folder: Path) -> Path:
+    """The API tests of the newest release that ``root`` comes after, put into ``folder``.
+
+    `SkipTest` where there is none.
+    """
+    tags = _git(root, "tag", "--list", TAGS, "--merged", "HEAD", "--sort=-version:refname")
     for tag in tags.decode().split():
-        if _git("ls-tree", "--name-only", tag, "tests/api/"):
-            return tag
+        if _git(root, "ls-tree", "--name-only", tag, "tests/api/"):
+            packed = _git(root, "archive", tag, "tests/api")
+            subprocess.run(("tar", "-x", "-C", str(folder)), input=packed, check=True)
+            return folder.resolve() / "tests" / "api"
     raise SkipTest(f"there is no release yet: no tag {TAGS} with tests/api in it")
 
 
@@ -78,9 +84,26 @@ class ApiTests(TestCase):
 
     async def test_the_promises_of_the_last_release_are_kept(self) -> None:
         """Its own tests, as they were released, know nothing of what came later."""
-        tag = last_release()
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        packed = _git("archive", tag, "tests/api")
-        subprocess.run(("tar", "-x", "-C", str(folder)), input=packed, check=True)
-        await self.run_suite(folder.resolve() / "tests" / "api")
+        await self.run_suite(tests_of_last_release(ROOT, self.folder("released")))
+
+    async def test_those_of_a_release_are_found_when_there_is_one(self) -> None:
+        root = self.folder("checkout")
+        _git(root, "init", "-q")
+        with self.assertRaises(SkipTest):
+            tests_of_last_release(root, self.folder("none"))
+        shutil.copytree(HERE, root / "tests" / "api")
+        person = ("-c", "user.name=ada", "-c", "user.email=ada@example.com")
+        for release in ("v0.9", "v0.10"):
+            (root / "tests" / "api" / "release").write_text(release)
+            _git(root, "add", "-A")
+            _git(root, *person, "commit", "-qm", release)
+            _git(root, "tag", release)
+        (root / "tests" / "api" / "release").write_text("not released")
+        found = tests_of_last_release(root, self.folder("found"))
+        self.assertEqual((found / "release").read_text(), "v0.10")
+        await self.run_suite(found)
+
+    def folder(self, name: str) -> Path:
+        folder = Path(self.mktemp()).resolve() / name
+        folder.mkdir(parents=True)
+        return folder
