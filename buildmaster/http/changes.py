@@ -123,8 +123,8 @@ def by(call: Call) -> str:
 def _check_project(grant: Grant | None, request: SubmissionRequest) -> None:
     """A work tree that is sent is of no repository that anybody could be limited to."""
     repository = getattr(request.source, "repository", None)
-    if grant is not None and not grant.reaches(repository):
-        raise outside(grant)
+    if grant is not None and not grant.reaches(Scope.SUBMIT, repository):
+        raise outside(grant, Scope.SUBMIT)
 
 
 def _graph(call: Call) -> GraphRequest:
@@ -138,8 +138,8 @@ def _check_trust(grant: Grant | None, request: GraphRequest) -> None:
     """Native jobs run without walls, and are of no project."""
     if grant is None:
         return
-    if not grant.reaches(None):
-        raise outside(grant)
+    if not grant.reaches(Scope.SUBMIT, None):
+        raise outside(grant, Scope.SUBMIT)
     if not grant.covers(Scope.ADMIN):
         for job in request.jobs:
             if job.score > _USUAL_SCORE:

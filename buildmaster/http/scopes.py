@@ -75,7 +75,8 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("PUT", ARTIFACT): Need.STORE,
 }
 
-_SCOPES = {
+#: The scope that covers each need.
+SCOPES = {
     Need.READ: Scope.READ,
     Need.FETCH: Scope.READ,
     Need.STORE: Scope.SUBMIT,
@@ -92,7 +93,7 @@ def permit(need: Need, grant: Grant | None, *, open_reading: bool) -> None:
     """
     if need is Need.NOTHING or (open_reading and need in (Need.READ, Need.FETCH)):
         return
-    scope = _SCOPES[need]
+    scope = SCOPES[need]
     if grant is None:
         raise Problem(
             401,
@@ -117,10 +118,11 @@ def permit(need: Need, grant: Grant | None, *, open_reading: bool) -> None:
         )
 
 
-def outside(grant: Grant) -> Problem:
-    """What the bearer of ``grant`` asked for is not of its project."""
+def outside(grant: Grant, scope: Scope) -> Problem:
+    """What the bearer of ``grant`` asked for is not of its projects."""
+    there = " or ".join(grant.projects(scope) or ("none",))
     return Problem(
         403,
         "outside_project",
-        f"the {grant.who} is for repositories below {grant.project} only",
+        f"the {grant.who} has the scope {scope.value} for repositories below {there} only",
     )

@@ -32,6 +32,7 @@ class Permission:
             if not (self._open_reading and need is Need.READ):
                 await self._projects.check_about(
                     self._grant,
+                    method.scope,
                     getattr(question, "run", None),
                     getattr(question, "job", None),
                 )
