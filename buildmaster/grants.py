@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 
+from buildmaster.people.person import Person
 from buildmaster.tokens import AttemptGrant, FileGrant
 
 
@@ -14,6 +16,7 @@ class Scope(Enum):
     READ = "read"  #: see runs, jobs, logs, workers, events
     SUBMIT = "submit"  #: ask for runs, send files for them, retry jobs
     CANCEL = "cancel"  #: stop runs and jobs
+    OPERATE = "operate"  #: duties, holds, scores, places, classifications
     ADMIN = "admin"  #: everything, also who else may
 
 
@@ -38,6 +41,8 @@ class Grant:
     rights: tuple[Right, ...] = ()
     attempt: AttemptGrant | None = None  #: instead of rights: files of this attempt
     file: FileGrant | None = None  #: instead of rights: another master wants this file
+    person: Person | None = None  #: who asks, where it is not the bearer of a token
+    expires_at: datetime | None = None  #: when a person has to log in again
 
     def covers(self, scope: Scope) -> bool:
         """Whether ``scope`` is granted somewhere."""

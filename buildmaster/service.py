@@ -19,6 +19,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from buildmaster import durability
+from buildmaster.acts import Acts
 from buildmaster.addresses import Addresses, endpoint, reached_at
 from buildmaster.admission import Admission, settled_workers
 from buildmaster.auditing import Auditor
@@ -46,6 +47,8 @@ from buildmaster.masters import KIND, Masters, forget_sessions
 from buildmaster.neighbours import Neighbours
 from buildmaster.operations import Operations
 from buildmaster.orders import OrderMaker
+from buildmaster.people.entrance import Entrance
+from buildmaster.people.opening import open_entrance
 from buildmaster.pidfile import PidFile
 from buildmaster.postgres.embedded import EmbeddedPostgres
 from buildmaster.requests import Requirements
@@ -95,7 +98,8 @@ def makeService(options: Options) -> Service:
 
     make_steady(reactor)
     try:
-        return Master(read_config(Path(options["config"]).absolute()), reactor)
+        path = Path(options["config"]).absolute()
+        return Master(read_config(path), reactor, path)
     except ConfigError as error:
         raise SystemExit(f"buildmaster: {error}") from error
 
@@ -110,13 +114,21 @@ async def _fold(books: Database, dispatcher: Dispatcher) -> None:
         raise
 
 
+async def _nothing() -> None:
+    """A round where there is nothing to do."""
+
+
 class Master(Service):
     """The daemon: what is started in order is stopped in the reverse order."""
 
     log = Logger()
 
-    def __init__(self, config: MasterConfig, reactor: Any) -> None:
+    def __init__(
+        self, config: MasterConfig, reactor: Any, settings: Path | None = None
+    ) -> None:
+        """``settings`` is the file of ``config``, whose roles are read when it changes."""
         self._config = config
+        self._settings = settings
         self._reactor = reactor
         self._undo: list[Callable[[], object]] = []
 
@@ -165,6 +177,7 @@ class Master(Service):
 
         clients = Clients(books)
         await clients.round()
+        entrance = await self._entrance(books)
         forecaster = Forecaster(readers, clock)
         feed = EventFeed(readers, clock)
         feed.start()
@@ -195,6 +208,8 @@ class Master(Service):
                 kinds=kinds,
                 elsewhere=neighbours,
                 project_quota=config.project_quota,
+                acts=Acts(books),
+                entrance=entrance,
             ),
             tls,
         )
@@ -234,6 +249,12 @@ class Master(Service):
         revocations = Revocations(books, roster, config.name)
         revoking = Rounds("revocations", revocations.round, clock, interval=5.0)
         admitting = Rounds("clients", clients.round, clock, interval=5.0)
+        staying = Rounds(
+            "stays",
+            entrance.stays.round if entrance is not None else _nothing,
+            clock,
+            interval=5.0,
+        )
         learning = Rounds(
             "forecasts", lambda: forecaster.round(books), clock, interval=10.0
         )
@@ -259,6 +280,7 @@ class Master(Service):
             counting,
             revoking,
             admitting,
+            staying,
             learning,
             ending,
             auditing,
@@ -271,6 +293,7 @@ class Master(Service):
             self._undo.append(rounds.stopService)
         books.listen(TOKEN_CHANNEL, revoking.woken)
         books.listen(TOKEN_CHANNEL, admitting.woken)
+        books.listen(TOKEN_CHANNEL, staying.woken)
         books.listen(ENDS_CHANNEL, ending.woken)
         books.listen(READY_CHANNEL, dispatcher.queued)
 
@@ -295,6 +318,21 @@ class Master(Service):
         self._undo.append(port.stopListening)
         scheme = "https" if tls else "http"
         return self._config.public_url or reached_at(scheme, address, port)
+
+    async def _entrance(self, books: Database) -> Entrance | None:
+        """Where people come in, if the settings have any."""
+        config = self._config
+        if config.people is None:
+            return None
+        entrance = open_entrance(
+            config.people,
+            books,
+            config.data_folder,
+            is_secure=config.is_secure,
+            settings=self._settings,
+        )
+        await entrance.stays.round()
+        return entrance
 
     def _access_log(self) -> AccessLog | None:
         if not self._config.access_log:

@@ -19,6 +19,7 @@ class Need(Enum):
     STORE = "store"  #: the scope submit, or the token of an attempt
     SUBMIT = "submit"
     CANCEL = "cancel"
+    OPERATE = "operate"
     ADMIN = "admin"
 
 
@@ -27,6 +28,14 @@ ARTIFACT = "/api/v1/artifacts/{sha256}"
 NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/"): Need.NOTHING,
     ("GET", "/page/{file}"): Need.NOTHING,
+    # Who has not come in yet has nothing to show; who leaves may have nothing any more.
+    ("GET", "/login"): Need.NOTHING,
+    ("POST", "/login"): Need.NOTHING,
+    ("GET", "/login/oidc"): Need.NOTHING,
+    ("GET", "/login/oidc/callback"): Need.NOTHING,
+    ("POST", "/logout"): Need.NOTHING,
+    # Everybody may ask who they are.
+    ("GET", "/api/v1/me"): Need.NOTHING,
     ("GET", "/healthz"): Need.NOTHING,
     ("GET", "/metrics"): Need.READ,
     ("GET", "/cctray.xml"): Need.READ,
@@ -82,6 +91,7 @@ SCOPES = {
     Need.STORE: Scope.SUBMIT,
     Need.SUBMIT: Scope.SUBMIT,
     Need.CANCEL: Scope.CANCEL,
+    Need.OPERATE: Scope.OPERATE,
     Need.ADMIN: Scope.ADMIN,
 }
 
@@ -98,8 +108,8 @@ def permit(need: Need, grant: Grant | None, *, open_reading: bool) -> None:
         raise Problem(
             401,
             "unauthorized",
-            f"this needs a token with the scope {scope.value}: 'Authorization: Bearer"
-            f" TOKEN'",
+            f"this needs the scope {scope.value}: log in, or send a token:"
+            f" 'Authorization: Bearer TOKEN'",
             headers={"WWW-Authenticate": 'Bearer realm="headrace"'},
         )
     if grant.file is not None:

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from buildmaster.acts import Acts
 from buildmaster.admission import Admission
 from buildmaster.blobs import BlobStore
 from buildmaster.clients import Clients
@@ -27,8 +28,10 @@ from buildmaster.http.guard import Guard
 from buildmaster.http.health import Health
 from buildmaster.http.limits import Limits
 from buildmaster.http.lines import Lines
+from buildmaster.http.login import Logins
 from buildmaster.http.logs import Logs
 from buildmaster.http.looking_into import LookingInto
+from buildmaster.http.me import WhoAmI
 from buildmaster.http.openapi import PATH as OPENAPI
 from buildmaster.http.openapi import OpenApi
 from buildmaster.http.operations import Operating
@@ -45,6 +48,7 @@ from buildmaster.kinds.details import Details
 from buildmaster.kinds.registry import Kinds
 from buildmaster.neighbours import Elsewhere
 from buildmaster.operations import Operations
+from buildmaster.people.entrance import Entrance
 from buildmaster.requests import Farm
 from buildmaster.status.interface import IStatus
 from buildmaster.status.reading import Status
@@ -117,6 +121,8 @@ def site(
     kinds: Kinds | None = None,
     elsewhere: Elsewhere | None = None,
     project_quota: int | None = None,
+    acts: Acts | None = None,
+    entrance: Entrance | None = None,
 ) -> FarmSite:
     """The site, to be listened with.
 
@@ -130,7 +136,8 @@ def site(
     asked for files that are not among ``blobs``; ``project_quota`` is the most bytes that
     the files take which builds of one repository made; ``status`` is what everything that
     is read comes from; ``access_log`` hears of every answer; ``scheme`` is how pages are
-    reached.
+    reached; ``acts`` keeps what was changed, and by whom; ``entrance`` knows people, where
+    they may come without a token.
     """
     artifacts = Artifacts(database, blobs, Interrupted(clock), elsewhere, project_quota)
     clients = clients or Clients(database)
@@ -143,6 +150,8 @@ def site(
     )
     requests = Requests()
     memory = Remembering(status, feed, clock)
+    acts = acts or Acts(database)
+    logins = Logins(entrance, acts)
     routes = _routes(
         StatusHandlers(status, memory, Live(status, Sockets(clock))),
         Logs(database, feed),
@@ -157,14 +166,17 @@ def site(
         Limits(database),
         Operating(database, operations),
         LookingInto(database, operations),
+        logins,
+        WhoAmI(logins.doors, open_reading=open_reading),
     )
     front = Front(
-        Guard(hosts, tokens, clients),
+        Guard(hosts, tokens, clients, entrance),
         routes,
         {ARTIFACT: artifacts.open},
         upload_limit,
         clock,
         Projects(database),
+        acts,
         open_reading,
         # Who changed something finds it changed, also before the database tells of it.
         memory.forget,
@@ -186,16 +198,21 @@ def _routes(
     limits: Limits,
     operating: Operating,
     looking: LookingInto,
+    logins: Logins,
+    who: WhoAmI,
 ) -> Routes:
     return Routes(
         Route("/", {"GET": pages.index}),
         Route("/page/{file}", {"GET": pages.file}),
+        Route("/login", {"GET": logins.page, "POST": logins.log_in}),
+        Route("/logout", {"POST": logins.log_out}),
         Route("/healthz", {"GET": health.get}),
         Route("/metrics", {"GET": outside.metrics}),
         Route("/cctray.xml", {"GET": outside.cctray}),
         Route("/badge.svg", {"GET": outside.badge}),
         Route(websocket.PATH, {"GET": lines.get}),
         Route(OPENAPI, {"GET": OpenApi().get}),
+        Route("/api/v1/me", {"GET": who.get}),
         Route("/api/v1/overview", {"GET": status["overview"]}),
         Route("/api/v1/runs", {"GET": status["runs"], "POST": changes.submit}),
         Route("/api/v1/runs/{run}", {"GET": status["run"]}),
