@@ -59,7 +59,6 @@ from buildmaster.series import DEFAULT_SERIES
 from buildmaster.session import Session
 from buildmaster.source.reader import GitReader
 from buildmaster.status import pb_server
-from buildmaster.status.interface import IStatus
 from buildmaster.status.permission import Permission
 from buildmaster.status.reading import Status
 from buildmaster.store.kinds import ENDS_CHANNEL
@@ -342,7 +341,7 @@ class Master(Service):
         return log
 
     async def _serve_status(
-        self, status: IStatus, readers: Database, bearers: Bearers, tls: Any
+        self, status: Status, readers: Database, bearers: Bearers, tls: Any
     ) -> str | None:
         """The status over PB, if the settings say where; its address."""
         address = self._config.listen.status

@@ -38,8 +38,7 @@ CREATE TABLE act (
     run      bigint,
     job      bigint,
     worker   text CHECK (length(worker) <= 300),
-    facts    jsonb NOT NULL DEFAULT '{}'          -- what else it was about
-        CONSTRAINT facts_are_few CHECK (pg_column_size(facts) <= 65536),
+    facts    jsonb NOT NULL DEFAULT '{}',           -- what else it was about
     CONSTRAINT outcome_has_a_status CHECK ((outcome IS NULL) = (status IS NULL))
 );
 CREATE INDEX act_who ON act (who, id);
@@ -47,3 +46,16 @@ CREATE INDEX act_act ON act (act, id);
 CREATE INDEX act_job ON act (job, id) WHERE job IS NOT NULL;
 CREATE INDEX act_run ON act (run, id) WHERE run IS NOT NULL;
 CREATE INDEX act_at ON act (at);
+
+-- Whether a repository lies within one of some projects: it is the project's address, or below
+-- it. Equal to buildmaster.grants.is_within.
+CREATE FUNCTION is_within(repository text, projects text[]) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT coalesce(bool_or(
+        rtrim(repository, '/') = top
+        OR starts_with(repository, top || '/')
+           AND substr(repository, length(top) + 2) !~ '[%\\?#]'
+           AND '/' || rtrim(substr(repository, length(top) + 2), '/') || '/' !~ '/\.{0,2}/'
+    ), false)
+    FROM (SELECT rtrim(project, '/') AS top FROM unnest(projects) AS project) AS given
+$$;

@@ -21,7 +21,7 @@ from buildmaster.http.problems import Problem, bad_request, refused
 from buildmaster.http.projects import Projects
 from buildmaster.http.queries import Query
 from buildmaster.http.routing import Handler, Route, Routes
-from buildmaster.http.scopes import NEEDS, Need, permit
+from buildmaster.http.scopes import NEEDS, Need, limits, permit
 from buildmaster.requests import Refusal
 from buildmaster.status.problems import StatusProblem
 from buildmaster.store.events import BadEventId
@@ -118,7 +118,8 @@ class Front:
                     401, "rights_changed", "whoever began this may do other things by now"
                 )
 
-        call = Call(head, Query(head.query), grant, parts, recheck=recheck)
+        within = limits(need, grant, open_reading=self._open_reading)
+        call = Call(head, Query(head.query), grant, parts, within=within, recheck=recheck)
         open_upload = self._uploads.get(route.path) if head.method == "PUT" else None
         if open_upload is not None:
             if head.length is None:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
+import msgspec
+
 from buildmaster.acts import Acts
 from buildmaster.http.answers import Answer
 from buildmaster.http.call import BodyInMemory, Call
@@ -16,6 +18,7 @@ from buildmaster.knocks import Knocks, network_of
 from buildmaster.people.entrance import Entrance
 from buildmaster.people.htpasswd import TooManyLogins
 from buildmaster.people.person import Person, is_name, shown
+from buildmaster.requests import Text
 
 _WRONG = "This name and this password do not go together."
 _OFTEN = "Too many tries failed, from where you are or with this name: wait a minute."
@@ -24,6 +27,10 @@ _FORM_LIMIT = 16 * 1024
 #: A path of this farm: no browser takes it for another address.
 _HERE = re.compile(r"/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%/?#-]*\Z")
 _LONGEST_NEXT = 2000
+
+
+class _Ending(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    who: Text
 
 
 class Logins:
@@ -104,6 +111,17 @@ class Logins:
         if "text/html" in (call.head.header("Accept") or ""):
             return Answer(303, headers={**headers, "Location": "/login"})
         return Answer(204, headers=headers)
+
+    async def end_all_of(self, call: Call) -> Answer:
+        """POST /api/v1/stays/end: who is named has to log in again"""
+        call.query.allow()
+        name = call.json(_Ending).who
+        call.facts["name"] = shown(name)
+        ended = 0
+        if self._entrance is not None:
+            ended = await self._entrance.stays.end_all_of(name)
+        call.facts["ended"] = ended
+        return Answer(body=msgspec.json.encode({"who": name, "ended": ended}))
 
 
 async def enter(entrance: Entrance, call: Call, person: Person, goes_to: str) -> Answer:

@@ -7,7 +7,10 @@ from buildmaster.grants import Grant, Scope
 from buildmaster.http.call import Call
 from buildmaster.http.queries import LARGEST_ID
 from buildmaster.http.scopes import ARTIFACT, SCOPES, Need, outside
+from buildmaster.status.methods import FILTERED, METHODS
 from buildmaster.store import projects as store
+
+_FILTERED = frozenset(METHODS[name].path for name in FILTERED)
 
 
 class Projects:
@@ -19,8 +22,9 @@ class Projects:
     async def check(self, path: str, need: Need, call: Call) -> None:
         """Go on if what ``call`` is about lies within its grant's projects; `Problem`.
 
-        What is about no repository, as a list of all jobs is, lies outside. A submission
-        names its repository in its body: its handler looks by itself.
+        What is about no repository, as a worker is, lies outside. Lists that can be of some
+        projects only are (`Call.within`). A submission names its repository in its body:
+        its handler looks by itself.
         """
         grant = call.grant
         if grant is None or need in (Need.NOTHING, Need.STORE):
@@ -39,6 +43,8 @@ class Projects:
             return
         run = call.parts.get("run") or call.query.text("run")
         job = call.parts.get("job") or call.query.text("job")
+        if run is None and job is None and path in _FILTERED:
+            return
         await self.check_about(
             grant,
             scope,

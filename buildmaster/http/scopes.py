@@ -31,8 +31,6 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     # Who has not come in yet has nothing to show; who leaves may have nothing any more.
     ("GET", "/login"): Need.NOTHING,
     ("POST", "/login"): Need.NOTHING,
-    ("GET", "/login/oidc"): Need.NOTHING,
-    ("GET", "/login/oidc/callback"): Need.NOTHING,
     ("POST", "/logout"): Need.NOTHING,
     # Everybody may ask who they are.
     ("GET", "/api/v1/me"): Need.NOTHING,
@@ -59,13 +57,13 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/api/v1/forecast"): Need.READ,
     ("POST", "/api/v1/jobs/{job}/cancel"): Need.CANCEL,
     ("POST", "/api/v1/jobs/{job}/retry"): Need.SUBMIT,
-    ("POST", "/api/v1/jobs/{job}/move"): Need.ADMIN,
-    ("POST", "/api/v1/jobs/{job}/rescore"): Need.ADMIN,
-    ("POST", "/api/v1/bulk"): Need.ADMIN,
-    ("POST", "/api/v1/duty"): Need.ADMIN,
+    ("POST", "/api/v1/jobs/{job}/move"): Need.OPERATE,
+    ("POST", "/api/v1/jobs/{job}/rescore"): Need.OPERATE,
+    ("POST", "/api/v1/bulk"): Need.OPERATE,
+    ("POST", "/api/v1/duty"): Need.OPERATE,
     ("GET", "/api/v1/holds"): Need.READ,
-    ("POST", "/api/v1/holds"): Need.ADMIN,
-    ("POST", "/api/v1/holds/release"): Need.ADMIN,
+    ("POST", "/api/v1/holds"): Need.OPERATE,
+    ("POST", "/api/v1/holds/release"): Need.OPERATE,
     ("GET", "/api/v1/workers"): Need.READ,
     ("POST", "/api/v1/workers"): Need.ADMIN,
     ("GET", "/api/v1/workers/{worker}"): Need.READ,
@@ -79,7 +77,10 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("POST", "/api/v1/tokens"): Need.ADMIN,
     ("POST", "/api/v1/tokens/{token}/revoke"): Need.ADMIN,
     ("GET", "/api/v1/events"): Need.READ,
+    ("GET", "/api/v1/books"): Need.ADMIN,
     ("GET", "/api/v1/audit"): Need.ADMIN,
+    ("GET", "/api/v1/stays"): Need.ADMIN,
+    ("POST", "/api/v1/stays/end"): Need.ADMIN,
     ("GET", ARTIFACT): Need.FETCH,
     ("PUT", ARTIFACT): Need.STORE,
 }
@@ -126,6 +127,16 @@ def permit(need: Need, grant: Grant | None, *, open_reading: bool) -> None:
         raise Problem(
             403, "not_allowed", f"the {grant.who} does not have the scope {scope.value}"
         )
+
+
+def limits(
+    need: Need, grant: Grant | None, *, open_reading: bool
+) -> tuple[str, ...] | None:
+    """The projects that the bearer of ``grant`` may see something of; None: everything."""
+    is_limited = need is Need.READ and not open_reading
+    if not is_limited or grant is None:
+        return None
+    return grant.projects(Scope.READ)
 
 
 def outside(grant: Grant, scope: Scope) -> Problem:

@@ -19,7 +19,7 @@ from buildmaster.forecasting import Forecaster
 from buildmaster.http.access_log import AccessLog
 from buildmaster.http.admission import Doors
 from buildmaster.http.artifacts import Artifacts
-from buildmaster.http.audit import Audit
+from buildmaster.http.books import Books
 from buildmaster.http.call import Head
 from buildmaster.http.changes import Changes
 from buildmaster.http.following import Live
@@ -50,7 +50,6 @@ from buildmaster.neighbours import Elsewhere
 from buildmaster.operations import Operations
 from buildmaster.people.entrance import Entrance
 from buildmaster.requests import Farm
-from buildmaster.status.interface import IStatus
 from buildmaster.status.reading import Status
 from buildmaster.status.remembering import Remembering
 from buildmaster.tokens import Tokens
@@ -113,7 +112,7 @@ def site(
     admission: Admission | None = None,
     clients: Clients | None = None,
     forecaster: Forecaster | None = None,
-    status: IStatus | None = None,
+    status: Status | None = None,
     operations: Operations | None = None,
     open_reading: bool = True,
     access_log: AccessLog | None = None,
@@ -162,7 +161,7 @@ def site(
         Pages(),
         Lines(workers),
         Doors(database, admission or Admission(database), clients),
-        Audit(database),
+        Books(database),
         Limits(database),
         Operating(database, operations),
         LookingInto(database, operations),
@@ -194,7 +193,7 @@ def _routes(
     pages: Pages,
     lines: Lines,
     doors: Doors,
-    audit: Audit,
+    books: Books,
     limits: Limits,
     operating: Operating,
     looking: LookingInto,
@@ -242,6 +241,9 @@ def _routes(
         Route("/api/v1/tokens", {"GET": status["tokens"], "POST": doors.add_token}),
         Route("/api/v1/tokens/{token}/revoke", {"POST": doors.revoke_token}),
         Route("/api/v1/events", {"GET": status["events"]}),
-        Route("/api/v1/audit", {"GET": audit.get}),
+        Route("/api/v1/books", {"GET": books.get}),
+        Route("/api/v1/audit", {"GET": status["audit"]}),
+        Route("/api/v1/stays", {"GET": status["stays"]}),
+        Route("/api/v1/stays/end", {"POST": logins.end_all_of}),
         Route(ARTIFACT, {"GET": artifacts.get, "PUT": artifacts.put}),
     )

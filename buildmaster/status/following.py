@@ -14,6 +14,7 @@ from buildmaster.feed import (
     FollowerTooSlow,
     TooManyFollowers,
 )
+from buildmaster.grants import is_within
 from buildmaster.status import questions as q
 from buildmaster.status.news import News
 from buildmaster.status.problems import StatusProblem
@@ -38,8 +39,13 @@ class Following:
         asked: q.Question,
         since: str | None,
         patience: float | None = None,
+        within: tuple[str, ...] | None = None,
     ) -> None:
-        """``patience`` are the seconds after which there is news without any event."""
+        """``patience`` are the seconds after which there is news without any event.
+
+        With ``within`` only what is of these projects is told.
+        """
+        self._within = within
         self._feed = feed
         self._ask = ask
         self._method = method
@@ -75,7 +81,7 @@ class Following:
         return News(place, events=tuple(event.happened for event in events))
 
     async def _begin(self) -> News:
-        wants = wanted(self._method, self._asked)
+        wants = _bounded(wanted(self._method, self._asked), self._within)
         since, snapshot = self._since, None
         if since is None and not isinstance(self._asked, q.Events):
             told: Told[Any] = await self._ask(self._asked)
@@ -104,6 +110,16 @@ class Following:
 
 class _Cursor(msgspec.Struct):
     cursor: str
+
+
+def _bounded(
+    wants: Callable[[Event], bool] | None, projects: tuple[str, ...] | None
+) -> Callable[[Event], bool] | None:
+    if projects is None:
+        return wants
+    return lambda event: (
+        is_within(projects, event.about.repository) and (wants is None or wants(event))
+    )
 
 
 def wanted(method: str, asked: q.Question) -> Callable[[Event], bool] | None:

@@ -73,9 +73,15 @@ METHODS: Mapping[str, Method] = {
         Method(
             "tokens", questions.Tokens, documents.TokenPage, "/api/v1/tokens", Scope.ADMIN
         ),
+        Method("stays", questions.Stays, documents.StayPage, "/api/v1/stays", Scope.ADMIN),
+        Method("audit", questions.Audit, documents.ActPage, "/api/v1/audit", Scope.ADMIN),
         Method("events", questions.Events, documents.EventPage, "/api/v1/events"),
     )
 }
+
+
+#: What can be answered for some projects only; of the rest of the farm nothing is in it.
+FILTERED = frozenset({"runs", "jobs", "events"})
 
 
 def _unindented(doc: str) -> str:
