@@ -48,7 +48,7 @@ from buildmaster.neighbours import Neighbours
 from buildmaster.operations import Operations
 from buildmaster.orders import OrderMaker
 from buildmaster.people.entrance import Entrance
-from buildmaster.people.opening import open_entrance
+from buildmaster.people.opening import open_entrance, open_provider
 from buildmaster.pidfile import PidFile
 from buildmaster.postgres.embedded import EmbeddedPostgres
 from buildmaster.requests import Requirements
@@ -209,6 +209,12 @@ class Master(Service):
                 project_quota=config.project_quota,
                 acts=Acts(books),
                 entrance=entrance,
+                provider=(
+                    None
+                    if config.people is None
+                    else open_provider(config.people, data, clock)
+                ),
+                public_url=config.public_url,
             ),
             tls,
         )

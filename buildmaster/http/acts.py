@@ -1,4 +1,7 @@
-"""What each address that changes something is called in the audit."""
+"""What each address that changes something is called in the audit.
+
+Every route is there that takes POST or PUT. That somebody reads is told by the access log.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ from collections.abc import Mapping
 
 from buildmaster.http.scopes import ARTIFACT
 
-#: Every route that takes POST or PUT. That somebody reads is told by the access log.
+#: Whose handlers note them, once it is known who comes: strangers write nothing at will.
+NOTED_THERE = frozenset({"/login"})
+
 ACTS: Mapping[tuple[str, str], str] = {
     ("POST", "/login"): "login",
     ("POST", "/logout"): "logout",

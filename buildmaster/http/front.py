@@ -13,7 +13,7 @@ from buildmaster.acts import Act, Acts
 from buildmaster.database import DatabaseAway, StatementCancelled
 from buildmaster.feed import FeedStopped, TooManyFollowers
 from buildmaster.grants import Grant
-from buildmaster.http.acts import ACTS
+from buildmaster.http.acts import ACTS, NOTED_THERE
 from buildmaster.http.answers import Answer, problem
 from buildmaster.http.call import BODY_LIMIT, Call, Head, Sink
 from buildmaster.http.guard import Guard
@@ -154,8 +154,9 @@ class Front:
         call, grant = visit.call, visit.call.grant
         name = ACTS.get((call.head.method, visit.path))
         # Files of attempts and among masters are no acts of anybody.
-        is_machine = grant is not None and (grant.attempt or grant.file) is not None
-        if name is None or is_machine:
+        if name is None or grant is None or visit.path in NOTED_THERE:
+            return None
+        if grant.attempt is not None or grant.file is not None:
             return None
         parts = call.parts
         for more in ("semaphore", "token", "sha256"):
@@ -163,7 +164,7 @@ class Front:
                 call.facts[more] = parts[more]
         return await self._acts.begin(
             name,
-            "nobody" if grant is None else grant.who,
+            grant.who,
             call.head.address,
             run=int(parts["run"]) if "run" in parts else None,
             job=int(parts["job"]) if "job" in parts else None,

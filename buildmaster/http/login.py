@@ -42,8 +42,13 @@ class Logins:
         acts: Acts,
         knocks: Knocks | None = None,
         names: Knocks | None = None,
+        label: str | None = None,
     ) -> None:
-        """``knocks`` counts failures by address, ``names`` by the name that was given."""
+        """``knocks`` counts failures by address, ``names`` by the name that was given.
+
+        ``label`` is what the way to a provider is called, if there is one.
+        """
+        self._label = label
         self._entrance = entrance
         self._acts = acts
         self._knocks = knocks or Knocks(key=network_of, what="log in")
@@ -52,9 +57,15 @@ class Logins:
     @property
     def doors(self) -> tuple[Door, ...]:
         """How people can log in."""
-        if self._entrance is None or self._entrance.htpasswd is None:
+        doors: list[Door] = []
+        if self._entrance is None:
             return ()
-        return (Door(kind="htpasswd", url="/login", label="Log in with a password"),)
+        if self._entrance.htpasswd is not None:
+            label = "Log in with a password"
+            doors.append(Door(kind="htpasswd", url="/login", label=label))
+        if self._label is not None:
+            doors.append(Door(kind="oidc", url="/login/oidc", label=self._label))
+        return tuple(doors)
 
     async def page(self, call: Call) -> Answer:
         """GET /login"""
@@ -74,9 +85,8 @@ class Logins:
             raise Problem(403, "no_origin", "a browser says where its form comes from")
         name, password = form.get("user", "").strip(), form.get("password", "")
         address = call.head.address
-        call.facts["name"] = shown(name)
         if self._knocks.are_too_many(address) or self._names.are_too_many(name[:300]):
-            return self._refused(call, goes_to, name, 429, "too_many_tries", _OFTEN)
+            return self._refused(goes_to, name, 429, _OFTEN)
         person = None
         try:
             person = await entrance.htpasswd.person(name, password)
@@ -87,13 +97,20 @@ class Logins:
         if person is None:
             self._knocks.note_failure(address)
             self._names.note_failure(name[:300])
-            return self._refused(call, goes_to, name, 401, "wrong_password", _WRONG)
-        return await enter(entrance, call, person, goes_to)
+            who = "nobody" if call.grant is None else call.grant.who
+            await self._acts.note(
+                "login",
+                who,
+                address,
+                "wrong_password",
+                401,
+                name=shown(name),
+                by="htpasswd",
+            )
+            return self._refused(goes_to, name, 401, _WRONG)
+        return await enter(entrance, self._acts, call, person, goes_to)
 
-    def _refused(
-        self, call: Call, goes_to: str, name: str, status: int, code: str, why: str
-    ) -> Answer:
-        call.facts["outcome"] = code
+    def _refused(self, goes_to: str, name: str, status: int, why: str) -> Answer:
         headers = {"Retry-After": "60"} if status == 429 else {}
         user = name if is_name(name) else ""
         return login_page(self.doors, goes_to, why, user, status=str(status), **headers)
@@ -124,13 +141,17 @@ class Logins:
         return Answer(body=msgspec.json.encode({"who": name, "ended": ended}))
 
 
-async def enter(entrance: Entrance, call: Call, person: Person, goes_to: str) -> Answer:
+async def enter(
+    entrance: Entrance, acts: Acts, call: Call, person: Person, goes_to: str
+) -> Answer:
     """Let ``person`` stay, with a cookie that nobody had before, and send them on."""
+    act = await acts.begin("login", person.who, call.head.address)
     earlier = entrance.cookie(call.head.headers)
     cookie = await entrance.stays.begin(person, call.head.address)
     if earlier is not None:
         await entrance.stays.end(earlier)
-    call.facts["by"] = person.way
+    facts = {"name": person.name, "by": person.way, "groups": person.groups}
+    await acts.complete(act, "done", 303, facts)
     return Answer(
         303,
         headers={

@@ -211,6 +211,8 @@ class FarmRequest(Request):
         self.setHeader(b"Date", datetimeToString())
         for name, value in headers.items():
             self.setHeader(name, value)
+        for line in answer.cookies:
+            self.responseHeaders.addRawHeader("Set-Cookie", line)
         if answer.stream is None or self.method == b"HEAD":
             self.write(body)
         else:

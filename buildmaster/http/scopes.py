@@ -31,6 +31,8 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     # Who has not come in yet has nothing to show; who leaves may have nothing any more.
     ("GET", "/login"): Need.NOTHING,
     ("POST", "/login"): Need.NOTHING,
+    ("GET", "/login/oidc"): Need.NOTHING,
+    ("GET", "/login/oidc/callback"): Need.NOTHING,
     ("POST", "/logout"): Need.NOTHING,
     # Everybody may ask who they are.
     ("GET", "/api/v1/me"): Need.NOTHING,

@@ -32,6 +32,7 @@ from buildmaster.http.login import Logins
 from buildmaster.http.logs import Logs
 from buildmaster.http.looking_into import LookingInto
 from buildmaster.http.me import WhoAmI
+from buildmaster.http.oidc import CALLBACK, OidcLogins
 from buildmaster.http.openapi import PATH as OPENAPI
 from buildmaster.http.openapi import OpenApi
 from buildmaster.http.operations import Operating
@@ -46,9 +47,12 @@ from buildmaster.http.status import StatusHandlers
 from buildmaster.interrupted import Interrupted
 from buildmaster.kinds.details import Details
 from buildmaster.kinds.registry import Kinds
+from buildmaster.knocks import Knocks, network_of
 from buildmaster.neighbours import Elsewhere
 from buildmaster.operations import Operations
 from buildmaster.people.entrance import Entrance
+from buildmaster.people.errand import Errands
+from buildmaster.people.provider import Provider
 from buildmaster.requests import Farm
 from buildmaster.status.reading import Status
 from buildmaster.status.remembering import Remembering
@@ -122,6 +126,8 @@ def site(
     project_quota: int | None = None,
     acts: Acts | None = None,
     entrance: Entrance | None = None,
+    provider: Provider | None = None,
+    public_url: str | None = None,
 ) -> FarmSite:
     """The site, to be listened with.
 
@@ -136,7 +142,8 @@ def site(
     the files take which builds of one repository made; ``status`` is what everything that
     is read comes from; ``access_log`` hears of every answer; ``scheme`` is how pages are
     reached; ``acts`` keeps what was changed, and by whom; ``entrance`` knows people, where
-    they may come without a token.
+    they may come without a token, and ``provider`` those who come from elsewhere, back to
+    ``public_url``.
     """
     artifacts = Artifacts(database, blobs, Interrupted(clock), elsewhere, project_quota)
     clients = clients or Clients(database)
@@ -150,7 +157,7 @@ def site(
     requests = Requests()
     memory = Remembering(status, feed, clock)
     acts = acts or Acts(database)
-    logins = Logins(entrance, acts)
+    logins = Logins(entrance, acts, label=None if provider is None else provider.label)
     routes = _routes(
         StatusHandlers(status, memory, Live(status, Sockets(clock))),
         Logs(database, feed),
@@ -166,6 +173,14 @@ def site(
         Operating(database, operations),
         LookingInto(database, operations),
         logins,
+        OidcLogins(
+            entrance,
+            provider,
+            Errands(tokens.attempt_secret),
+            acts,
+            Knocks(key=network_of, what="log in"),
+            public_url,
+        ),
         WhoAmI(logins.doors, open_reading=open_reading),
     )
     front = Front(
@@ -198,12 +213,15 @@ def _routes(
     operating: Operating,
     looking: LookingInto,
     logins: Logins,
+    oidc: OidcLogins,
     who: WhoAmI,
 ) -> Routes:
     return Routes(
         Route("/", {"GET": pages.index}),
         Route("/page/{file}", {"GET": pages.file}),
         Route("/login", {"GET": logins.page, "POST": logins.log_in}),
+        Route("/login/oidc", {"GET": oidc.leave}),
+        Route(CALLBACK, {"GET": oidc.come_back}),
         Route("/logout", {"POST": logins.log_out}),
         Route("/healthz", {"GET": health.get}),
         Route("/metrics", {"GET": outside.metrics}),

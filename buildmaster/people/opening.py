@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from buildmaster.database import Database
 from buildmaster.people.entrance import Entrance
 from buildmaster.people.htpasswd import Htpasswd
+from buildmaster.people.provider import Provider
 from buildmaster.people.proxy import ProxyPeople
 from buildmaster.people.roles import RoleEntry
 from buildmaster.people.settings import People, mistakes
@@ -46,6 +48,14 @@ def open_entrance(
         proxy=proxy,
         is_secure=is_secure,
     )
+
+
+def open_provider(people: People, folder: Path, reactor: Any) -> Provider | None:
+    """The provider that the settings name, if any; files are relative to ``folder``."""
+    if people.oidc is None:
+        return None
+    secret = (folder / people.oidc.client_secret_file).read_text().strip()
+    return Provider(people.oidc, secret, reactor, time.time)
 
 
 def _roles(people: People, settings: Path | None) -> Callable[[], Sequence[RoleEntry]]:

@@ -13,9 +13,11 @@ from passlib.hash import apr_md5_crypt, sha256_crypt, sha512_crypt
 
 #: bcrypt looks at no more bytes of a password.
 LONGEST = 72
+#: Bytes of a password that nobody has.
+_TOO_LONG = 4000
 #: Two to this power is how often bcrypt goes round for new lines, and the most that a line
 #: may ask for; and the most rounds of sha-crypt. More would keep a core busy for seconds.
-COST, HIGHEST_COST, MOST_ROUNDS = 12, 15, 500_000
+COST, HIGHEST_COST, MOST_ROUNDS = 12, 15, 1_000_000
 
 _BCRYPT = re.compile(r"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}\Z")
 _SHA = re.compile(
@@ -33,6 +35,8 @@ def is_hash(text: str) -> bool:
     if (found := _BCRYPT.match(text)) is not None:
         return 4 <= int(found[1]) <= HIGHEST_COST
     if (found := _SHA.match(text)) is not None:
+        if len(text) - text.rindex("$") - 1 != (43 if text[1] == "5" else 86):
+            return False
         return found[1] is None or 1000 <= int(found[1]) <= MOST_ROUNDS
     return _APR1.match(text) is not None
 
@@ -40,7 +44,7 @@ def is_hash(text: str) -> bool:
 def verify(password: str, line: str) -> bool:
     """Whether ``line``, which `is_hash`, was made from ``password``. Takes long."""
     given = password.encode("utf-8", "surrogatepass")
-    if b"\0" in given:
+    if b"\0" in given or len(given) > _TOO_LONG:
         return False
     if line.startswith("$2"):
         return bcrypt.checkpw(given[:LONGEST], line.encode())

@@ -47,7 +47,7 @@ class RouteTests(PeopleCase):
                 "SELECT address, status, run, job, worker, facts FROM act"
                 " ORDER BY id DESC LIMIT 1"
             )
-            self.assertEqual(row[:2], ("127.0.0.1", response.code))
+            self.assertEqual(row[:2], ("127.0.0.1", response.code), path)
             for column, name in ((2, "run"), (3, "job"), (4, "worker")):
                 if f"{{{name}}}" in path:
                     self.assertIsNotNone(row[column], path)
@@ -77,7 +77,7 @@ class ActTests(PeopleCase):
             await self.acts(),
             [
                 ("login", "nobody", "wrong_password"),
-                ("login", "nobody", "done"),
+                ("login", "person ada", "done"),
                 ("logout", "person ada", "done"),
             ],
         )
