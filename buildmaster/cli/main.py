@@ -36,6 +36,7 @@ COMMANDS = (
     "logs",
     "intervene",
     "books",
+    "classify",
     "queue",
     "worker",
     "token",
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def command_line() -> argparse.ArgumentParser:
     """The parser with all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="headrace",
         description="Build pipelines on a farm of workers.",
         epilog=_EPILOGUE,
@@ -79,6 +80,13 @@ def command_line() -> argparse.ArgumentParser:
         if importlib.util.find_spec(module) is not None:
             importlib.import_module(module).add(subparsers)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Takes options by their whole names: another version has others that begin so."""
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **keywords})
 
 
 def _in_reactor(reactor: Any, arguments: argparse.Namespace) -> Deferred[None]:

@@ -12,6 +12,7 @@ from twisted.web.server import Site
 from buildmaster.acts import Acts
 from buildmaster.admission import Admission
 from buildmaster.blobs import BlobStore
+from buildmaster.classifying import Classifying
 from buildmaster.clients import Clients
 from buildmaster.database import Database
 from buildmaster.feed import EventFeed
@@ -22,6 +23,7 @@ from buildmaster.http.artifacts import Artifacts
 from buildmaster.http.books import Books
 from buildmaster.http.call import Head
 from buildmaster.http.changes import Changes
+from buildmaster.http.classifying import Judging
 from buildmaster.http.following import Live
 from buildmaster.http.front import Front
 from buildmaster.http.guard import Guard
@@ -36,9 +38,10 @@ from buildmaster.http.oidc import CALLBACK, OidcLogins
 from buildmaster.http.openapi import PATH as OPENAPI
 from buildmaster.http.openapi import OpenApi
 from buildmaster.http.operations import Operating
-from buildmaster.http.outside import Outside, Requests
+from buildmaster.http.outside import Outside
 from buildmaster.http.pages import Pages
 from buildmaster.http.projects import Projects
+from buildmaster.http.prometheus import Meters, Prometheus, Requests
 from buildmaster.http.request import FarmRequest
 from buildmaster.http.routing import Route, Routes
 from buildmaster.http.scopes import ARTIFACT
@@ -128,6 +131,7 @@ def site(
     entrance: Entrance | None = None,
     provider: Provider | None = None,
     public_url: str | None = None,
+    meters: Meters | None = None,
 ) -> FarmSite:
     """The site, to be listened with.
 
@@ -143,7 +147,7 @@ def site(
     is read comes from; ``access_log`` hears of every answer; ``scheme`` is how pages are
     reached; ``acts`` keeps what was changed, and by whom; ``entrance`` knows people, where
     they may come without a token, and ``provider`` those who come from elsewhere, back to
-    ``public_url``.
+    ``public_url``; ``meters`` are what /metrics tells of this master.
     """
     artifacts = Artifacts(database, blobs, Interrupted(clock), elsewhere, project_quota)
     clients = clients or Clients(database)
@@ -154,7 +158,7 @@ def site(
         forecaster or Forecaster(database, clock),
         feed,
     )
-    requests = Requests()
+    meters = meters or Meters(pools={"readers": database})
     memory = Remembering(status, feed, clock)
     acts = acts or Acts(database)
     logins = Logins(entrance, acts, label=None if provider is None else provider.label)
@@ -164,7 +168,8 @@ def site(
         Changes(database, farm),
         artifacts,
         Health(database, master, clock),
-        Outside(database, memory, feed, requests, scheme),
+        Prometheus(database, memory, feed, meters, clock),
+        Outside(database, scheme),
         Pages(),
         Lines(workers),
         Doors(database, admission or Admission(database), clients),
@@ -182,6 +187,7 @@ def site(
             public_url,
         ),
         WhoAmI(logins.doors, open_reading=open_reading),
+        Judging(database, Classifying(database)),
     )
     front = Front(
         Guard(hosts, tokens, clients, entrance),
@@ -195,7 +201,7 @@ def site(
         # Who changed something finds it changed, also before the database tells of it.
         memory.forget,
     )
-    return FarmSite(front, clock, requests, access_log)
+    return FarmSite(front, clock, meters.requests, access_log)
 
 
 def _routes(
@@ -204,6 +210,7 @@ def _routes(
     changes: Changes,
     artifacts: Artifacts,
     health: Health,
+    prometheus: Prometheus,
     outside: Outside,
     pages: Pages,
     lines: Lines,
@@ -215,6 +222,7 @@ def _routes(
     logins: Logins,
     oidc: OidcLogins,
     who: WhoAmI,
+    judging: Judging,
 ) -> Routes:
     return Routes(
         Route("/", {"GET": pages.index}),
@@ -224,7 +232,7 @@ def _routes(
         Route(CALLBACK, {"GET": oidc.come_back}),
         Route("/logout", {"POST": logins.log_out}),
         Route("/healthz", {"GET": health.get}),
-        Route("/metrics", {"GET": outside.metrics}),
+        Route("/metrics", {"GET": prometheus.get}),
         Route("/cctray.xml", {"GET": outside.cctray}),
         Route("/badge.svg", {"GET": outside.badge}),
         Route(websocket.PATH, {"GET": lines.get}),
@@ -240,6 +248,10 @@ def _routes(
         Route("/api/v1/jobs/{job}/explain", {"GET": status["explain"]}),
         Route("/api/v1/jobs/{job}/order", {"GET": looking.order}),
         Route("/api/v1/jobs/{job}/shell", {"POST": looking.shell}),
+        Route("/api/v1/jobs/{job}/classify", {"POST": judging.say}),
+        Route("/api/v1/rules", {"GET": status["rules"], "POST": judging.add}),
+        Route("/api/v1/rules/try", {"POST": judging.attempt}),
+        Route("/api/v1/rules/{rule}/remove", {"POST": judging.remove}),
         Route("/api/v1/forecast", {"GET": status["forecast"]}),
         Route("/api/v1/jobs/{job}/cancel", {"POST": changes.cancel_job}),
         Route("/api/v1/jobs/{job}/retry", {"POST": changes.retry}),

@@ -29,7 +29,7 @@ class RouteTests(PeopleCase):
         self.assertEqual(writing, set(ACTS))
         for method, path in sorted(writing):
             concrete = path.replace("{sha256}", _SHA)
-            for name in ("run", "job", "worker", "semaphore", "token"):
+            for name in ("run", "job", "worker", "semaphore", "token", "rule"):
                 concrete = concrete.replace(f"{{{name}}}", "4711")
             before = len(await self.acts())
             if path in ("/login", "/logout"):
