@@ -30,6 +30,20 @@ def _headers(given: dict[str, str]) -> Headers:
     return Headers({name: [value] for name, value in given.items()})
 
 
+async def log_in(home: MasterHome, password: str = "lace") -> Any:
+    """The answer to ada's login at a master."""
+    body = urlencode({"user": "ada", "password": password}).encode()
+    return await treq.post(
+        f"{home.url}/login",
+        data=body,
+        headers=_headers(
+            {"Content-Type": "application/x-www-form-urlencoded", "Origin": home.url}
+        ),
+        allow_redirects=False,
+        persistent=False,
+    )
+
+
 class PeopleTests(TestCase):
     timeout = 120
 
@@ -50,18 +64,6 @@ class PeopleTests(TestCase):
             (home.folder / "htpasswd").write_text(cheap_line("ada", "lace"))
             await home.start()
 
-    async def log_in(self, home: MasterHome, password: str = "lace") -> Any:
-        body = urlencode({"user": "ada", "password": password}).encode()
-        return await treq.post(
-            f"{home.url}/login",
-            data=body,
-            headers=_headers(
-                {"Content-Type": "application/x-www-form-urlencoded", "Origin": home.url}
-            ),
-            allow_redirects=False,
-            persistent=False,
-        )
-
     async def me(self, home: MasterHome, cookie: str) -> Any:
         response = await treq.get(
             f"{home.url}/api/v1/me", headers=_headers({"Cookie": cookie}), persistent=False
@@ -77,7 +79,7 @@ class PeopleTests(TestCase):
         self,
     ) -> None:
         one, two = self.homes
-        cookie = cookie_of(await self.log_in(one))
+        cookie = cookie_of(await log_in(one))
         await self.until(two, cookie, "htpasswd")
         gone = await treq.post(
             f"{two.url}/logout",
@@ -89,7 +91,7 @@ class PeopleTests(TestCase):
 
     async def test_a_role_in_the_settings_file_counts_at_once(self) -> None:
         home = self.homes[0]
-        cookie = cookie_of(await self.log_in(home))
+        cookie = cookie_of(await log_in(home))
         self.assertEqual((await self.me(home, cookie))["scopes"], ["read", "submit"])
         settings = yaml.safe_load(home.settings.read_text())
         settings["people"]["roles"] = [{"user": "ada", "role": "reader"}]
@@ -109,17 +111,15 @@ class PeopleTests(TestCase):
 
     async def test_no_password_and_no_cookie_gets_into_a_log(self) -> None:
         home = self.homes[0]
-        await self.log_in(home, "wrong-and-secret")
-        cookie = cookie_of(await self.log_in(home))
+        await log_in(home, "wrong-and-secret")
+        cookie = cookie_of(await log_in(home))
         await self.me(home, cookie)
         for secret in ("wrong-and-secret", cookie.partition("=")[2], "lace"):
             self.assertNotIn(secret, home.log)
 
     async def test_while_many_log_in_others_are_answered(self) -> None:
         home = self.homes[0]
-        storm = gatherResults(
-            [Deferred.fromCoroutine(self.log_in(home)) for _ in range(100)]
-        )
+        storm = gatherResults([Deferred.fromCoroutine(log_in(home)) for _ in range(100)])
         answered = 0
         while not storm.called:
             self.assertEqual((await self.me(home, "a=b"))["by"], "open")
