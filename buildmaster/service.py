@@ -41,6 +41,7 @@ from buildmaster.neighbours import Neighbours
 from buildmaster.operations import Operations
 from buildmaster.people.entrance import Entrance
 from buildmaster.people.opening import open_entrance, open_provider
+from buildmaster.people.watched import BadFile
 from buildmaster.pidfile import PidFile
 from buildmaster.postgres.embedded import EmbeddedPostgres
 from buildmaster.requests import Requirements
@@ -356,7 +357,7 @@ class Master(Service):
                 f" each a name of its own with name in its settings file"
             )
             return
-        if failure.check(BadCertificate, BadKind):
+        if failure.check(BadCertificate, BadKind, BadFile):
             self._end_with(failure.getErrorMessage())
             return
         self.log.failure("the buildmaster did not start", failure)

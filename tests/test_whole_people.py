@@ -97,12 +97,44 @@ class PeopleTests(TestCase):
         settings["people"]["roles"] = [{"user": "ada", "role": "reader"}]
         self.rewrite(home, yaml.safe_dump(settings))
         self.assertEqual((await self.me(home, cookie))["scopes"], ["read"])
-        self.rewrite(home, "people: {roles: [{user: ada, role: king}]}")
+        self.rewrite(home, "people: {htpasswd: h, roles: [{user: ada, role: king}]}")
         self.assertEqual((await self.me(home, cookie))["scopes"], ["read"])
-        settings["people"]["roles"] = []
+        del settings["people"]
         self.rewrite(home, yaml.safe_dump(settings))
         self.assertEqual((await self.me(home, cookie))["scopes"], [])
         self.assertRegex(home.log, r"the roles stay as they were: .*king")
+
+    async def test_a_master_without_its_files_says_so_and_does_not_start(self) -> None:
+        for people, words in (
+            ({"htpasswd": "nowhere"}, "people.htpasswd: .*nowhere cannot be taken"),
+            (
+                {
+                    "proxy": {
+                        "header": "X",
+                        "from": ["::1"],
+                        "secret_header": "Y",
+                        "secret_file": "empty",
+                    }
+                },
+                "people.proxy.secret_file: .* is empty",
+            ),
+            (
+                {
+                    "oidc": {
+                        "issuer": "https://id.example",
+                        "client_id": "a",
+                        "client_secret_file": "nowhere",
+                    }
+                },
+                "people.oidc.client_secret_file: .*nowhere cannot be taken",
+            ),
+        ):
+            home = MasterHome(
+                self, fresh_dsn(self), f"m-{next(iter(people))}", people=people
+            )
+            (home.folder / "empty").write_text("\n")
+            with self.assertRaisesRegex(AssertionError, words):
+                await home.start()
 
     def rewrite(self, home: MasterHome, text: str) -> None:
         fresh = home.settings.with_suffix(".new")
