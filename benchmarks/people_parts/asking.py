@@ -13,7 +13,7 @@ from benchmarks.farm import Farm
 from benchmarks.latency import Latencies
 from benchmarks.parts import Part
 from benchmarks.people_parts.client import log_in
-from benchmarks.people_parts.storm import PEOPLE
+from benchmarks.people_parts.storm import people
 from benchmarks.progress import say
 from benchmarks.report import Bar, Figures, Measured
 from buildmaster.people.passwords import new_hash
@@ -24,12 +24,11 @@ _RATIO = Bar("asking with a cookie, of asking with a token", "times", "<=", 1.3)
 
 async def _measure(bench: Bench) -> Measured:
     dsn = bench.server.database("asking")
-    settings = {"people": PEOPLE}
+    settings = {"people": people(bench.folder / "htpasswd", new_hash("lace"))}
     farm = Farm(bench, dsn, workers=1, slots=1, settings=settings)
     try:
         await farm.start_master()
         folder = farm.folder / "master"
-        (folder / "htpasswd").write_text(f"ada:{new_hash('lace')}\n")
         port = int(farm.addresses.http.rpartition(":")[2])
         _, cookie = await deferToThread(log_in, port)
         token = (folder / "token").read_text().strip()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import Any
 
 from benchmarks.bench import Bench
 from benchmarks.books import CLOCK, opened
@@ -15,7 +17,12 @@ from benchmarks.status_parts.lists import environ
 from buildmaster.people.passwords import new_hash
 
 _JOBS, _THREADS = 150, 30
-PEOPLE = {"htpasswd": "htpasswd", "roles": [{"user": "ada", "role": "reader"}]}
+
+
+def people(file: Path, line: str) -> dict[str, Any]:
+    """The master's setting, with ada in the file of passwords."""
+    file.write_text(f"ada:{line}\n")
+    return {"htpasswd": str(file), "roles": [{"user": "ada", "role": "reader"}]}
 
 
 def _bar(kind: str) -> Bar:
@@ -36,9 +43,9 @@ _BARS = {kind: _bar(kind) for kind in _KINDS}
 
 async def _measure(bench: Bench) -> Measured:
     dsn = bench.server.database("storm")
-    farm = Farm(
-        bench, dsn, workers=bench.count(10, 2), slots=1, settings={"people": PEOPLE}
-    )
+    file = bench.folder / "htpasswd"
+    settings = {"people": people(file, _KINDS["bcrypt"])}
+    farm = Farm(bench, dsn, workers=bench.count(10, 2), slots=1, settings=settings)
     figures: Figures = {}
     values: dict[str, float] = {}
     try:
@@ -53,7 +60,7 @@ async def _measure(bench: Bench) -> Measured:
             quiet = await pick_ups(bench, books, job_class, jobs)
             figures["quiet"] = quiet.figures
             for kind, line in _KINDS.items():
-                (farm.folder / "master" / "htpasswd").write_text(f"ada:{line}\n")
+                people(file, line)
                 log = farm.folder / f"storm-{kind}.log"
                 say(f"pick-up while people log in with {kind}")
                 command = [sys.executable, "-m", "benchmarks.people_parts.client"]
