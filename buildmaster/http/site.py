@@ -59,6 +59,7 @@ from buildmaster.people.provider import Provider
 from buildmaster.requests import Farm
 from buildmaster.status.reading import Status
 from buildmaster.status.remembering import Remembering
+from buildmaster.status.sharing import Sharing
 from buildmaster.tokens import Tokens
 from protocol import websocket
 
@@ -159,6 +160,7 @@ def site(
         feed,
     )
     meters = meters or Meters(pools={"readers": database})
+    status = Sharing(status)
     memory = Remembering(status, feed, clock)
     acts = acts or Acts(database)
     logins = Logins(entrance, acts, label=None if provider is None else provider.label)
