@@ -160,12 +160,12 @@ def site(
         feed,
     )
     meters = meters or Meters(pools={"readers": database})
-    status = Sharing(status)
-    memory = Remembering(status, feed, clock)
+    shared = Sharing(status)
+    memory = Remembering(shared, feed, clock)
     acts = acts or Acts(database)
     logins = Logins(entrance, acts, label=None if provider is None else provider.label)
     routes = _routes(
-        StatusHandlers(status, memory, Live(status, Sockets(clock))),
+        StatusHandlers(shared, memory, Live(shared, Sockets(clock))),
         Logs(database, feed),
         Changes(database, farm),
         artifacts,
