@@ -17,6 +17,7 @@ from buildmaster.http import (
     changes,
     classifying,
     limits,
+    login,
     looking_into,
     operations,
 )
@@ -70,8 +71,14 @@ WRITINGS: tuple[Writing, ...] = (
     *admission.WRITINGS,
     *looking_into.WRITINGS,
     *classifying.WRITINGS,
+    *login.WRITINGS,
 )
-_SCOPES = {Need.SUBMIT: "submit", Need.CANCEL: "cancel", Need.ADMIN: "admin"}
+_SCOPES = {
+    Need.SUBMIT: "submit",
+    Need.CANCEL: "cancel",
+    Need.OPERATE: "operate",
+    Need.ADMIN: "admin",
+}
 
 
 def openapi() -> dict[str, Any]:

@@ -148,6 +148,8 @@ def _source(
         source = "(SELECT job AS id FROM ready UNION ALL SELECT job FROM aside) s"
     elif states and states <= {"assigned", "running"}:
         source = "(SELECT job AS id FROM running) s"
+    elif asked.classification:
+        source = "(SELECT job AS id FROM failed_job) s"
     else:
         return "job s", [_of_row(test, "s") for test in tests], parameters
     # The line and the claims are hints here; the job row says what is.
