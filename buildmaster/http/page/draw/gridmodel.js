@@ -1,0 +1,103 @@
+// Runs and their jobs as rows and columns, from pages of the grid and from events. Pure.
+
+import { isRed } from "/page/show/states.js";
+
+const RESULT_EVENTS = /^job\./;
+const micros = (moment) => Date.parse(moment) * 1000;
+const nameOf = (column) => JSON.stringify([column.name, column.architecture, column.series, column.kind]);
+
+export class GridModel {
+  columns = []; // in the order in which they were met; `order` says where they stand
+  rows = new Map(); // run -> row
+  order = [];
+  shown = []; // rows as they stand
+  cellCount = 0;
+  #places = new Map(); // name of a column -> its number
+  #jobs = new Map(); // job -> [{row, column}]
+
+  // Take a page of the API in; rows that are known are replaced.
+  add(page) {
+    const numbers = page.columns.map((column) => this.#column(column));
+    for (const told of page.rows) {
+      const before = this.rows.get(told.run);
+      if (before) this.cellCount -= before.cells.size;
+      const row = { ...told, cells: new Map() };
+      for (const cell of told.cells) {
+        const column = numbers[cell[0]];
+        row.cells.set(column, cell);
+        const known = this.#jobs.get(cell[1]);
+        const place = { run: told.run, column };
+        if (!known) this.#jobs.set(cell[1], [place]);
+        else if (!known.some((each) => each.run === place.run && each.column === column)) known.push(place);
+      }
+      row.red = redOf(row);
+      this.cellCount += row.cells.size;
+      this.rows.set(told.run, row);
+    }
+  }
+
+  #column(column) {
+    const name = nameOf(column);
+    let number = this.#places.get(name);
+    if (number === undefined) {
+      number = this.columns.length;
+      this.columns.push(column);
+      this.#places.set(name, number);
+      this.order = this.columns.map((_, place) => place).sort((one, other) =>
+        nameOf(this.columns[one]).localeCompare(nameOf(this.columns[other]), "en", { numeric: true }));
+    }
+    return number;
+  }
+
+  // Put the rows in order: those with failures of an open cause first, or the newest first.
+  arrange({ redFirst, only }) {
+    const found = [...this.rows.values()].filter((row) => only === "red" ? row.red > 0
+      : only === "unfinished" ? row.state !== "done" : true);
+    found.sort((one, other) => (redFirst ? (other.red > 0) - (one.red > 0) : 0) || other.run - one.run);
+    this.shown = found;
+  }
+
+  // What an event changes: {cells: [{run, column}], rows: [run]}; null if only the farm knows.
+  happened(event) {
+    const { kind, payload, at } = event;
+    if (event.run !== null && event.job === null) {
+      const row = this.rows.get(event.run);
+      if (!row || !["run.done", "run.reopened"].includes(kind)) return null;
+      row.state = payload.state || (kind === "run.reopened" ? "sealed" : row.state);
+      row.result = payload.result ?? null;
+      if (row.state === "done") row.finished_at = at;
+      return { cells: [], rows: [row.run] };
+    }
+    if (event.job === null || !RESULT_EVENTS.test(kind)) return event.job === null ? { cells: [], rows: [] } : null;
+    const places = this.#jobs.get(event.job);
+    if (!places) return null;
+    if (!payload.state && kind !== "job.classified") return kind === "job.retried" ? null : { cells: [], rows: [] };
+    for (const { run, column } of places) {
+      const row = this.rows.get(run);
+      row.cells.set(column, changed(row.cells.get(column), kind, payload, at));
+      row.red = redOf(row);
+    }
+    return { cells: places, rows: [] };
+  }
+}
+
+function changed(cell, kind, payload, at) {
+  const next = [...cell];
+  if (kind === "job.classified") {
+    next[6] = payload.classification ?? null;
+    return next;
+  }
+  next[2] = payload.state;
+  next[3] = payload.state === "done" ? payload.result ?? null : null;
+  if (payload.attempt) next[7] = payload.attempt;
+  if (payload.state === "running") { next[4] = micros(at); next[5] = null; }
+  if (payload.state === "done") next[5] = micros(at);
+  if (payload.state !== "done") next[6] = null;
+  return next;
+}
+
+function redOf(row) {
+  let red = 0;
+  for (const cell of row.cells.values()) if (isRed(cell[3], cell[6])) red += 1;
+  return red;
+}
