@@ -25,6 +25,7 @@ from buildmaster.auditing import Auditor
 from buildmaster.bearers import Bearers
 from buildmaster.blaming import Blaming
 from buildmaster.blobs import BlobStore
+from buildmaster.classifying import Reader
 from buildmaster.clients import Clients
 from buildmaster.config import EMBEDDED, ConfigError, MasterConfig, read_config
 from buildmaster.database import Database, HeldByAnother, Hold
@@ -251,6 +252,7 @@ class Master(Service):
         upkeep = Upkeep(books, lambda: upkeeping.wake())
         upkeeping = Rounds("upkeep", upkeep.round, clock)
         blaming = Rounds("blame", Blaming(books, policy).round, clock, interval=2.0)
+        classifying = Rounds("classifying", Reader(books).round, clock, interval=2.0)
         self._undo.append(lambda: Deferred.fromCoroutine(dispatcher.orders_made()))
         tidying = Rounds("tidying", Tidying(books).round, clock, interval=INTERVAL)
         for rounds in (
@@ -265,6 +267,7 @@ class Master(Service):
             minding,
             upkeeping,
             blaming,
+            classifying,
             tidying,
         ):
             rounds.startService()

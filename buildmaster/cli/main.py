@@ -35,6 +35,7 @@ COMMANDS = (
     "explain",
     "logs",
     "intervene",
+    "classify",
     "audit",
     "queue",
     "worker",
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def command_line() -> argparse.ArgumentParser:
     """The parser with all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="headrace",
         description="Build pipelines on a farm of workers.",
         epilog=_EPILOGUE,
@@ -78,6 +79,13 @@ def command_line() -> argparse.ArgumentParser:
         if importlib.util.find_spec(module) is not None:
             importlib.import_module(module).add(subparsers)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Takes options by their whole names: another version has others that begin so."""
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **keywords})
 
 
 def _in_reactor(reactor: Any, arguments: argparse.Namespace) -> Deferred[None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from buildmaster.cli.context import Context
+from buildmaster.cli.enqueue import see_through
 from buildmaster.cli.submitting import add_submission_options, announce, chosen_options
 from buildmaster.cli.table import print_json
 from buildmaster.requests import GitRequest, SubmissionRequest
@@ -18,7 +19,8 @@ def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "submit",
         help="run the pipeline of a git repository",
-        description="Ask the farm to run the pipeline of a git repository, and return.",
+        description="Ask the farm to run the pipeline of a git repository. Exit"
+        " status: 0 once the farm has it; with --wait 0 if all of it passed, 1 if not.",
     )
     parser.add_argument("repository", help="its URL, or a path where the farm allows it")
     parser.add_argument(
@@ -26,12 +28,13 @@ def add(subparsers: Any) -> None:
     )
     add_submission_options(parser)
     parser.add_argument("--owner", help="whose share of the farm it uses")
+    parser.add_argument("--wait", action="store_true", help="show its log, until it ends")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(act=submit)
 
 
 async def submit(arguments: argparse.Namespace, context: Context) -> int:
-    """Submit; 0 once the farm has it."""
+    """Submit; 0 once the farm has it, with ``--wait`` once all has passed."""
     repository = arguments.repository
     # A path means something to the farm only when it is absolute.
     if "://" not in repository and Path(repository).is_dir():
@@ -43,6 +46,10 @@ async def submit(arguments: argparse.Namespace, context: Context) -> int:
     )
     client = context.client()
     submitted = await client.submit(request)
+    if arguments.wait:
+        if not arguments.json:
+            announce(context.console, submitted)
+        return await see_through(arguments, context, client, submitted)
     if arguments.json:
         jobs = [
             {

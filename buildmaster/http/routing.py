@@ -94,7 +94,8 @@ def _segments(path: str) -> list[str]:
 
 def _check_parts(parts: Mapping[str, str]) -> None:
     for name, text in parts.items():
-        if name in ("job", "run") and not (_ID.match(text) and int(text) <= LARGEST_ID):
+        is_id = _ID.match(text) is not None and int(text) <= LARGEST_ID
+        if name in ("job", "run", "rule") and not is_id:
             raise not_found(f"{name} of this id; ids are whole numbers")
         if name == "sha256" and not _SHA256.match(text):
             raise not_found("artifact of this name; names are 64 hexadecimal digits")

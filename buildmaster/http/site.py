@@ -11,6 +11,7 @@ from twisted.web.server import Site
 
 from buildmaster.admission import Admission
 from buildmaster.blobs import BlobStore
+from buildmaster.classifying import Classifying
 from buildmaster.clients import Clients
 from buildmaster.database import Database
 from buildmaster.feed import EventFeed
@@ -21,6 +22,7 @@ from buildmaster.http.artifacts import Artifacts
 from buildmaster.http.audit import Audit
 from buildmaster.http.call import Head
 from buildmaster.http.changes import Changes
+from buildmaster.http.classifying import Judging
 from buildmaster.http.following import Live
 from buildmaster.http.front import Front
 from buildmaster.http.guard import Guard
@@ -157,6 +159,7 @@ def site(
         Limits(database),
         Operating(database, operations),
         LookingInto(database, operations),
+        Judging(database, Classifying(database)),
     )
     front = Front(
         Guard(hosts, tokens, clients),
@@ -186,6 +189,7 @@ def _routes(
     limits: Limits,
     operating: Operating,
     looking: LookingInto,
+    judging: Judging,
 ) -> Routes:
     return Routes(
         Route("/", {"GET": pages.index}),
@@ -206,6 +210,10 @@ def _routes(
         Route("/api/v1/jobs/{job}/explain", {"GET": status["explain"]}),
         Route("/api/v1/jobs/{job}/order", {"GET": looking.order}),
         Route("/api/v1/jobs/{job}/shell", {"POST": looking.shell}),
+        Route("/api/v1/jobs/{job}/classify", {"POST": judging.say}),
+        Route("/api/v1/rules", {"GET": status["rules"], "POST": judging.add}),
+        Route("/api/v1/rules/try", {"POST": judging.attempt}),
+        Route("/api/v1/rules/{rule}/remove", {"POST": judging.remove}),
         Route("/api/v1/forecast", {"GET": status["forecast"]}),
         Route("/api/v1/jobs/{job}/cancel", {"POST": changes.cancel_job}),
         Route("/api/v1/jobs/{job}/retry", {"POST": changes.retry}),

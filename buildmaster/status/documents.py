@@ -13,7 +13,13 @@ import msgspec
 from msgspec import Meta
 
 from buildmaster.explanation.telling import Explanation
-from buildmaster.status.questions import Cursor, JobResult, JobState, RunState
+from buildmaster.status.questions import (
+    Classification,
+    Cursor,
+    JobResult,
+    JobState,
+    RunState,
+)
 
 __all__ = ["Explanation"]
 
@@ -47,6 +53,7 @@ class JobInList(_Document, frozen=True, kw_only=True):
     state: JobState
     result: JobResult | None
     reason: str  #: a sentence: whose fault, what to do
+    classification: Classification | None  #: of a failure: why it is no news
     root_cause: int | None  #: of a job that never ran: the job that made it so
     attempt: int  #: the current one, from 1
     architecture: str  #: empty: any
@@ -149,9 +156,21 @@ class TimeLimits(_Document, frozen=True, kw_only=True):
     total: float | None  #: with retries
 
 
+class Classified(_Document, frozen=True, kw_only=True):
+    """What a failure is, as somebody says, or a rule."""
+
+    classification: Classification
+    note: str
+    link: str  #: an address with https:// or http://, or empty
+    by: str
+    at: Moment
+    rule: int | None  #: None: by hand
+
+
 class Job(JobInList, frozen=True, kw_only=True):
     """Everything about one job."""
 
+    classified: Classified | None  #: of the current attempt
     details: Any  #: what its kind adds
     stages: tuple[tuple[tuple[str, int], ...], ...]
     stage_numbers: tuple[int, ...] | None
@@ -309,6 +328,30 @@ class SemaphorePage(_Document, frozen=True, kw_only=True):
 
     semaphores: tuple[Semaphore, ...]
     next: str | None
+    cursor: Cursor
+
+
+class FailureRule(_Document, frozen=True, kw_only=True):
+    """What failures are in whose logs a pattern is found."""
+
+    id: int
+    kind: Literal["rule"]
+    pattern: str  #: of RE2, for one line
+    classification: Classification
+    note: str
+    link: str
+    project: str | None  #: repositories below this address; None: all
+    name: str | None  #: of the job; None: any
+    by: str
+    created_at: Moment
+    failures: int  #: that it has found, 1000 at most
+
+
+class RulePage(_Document, frozen=True, kw_only=True):
+    """A page of rules."""
+
+    rules: tuple[FailureRule, ...]
+    next: int | None
     cursor: Cursor
 
 

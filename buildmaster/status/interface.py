@@ -50,8 +50,8 @@ class IStatus(Interface):
         never changes: an event that takes a job out of a list concerns the list.
 
         `StatusProblem` comes out of the iterator: 400 ``not_followed`` for answers that
-        no event tells of (`forecast`, `semaphores`, `tokens`, `holds`); 503 ``too_slow``
-        for who does not keep up. Close it in the end.
+        no event tells of (`forecast`, `semaphores`, `rules`, `tokens`, `holds`); 503
+        ``too_slow`` for who does not keep up. Close it in the end.
         """
 
     def overview(asked: q.Nothing) -> Awaitable[Told[d.Overview]]:
@@ -100,6 +100,9 @@ class IStatus(Interface):
 
     def semaphores(asked: q.Semaphores) -> Awaitable[Told[d.SemaphorePage]]:
         """A page of semaphores: who holds them, and how many stand aside."""
+
+    def rules(asked: q.Rules) -> Awaitable[Told[d.RulePage]]:
+        """A page of the rules that say from its log what a failure is."""
 
     def tokens(asked: q.Tokens) -> Awaitable[Told[d.TokenPage]]:
         """A page of clients' tokens, for admins: nothing in it opens a door."""

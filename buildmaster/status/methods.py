@@ -70,6 +70,7 @@ METHODS: Mapping[str, Method] = {
             documents.SemaphorePage,
             "/api/v1/semaphores",
         ),
+        Method("rules", questions.Rules, documents.RulePage, "/api/v1/rules"),
         Method(
             "tokens", questions.Tokens, documents.TokenPage, "/api/v1/tokens", Scope.ADMIN
         ),

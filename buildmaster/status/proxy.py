@@ -59,6 +59,9 @@ class StatusProxy:
     async def semaphores(self, asked: q.Semaphores) -> Told[d.SemaphorePage]:
         return await self._told("semaphores", asked, d.SemaphorePage)
 
+    async def rules(self, asked: q.Rules) -> Told[d.RulePage]:
+        return await self._told("rules", asked, d.RulePage)
+
     async def tokens(self, asked: q.Tokens) -> Told[d.TokenPage]:
         return await self._told("tokens", asked, d.TokenPage)
 

@@ -21,6 +21,7 @@ LARGEST_ID = 2**63 - 1
 #: Equal to the ``job_state``, ``job_result`` and ``run_state`` types of the database.
 JobState = Literal["waiting", "ready", "assigned", "running", "parked", "done"]
 RunState = Literal["open", "sealed", "done"]
+Classification = Literal["known_issue", "infrastructure", "flaky"]
 JobResult = Literal[
     "success",
     "reused",
@@ -135,6 +136,10 @@ class Jobs(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
     result: Annotated[
         tuple[JobResult, ...], Meta(max_length=9, description="ended as one of these")
     ] = ()
+    classification: Annotated[
+        tuple[Classification | Literal["none"], ...],
+        Meta(max_length=9, description="failures of these classes; none: of no class yet"),
+    ] = ()
     kind: Text | None = None
     name: Text | None = None
     repository: Text | None = None
@@ -180,6 +185,15 @@ class Semaphores(Question, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     order: ByName = "name"
     after: NameAfter | None = None
+    limit: Limit = LARGEST_LIMIT
+    fields: Fields = ()
+
+
+class Rules(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Rules that classify failures, page by page."""
+
+    order: ById = "id"
+    after: IdAfter | None = None
     limit: Limit = LARGEST_LIMIT
     fields: Fields = ()
 

@@ -23,6 +23,7 @@ from buildmaster.status.told import Told
 from buildmaster.store.documents.jobs import job_document, job_list
 from buildmaster.store.documents.known import Known
 from buildmaster.store.documents.overview import overview
+from buildmaster.store.documents.rules import rule_list
 from buildmaster.store.documents.runs import run_document, run_list
 from buildmaster.store.documents.semaphores import semaphore_list
 from buildmaster.store.documents.tokens import token_list
@@ -138,6 +139,11 @@ class Status:
     async def semaphores(self, asked: q.Semaphores) -> Told[d.SemaphorePage]:
         page = await semaphore_list(self._database, asked)
         return Told(page.document("semaphores"), d.SemaphorePage)
+
+    @_explained
+    async def rules(self, asked: q.Rules) -> Told[d.RulePage]:
+        page = await rule_list(self._database, asked)
+        return Told(page.document("rules"), d.RulePage)
 
     @_explained
     async def tokens(self, asked: q.Tokens) -> Told[d.TokenPage]:

@@ -73,6 +73,7 @@ VALID: dict[str, Row] = {
         "middle": [0.0] * 120,
         "high": [0.0] * 120,
     },
+    "failure_rule": {"pattern": "x", "classification": "flaky", "made_by": "ada"},
     "outage": {"failure": "away", "reason": "away", "began_at": NOW, "next_at": NOW},
     "build": {
         "job": 1,
@@ -248,6 +249,9 @@ CASES = [
     Case("duration_sketch", "duration_sketch_counts_check", {"counts": [0.0]}),
     Case("queue_hold", "queue_hold_parked_to_check", {"parked_to": -1}),
     Case("outage", "outage_failure_check", {"failure": ""}),
+    Case("failure_rule", "failure_rule_pattern_check", {"pattern": ""}),
+    Case("failure_rule", "failure_rule_project_check", {"project": ""}),
+    Case("failure_rule", "failure_rule_name_check", {"name": ""}),
     Case("outage", "outage_probes_check", {"probes": -1}),
     Case("outage", "a_probe_is_an_attempt", {"probe_attempt": 1}),
     Case("duration_mark", "duration_mark_single_check", {"single": False}),

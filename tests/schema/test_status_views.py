@@ -16,6 +16,7 @@ VERSION_1 = {
     "artifact": "job attempt name index path sha256 size",
     "attempt": "job number worker result reason exit_status log_length queued_at"
     " assigned_at started_at finished_at wait_seconds run_seconds",
+    "classified": "job attempt classification note link classified_by classified_at rule",
     "edge": "id up up_stage down require resolved_at",
     "event": "id transaction number at kind run job worker payload",
     "job": "id kind name cell part state result reason root_cause attempt architecture"

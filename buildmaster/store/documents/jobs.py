@@ -25,6 +25,7 @@ JOB: Mapping[str, str] = {
     "state": "j.state",
     "result": "j.result",
     "reason": "j.reason",
+    "classification": "k.classification",
     "root_cause": "j.root_cause",
     "attempt": "j.attempt",
     "architecture": "coalesce(b.architecture, c.architecture)",
@@ -56,6 +57,7 @@ _JOINED = """
     LEFT JOIN build b ON b.job = j.id
     LEFT JOIN attempt a ON a.job = j.id AND a.number = j.attempt
     LEFT JOIN running r ON r.job = j.id
+    LEFT JOIN classified k ON k.job = j.id AND k.attempt = j.attempt
 """
 JOB_TABLES = f"job j {_JOINED}"
 
@@ -134,16 +136,23 @@ def _source(asked: Jobs) -> tuple[str, list[str], list[Any]]:
     elif states and states <= {"assigned", "running"}:
         source = "(SELECT job AS id FROM running) s"
     else:
-        return "job s", [f"s.{test}" for test in tests], parameters
+        return "job s", [_of_row(test, "s") for test in tests], parameters
     # The line and the claims are hints here; the job row says what is.
     if tests:
-        conditions = " AND ".join(f"o.{test}" for test in tests)
+        conditions = " AND ".join(_of_row(test, "o") for test in tests)
         tests = [f"EXISTS (SELECT FROM job o WHERE o.id = s.id AND {conditions})"]
     return source, tests, parameters
 
 
+def _of_row(test: str, row: str) -> str:
+    return f"{row}.{test.replace('(ROW)', row)}"
+
+
 def _of_job(asked: Jobs) -> tuple[list[str], list[Any]]:
-    """What a job's row must pass; each test begins with a column's name."""
+    """What a job's row must pass; each test begins with a column's name.
+
+    A row named elsewhere in a test is ``(ROW)``.
+    """
     tests, parameters = tests_of(
         asked,
         ("kind", "name", "repository", "source_digest", "owner"),
@@ -154,6 +163,13 @@ def _of_job(asked: Jobs) -> tuple[list[str], list[Any]]:
             "class = ANY (ARRAY(SELECT id FROM job_class WHERE architecture = %s))"
         )
         parameters.append(asked.architecture)
+    if asked.classification:
+        tests.append(
+            "result IN ('failure', 'error', 'timeout', 'malformed') AND coalesce((SELECT"
+            " d.classification::text FROM classified d WHERE d.job = (ROW).id"
+            " AND d.attempt = (ROW).attempt), 'none') = ANY (%s::text[])"
+        )
+        parameters.append(list(asked.classification))
     if asked.worker is not None:
         tests.append(
             "id IN (SELECT w.job FROM attempt w JOIN job v"
@@ -173,6 +189,9 @@ async def job_document(database: Database, job: int, details: str = "null") -> s
         f"""
         SELECT json_build_object({JOB_PAIRS},
             'details', %s::json,
+            'classified', CASE WHEN k.job IS NOT NULL THEN json_build_object(
+                'classification', k.classification, 'note', k.note, 'link', k.link,
+                'by', k.classified_by, 'at', {at("k.classified_at")}, 'rule', k.rule) END,
             'stages', coalesce(b.stages, '[]'), 'stage_numbers', b.stage_numbers,
             'arguments', (SELECT n.arguments FROM native_job n WHERE n.job = j.id),
             'requirements', json_build_object(

@@ -58,6 +58,10 @@ async def full_farm(rows: Rows) -> tuple[int, int]:
            VALUES ('ci', sha256('x'), '{read}', 'ada')""",
         """INSERT INTO forecast_score (class, day, early, within, late)
            VALUES (1, '2026-01-01', 1, 8, 1)""",
+        """INSERT INTO failure_rule (pattern, classification, made_by)
+           VALUES ('x', 'flaky', 'ada')""",
+        """INSERT INTO classified (job, attempt, classification, classified_by)
+           VALUES (%(job)s, 1, 'flaky', 'ada')""",
         "UPDATE worker SET offers = '[]', tags = '{big}'",
     ):
         await rows.database.run(statement, {"job": job, "down": down})
