@@ -27,6 +27,7 @@ ARTIFACT = "/api/v1/artifacts/{sha256}"
 NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/"): Need.NOTHING,
     ("GET", "/page/{file}"): Need.NOTHING,
+    ("GET", "/page/{folder}/{file}"): Need.NOTHING,
     ("GET", "/healthz"): Need.NOTHING,
     ("GET", "/metrics"): Need.READ,
     ("GET", "/cctray.xml"): Need.READ,

@@ -194,6 +194,7 @@ def _routes(
     return Routes(
         Route("/", {"GET": pages.index}),
         Route("/page/{file}", {"GET": pages.file}),
+        Route("/page/{folder}/{file}", {"GET": pages.file}),
         Route("/healthz", {"GET": health.get}),
         Route("/metrics", {"GET": outside.metrics}),
         Route("/cctray.xml", {"GET": outside.cctray}),

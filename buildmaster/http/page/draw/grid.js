@@ -2,7 +2,7 @@
 
 import { href } from "/page/farm/address.js";
 import { h } from "/page/show/dom.js";
-import { cellWords } from "/page/show/cells.js";
+import { cellWords, columnWords } from "/page/show/cells.js";
 import { isRed, look } from "/page/show/states.js";
 import { ago, digest, project, shortSpan, span } from "/page/show/words.js";
 
@@ -189,9 +189,9 @@ export class GridView {
     for (let at = this.left; at < this.right; at += 1) {
       const column = this.model.columns[this.model.order[at]];
       const more = [column.architecture, series.size > 1 ? column.series : ""].filter(Boolean).join(" ");
-      const told = `${column.name} ${column.architecture} ${column.series}`.trim();
+      const told = `${columnWords(column)} ${column.architecture} ${column.series}`.trim();
       const element = h("div", { role: "columnheader", "aria-colindex": at + 2, title: told, "aria-label": told },
-        h("span", {}, h("bdi", {}, column.name), " ", h("small", {}, more)));
+        h("span", {}, h("bdi", {}, columnWords(column)), " ", h("small", {}, more)));
       element.style.left = `${this.labelWidth + at * this.cellWidth}px`;
       element.style.width = `${this.cellWidth}px`;
       heads.push(element);

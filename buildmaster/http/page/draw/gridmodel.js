@@ -4,7 +4,8 @@ import { isRed } from "/page/show/states.js";
 
 const RESULT_EVENTS = /^job\./;
 const micros = (moment) => Date.parse(moment) * 1000;
-const nameOf = (column) => JSON.stringify([column.name, column.architecture, column.series, column.kind]);
+const nameOf = (column) => JSON.stringify([column.name, column.index ?? 0,
+  column.cell || "", column.architecture, column.series, column.part || 0, column.kind]);
 
 export class GridModel {
   columns = []; // in the order in which they were met; `order` says where they stand

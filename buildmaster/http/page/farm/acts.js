@@ -113,12 +113,12 @@ export function endHold(scope, name) {
 export function classify(id, before = null) {
   const set = (given) => write(job(id, "classify"), given);
   const plain = (given) => ({ classification: given.classification || null, note: given.note || "",
-    link: given.link || null });
+    link: given.link || "" });
   return ask({ title: `What made job ${id} fail?`, yes: "Save",
     fields: [{ name: "classification", label: "It is", value: before && before.classification,
       options: [...Object.entries(CLASSIFICATIONS).map(([word, [, text]]) => [word, text]),
         ["", "not known: take the word off"]] },
-    { name: "link", label: "Link", type: "url", value: before && before.link, example: "address of the issue" },
+    { name: "link", label: "Link", type: "url", longest: 1000, value: before && before.link, example: "address of the issue" },
     { name: "note", label: "Note", lines: 3, value: before && before.note }],
     act: async (given) => {
       await set(plain(given));
@@ -128,4 +128,35 @@ export function classify(id, before = null) {
           return `Job ${id} is as before.`;
         });
     } });
+}
+
+// A rule that classifies failures; `line` is one of a log, from which the pattern is made.
+export function addRule(line = "", about = {}) {
+  return ask({ title: "A rule for failures", yes: "Add the rule",
+    text: "Failures of the last week are looked at, and all that follow.",
+    fields: [{ name: "pattern", label: "Pattern for a line of the log", value: escaped(line), required: true,
+      longest: 500, hint: "A regular expression (RE2). Leave out what differs from time to time." },
+    { name: "classification", label: "It is", options: Object.entries(CLASSIFICATIONS)
+      .map(([word, [, text]]) => [word, text]) },
+    { name: "link", label: "Link", type: "url", example: "address of the issue" },
+    { name: "note", label: "Note", lines: 2 },
+    { name: "name", label: "Only jobs of this name", value: about.name || "", hint: "Empty: any." },
+    { name: "project", label: "Only below this repository", value: "", hint: "Empty: any." }],
+    act: async (given) => {
+      const made = await write("/api/v1/rules", { ...given, name: given.name || null, project: given.project || null });
+      tell(`Rule ${made.id} is at work.`, () => takeAway(made.id, true));
+    } });
+}
+
+const escaped = (line) => line.slice(0, 300).replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+
+async function takeAway(rule, forget) {
+  await write(`/api/v1/rules/${part(rule)}/remove`, { forget });
+  return `Rule ${rule} is gone.`;
+}
+
+export function removeRule(rule) {
+  return ask({ title: `Remove rule ${rule}?`, yes: "Remove it", danger: true,
+    fields: [{ name: "forget", label: "What it has said of failures", options: [["", "stays"], ["forget", "is taken back"]] }],
+    act: async ({ forget }) => tell(await takeAway(rule, forget === "forget")) });
 }

@@ -103,10 +103,10 @@ function actions(job, page) {
   const shown = [
     job.state !== "done" && is("cancel") ? parts.button("Cancel", then(() => acts.cancelJob(job.id)), { id: "cancel" }) : null,
     job.state === "done" && is("submit") ? parts.button("Run again", then(() => acts.retry(job.id)), { id: "retry" }) : null,
-    isBad(job.result) && is("submit") ? parts.button(job.classification ? "Classify anew" : "Classify",
+    isBad(job.result) && is("operate") ? parts.button(job.classification ? "Classify anew" : "Classify",
       then(() => acts.classify(job.id, job.classified)), { id: "classify" }) : null,
-    job.state !== "done" && is("admin") ? parts.button("Score", then(() => acts.rescore(job.id, job.manual_score)), { id: "rescore" }) : null,
-    ["waiting", "ready", "parked"].includes(job.state) && is("admin")
+    job.state !== "done" && is("operate") ? parts.button("Score", then(() => acts.rescore(job.id, job.manual_score)), { id: "rescore" }) : null,
+    ["waiting", "ready", "parked"].includes(job.state) && is("operate")
       ? parts.button("Move", then(() => acts.move(job.id)), { id: "move" }) : null,
   ].filter(Boolean);
   return shown.length ? h("div", { class: "actions" }, shown) : null;

@@ -29,7 +29,9 @@ function ways(changed) {
 // Only addresses of this farm: it is the farm that sends people elsewhere.
 function localPath(url) {
   const found = new URL(url, location.href);
-  return found.origin === location.origin ? found.pathname + found.search : "/login";
+  if (found.origin !== location.origin) return "/login";
+  found.searchParams.set("next", `/${location.hash}`);
+  return found.pathname + found.search;
 }
 
 function typed(changed) {

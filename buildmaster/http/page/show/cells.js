@@ -5,12 +5,19 @@ import { classWord, isRed, look } from "/page/show/states.js";
 
 const SHOWN = 60;
 
+// What stands in a column, and for what.
+export function columnWords(column) {
+  const name = column.index === null || column.index === undefined ? column.name : `${column.name}:${column.index}`;
+  const more = [column.cell, column.part ? `part ${column.part}` : ""].filter(Boolean).join(", ");
+  return more ? `${name} (${more})` : name;
+}
+
 // What a cell says in words.
 export function cellWords(cell, column, run) {
   const found = look(cell[2], cell[3]);
   const where = [column.architecture, column.series].filter(Boolean).join(" ");
   const cause = cell[6] ? `, ${classWord(cell[6])}` : isRed(cell[3], cell[6]) ? ", cause open" : "";
-  return `${column.name}${where ? ` on ${where}` : ""} of run ${run}: ${found.word}${cause}`;
+  return `${columnWords(column)}${where ? ` on ${where}` : ""} of run ${run}: ${found.word}${cause}`;
 }
 
 export function cells(run, columns) {
