@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import SystemRandom
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -12,7 +12,13 @@ from buildmaster.database import Database
 from buildmaster.explanation.facts import Place
 from buildmaster.explanation.outlook import Outlook
 from buildmaster.explanation.standings import Workforce
-from buildmaster.explanation.telling import Explanation, explain, place_matters
+from buildmaster.explanation.telling import (
+    Explanation,
+    Interval,
+    explain,
+    interval,
+    place_matters,
+)
 from buildmaster.shared import Shared
 from buildmaster.store import forecasts
 from buildmaster.store.facts import job_facts, places
@@ -69,6 +75,28 @@ class Forecaster:
             )
             self._told.setdefault((job, facts.attempt), told)
         return document
+
+    async def starts(
+        self, line: Sequence[tuple[int, int, int]]
+    ) -> dict[int, Interval | None]:
+        """When jobs of the line should start: each with its class, and how many before it.
+
+        The number is an estimate itself for who stands far behind, as others before it may
+        wait for other workers. None: nobody knows.
+        """
+        workforce = await self._workforce.get()
+        outlook = await self._outlook.get()
+        gone = workforce.picture.at - outlook.picture.at
+        found: dict[int, Interval | None] = {}
+        for job, class_id, before in line:
+            start = outlook.start(job, class_id, Place(before, False))
+            found[job] = None if start is None else interval(start.later(gone), workforce)
+        return found
+
+    async def free_slots(self, classes: Sequence[int]) -> dict[int, int]:
+        """How many slots are free of workers that suit a class, and take work."""
+        workforce = await self._workforce.get()
+        return {each: workforce.free_slots(each) for each in classes}
 
     async def round(self, books: Database) -> None:
         """Learn from what ended, and remember what was foretold since the last round."""

@@ -253,6 +253,11 @@ def _interval(found: Estimate, workforce: Workforce) -> Interval:
     )
 
 
+def interval(start: Start, workforce: Workforce) -> Interval:
+    """A start as it is told."""
+    return _interval(start.told, workforce)
+
+
 def _iso(seconds: float) -> str:
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     # What takes longer than a century takes a century.

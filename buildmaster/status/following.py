@@ -106,6 +106,12 @@ class _Cursor(msgspec.Struct):
     cursor: str
 
 
+#: Events that change what ended.
+_OF_ENDS = frozenset({"job.done", "job.retried", "job.waiting", "job.classified"})
+#: Events that change a bar of a timeline.
+_OF_BARS = frozenset({"job.assigned", "job.running", "job.done", "job.ready"})
+
+
 def wanted(method: str, asked: q.Question) -> Callable[[Event], bool] | None:
     """Which events concern what ``asked`` is about; None: whatever run and job allow.
 
@@ -129,9 +135,27 @@ def wanted(method: str, asked: q.Question) -> Callable[[Event], bool] | None:
             return lambda event: event.about.worker == name
         case q.Workers():
             return lambda event: event.about.worker is not None
+        case q.Grid():
+            # Cells come and go; so do the runs that have any.
+            of_run = _fixed(asked, "repository", "owner")
+            of_job = _fixed(asked, "repository")
+            return lambda event: (
+                bool(event.runs) and _fits(event, of_run if event.job is None else of_job)
+            )
+        case q.History():
+            fixed = _fixed(asked, "name", "repository", "kind", "owner", "architecture")
+            return lambda event: event.kind in _OF_ENDS and _fits(event, fixed)
+        case q.Timeline(worker=name):
+            return lambda event: (
+                event.kind in _OF_BARS
+                or (
+                    event.about.worker is not None
+                    and (name is None or event.about.worker == name)
+                )
+            )
         case q.OneJob() if method == "explain":
             pass
-        case q.OneJob() | q.OneRun() | q.Events():
+        case q.OneJob() | q.OneBuild() | q.OneRun() | q.Events():
             return None
         case q.Nothing() if method == "overview":
             return None

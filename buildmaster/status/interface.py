@@ -107,6 +107,51 @@ class IStatus(Interface):
     def tokens(asked: q.Tokens) -> Awaitable[Told[d.TokenPage]]:
         """A page of clients' tokens, for admins: nothing in it opens a door."""
 
+    def grid(asked: q.Grid) -> Awaitable[Told[d.Grid]]:
+        """Runs against what they run: rows are runs, newest first, cells are jobs.
+
+        Or pipeline jobs, each of its job's current attempt. Cells are arrays, described at
+        `Cell`, and name their columns by place. ``limit`` counts runs; a page with 20,000
+        cells has fewer, and ``next`` goes on.
+        """
+
+    def graph(asked: q.OneRun) -> Awaitable[Told[d.RunGraph]]:
+        """One run as a graph: its jobs, and which of them waits for which.
+
+        What they wait for outside of the run is not shown: `job` does.
+        """
+
+    def build(asked: q.OneBuild) -> Awaitable[Told[d.Build]]:
+        """One build, or another job, whole: all that a page about it shows.
+
+        The job and its explanation; the end of a log; the last attempts of the same job
+        in other runs, and how long they took. A log that grows is no event: read on
+        ``from`` where this one ends.
+        """
+
+    def queue(asked: q.Queue) -> Awaitable[Told[d.Queue]]:
+        """Who stands in the line, by class and one by one, and when each should start.
+
+        Jobs that stand aside for a semaphore are shown at their places. 20,000 places are
+        looked at for one page: with filters that few jobs pass a page may be short, or
+        empty, and still have a ``next``.
+        """
+
+    def timeline(asked: q.Timeline) -> Awaitable[Told[d.Timeline]]:
+        """What each worker did in a while: a bar for each attempt.
+
+        Bars are arrays, described at `Bar`. 31 days at most. What went on for a day or
+        longer after the end of the while is not shown.
+        """
+
+    def history(asked: q.History) -> Awaitable[Told[d.History]]:
+        """Attempts that ended: what ended last comes first; and durations by day.
+
+        With a ``name`` the newest job comes first. 10,000 attempts, or jobs of the name,
+        are looked at for one page: with filters that few pass it may be short, or empty,
+        and still have a ``next``. The trend is of those that were looked at.
+        """
+
     def events(asked: q.Events) -> Awaitable[Told[d.EventPage]]:
         """What happened since a place in the log, or since its beginning.
 

@@ -74,6 +74,12 @@ METHODS: Mapping[str, Method] = {
         Method(
             "tokens", questions.Tokens, documents.TokenPage, "/api/v1/tokens", Scope.ADMIN
         ),
+        Method("grid", questions.Grid, documents.Grid, "/api/v1/grid"),
+        Method("graph", questions.OneRun, documents.RunGraph, "/api/v1/runs/{run}/graph"),
+        Method("build", questions.OneBuild, documents.Build, "/api/v1/jobs/{job}/whole"),
+        Method("queue", questions.Queue, documents.Queue, "/api/v1/queue"),
+        Method("timeline", questions.Timeline, documents.Timeline, "/api/v1/timeline"),
+        Method("history", questions.History, documents.History, "/api/v1/history"),
         Method("events", questions.Events, documents.EventPage, "/api/v1/events"),
     )
 }

@@ -15,17 +15,22 @@ from buildmaster.forecasting import Forecaster
 from buildmaster.kinds.details import Details
 from buildmaster.status import documents as d
 from buildmaster.status import questions as q
+from buildmaster.status import whole
 from buildmaster.status.following import Following
 from buildmaster.status.interface import IStatus
 from buildmaster.status.methods import METHODS
 from buildmaster.status.problems import StatusProblem, not_there
 from buildmaster.status.told import Told
+from buildmaster.store.documents.graphs import run_graph
+from buildmaster.store.documents.grid import grid
+from buildmaster.store.documents.history import history
 from buildmaster.store.documents.jobs import job_document, job_list
 from buildmaster.store.documents.known import Known
 from buildmaster.store.documents.overview import overview
 from buildmaster.store.documents.rules import rule_list
 from buildmaster.store.documents.runs import run_document, run_list
 from buildmaster.store.documents.semaphores import semaphore_list
+from buildmaster.store.documents.timeline import timeline
 from buildmaster.store.documents.tokens import token_list
 from buildmaster.store.documents.workers import worker_document, worker_list
 from buildmaster.store.events import START, BadEventId, EventId, events_after
@@ -149,6 +154,41 @@ class Status:
     async def tokens(self, asked: q.Tokens) -> Told[d.TokenPage]:
         page = await token_list(self._database, asked)
         return Told(page.document("tokens"), d.TokenPage)
+
+    @_explained
+    async def grid(self, asked: q.Grid) -> Told[d.Grid]:
+        return Told(await grid(self._database, asked), d.Grid)
+
+    @_explained
+    async def graph(self, asked: q.OneRun) -> Told[d.RunGraph]:
+        found = await run_graph(self._database, asked.run)
+        if found is None:
+            raise not_there(f"run {asked.run}")
+        return Told(found, d.RunGraph)
+
+    @_explained
+    async def build(self, asked: q.OneBuild) -> Told[d.Build]:
+        details = await self._details.of(asked.job)
+        text = await job_document(self._database, asked.job, details)
+        found = None if text is None else await self._forecaster.explain(asked.job)
+        if text is None or found is None:
+            raise not_there(f"job {asked.job}")
+        return Told(await whole.build(self._database, asked, text, found), d.Build)
+
+    @_explained
+    async def queue(self, asked: q.Queue) -> Told[d.Queue]:
+        found = await whole.queue(self._database, self._forecaster, asked)
+        return Told(found, d.Queue)
+
+    @_explained
+    async def timeline(self, asked: q.Timeline) -> Told[d.Timeline]:
+        since, until = whole.window(asked)
+        found = await timeline(self._database, since, until, asked.worker, asked.limit)
+        return Told(found, d.Timeline)
+
+    @_explained
+    async def history(self, asked: q.History) -> Told[d.History]:
+        return Told(await history(self._database, asked), d.History)
 
     @_explained
     async def events(self, asked: q.Events) -> Told[d.EventPage]:

@@ -43,7 +43,7 @@ _RUN: Mapping[str, str] = {
     "finished_at": at("r.finished_at"),
     "job_count": "(SELECT count(*) FROM run_job x WHERE x.run = r.id)",
 }
-_RUN_PAIRS = pairs(_RUN)
+RUN_PAIRS = pairs(_RUN)
 _RUN_IN_LIST = {**_RUN, "jobs": f"({_JOBS_IN_SHORT})"}
 
 _JOBS = f"""
@@ -81,7 +81,7 @@ async def run_document(database: Database, run: int) -> str | None:
     """Everything about one run, as JSON; None if there is no such run."""
     row = await database.row(
         f"""
-        SELECT json_build_object({_RUN_PAIRS},
+        SELECT json_build_object({RUN_PAIRS},
             'skipped', ({_NOTES.format(is_object="true")}),
             'notes', ({_NOTES.format(is_object="false")}),
             'jobs', ({_JOBS}), 'cursor', {CURSOR})::text
@@ -96,7 +96,7 @@ async def run_in_short(database: Database, run: int) -> str | None:
     """A run as lists show it, as JSON; None if there is no such run."""
     row = await database.row(
         f"""
-        SELECT json_build_object({_RUN_PAIRS}, 'jobs', ({_JOBS_IN_SHORT}))::text
+        SELECT json_build_object({RUN_PAIRS}, 'jobs', ({_JOBS_IN_SHORT}))::text
           FROM run r WHERE r.id = %s
         """,
         (run,),

@@ -88,6 +88,7 @@ class StatusCase(TestCase):
         given: dict[type[q.Question], dict[str, Any]] = {
             q.OneRun: {"run": run},
             q.OneJob: {"job": job},
+            q.OneBuild: {"job": job},
             q.OneWorker: {"worker": "ant"},
         }
         kind = METHODS[name].question
