@@ -3,6 +3,7 @@
 import { arrange } from "/page/draw/layers.js";
 import { href } from "/page/farm/address.js";
 import { become, h, svg } from "/page/show/dom.js";
+import { cellOf } from "/page/show/jobs.js";
 import { button } from "/page/show/parts.js";
 import { classWord, isRed, look } from "/page/show/states.js";
 
@@ -97,7 +98,7 @@ export class GraphView {
   #node(node) {
     const { layer, row } = this.#layout.place.get(node.id);
     const found = look(node.state, node.result);
-    const where = [node.architecture, node.series, node.cell].filter(Boolean).join(" ");
+    const where = [node.architecture, node.series, cellOf(node)].filter(Boolean).join(" ");
     const words = this.#words(node);
     return svg("a", { href: href("jobs", node.id), "data-key": nodeKey(node.id), "aria-label": words,
       tabindex: node.id === this.#at ? "0" : "-1",

@@ -6,12 +6,12 @@ import { may } from "/page/farm/me.js";
 import { durations, interval, trend } from "/page/draw/bars.js";
 import { LogView } from "/page/log/view.js";
 import { h, keep } from "/page/show/dom.js";
-import { place } from "/page/show/jobs.js";
+import { cellOf, place } from "/page/show/jobs.js";
 import * as parts from "/page/show/parts.js";
 import { classWord, isBad, isRed, look } from "/page/show/states.js";
 import { count, size, span } from "/page/show/words.js";
 
-const WHO = { success: null, failure: "the job's own fault", error: "the farm's fault, or its surroundings'",
+const WHO = { success: null, failure: "the job's own fault", error: "the farm's fault, or that of what it needs",
   timeout: "it took too long", malformed: "what was asked for makes no sense", unrun: "another job's end" };
 
 export function create(at, page) {
@@ -115,7 +115,7 @@ function actions(job, page) {
 function about(job) {
   return parts.facts([
     ["Source", job.repository ? [parts.project(job.repository), " ", parts.revision(job)] : ""],
-    ["Refs", job.refs.length ? parts.name(job.refs.join(", ")) : ""], ["Cell", job.cell ? parts.name(job.cell) : ""],
+    ["Refs", job.refs.length ? parts.name(job.refs.join(", ")) : ""], ["Cell", cellOf(job) ? parts.name(cellOf(job)) : ""],
     ["Run", job.runs.map((id) => [parts.link("runs", id, `#${id}`), " "])],
     ["Owner", parts.name(job.owner)], ["Worker", job.worker ? parts.link("workers", job.worker) : ""],
     ["Asked", parts.when(job.created_at)],
@@ -159,7 +159,7 @@ function past(job, whole) {
 }
 
 function attempts(job) {
-  return parts.section("Attempts", parts.table("Attempts", [["", "narrow"], ["Result", "narrow"], ["Worker", ""],
+  return parts.section("Attempts", parts.table("Attempts", [["", "narrow"], ["Result", ""], ["Worker", "narrow"],
     ["Took", "narrow number"], ["Log", "narrow number"]], [...job.attempts].sort((one, other) => other.number - one.number)
     .map((each) => ({ key: `attempt ${each.number}`, cells: [each.number,
       [each.result ? parts.badge("done", each.result) : h("span", { class: "quiet" }, "under way"),

@@ -1,6 +1,7 @@
 // The cells of one run in a row: a sign for each job, which leads to it.
 
 import { h } from "/page/show/dom.js";
+import { cellOf } from "/page/show/jobs.js";
 import { classWord, isRed, look } from "/page/show/states.js";
 
 const SHOWN = 60;
@@ -8,7 +9,8 @@ const SHOWN = 60;
 // What stands in a column, and for what.
 export function columnWords(column) {
   const name = column.index === null || column.index === undefined ? column.name : `${column.name}:${column.index}`;
-  const more = [column.cell, column.part ? `part ${column.part}` : ""].filter(Boolean).join(", ");
+  const cell = cellOf(column);
+  const more = [cell, column.part ? `part ${column.part}` : ""].filter(Boolean).join(", ");
   return more ? `${name} (${more})` : name;
 }
 

@@ -40,6 +40,7 @@ export function svg(name, attributes, ...children) {
 // Stands for an element that looks after itself: it is put in place and otherwise left alone.
 export function keep(element) {
   const place = document.createElement("span");
+  place.setAttribute("data-kept", "");
   kept.set(place, element);
   element.isKept = true;
   return place;
@@ -87,6 +88,14 @@ function update(old, wanted) {
   merge(old, [...wanted.childNodes]);
 }
 
+// A new element with what stays as it is put in its places.
+function settled(wanted) {
+  if (wanted.nodeType === 1) {
+    for (const place of wanted.querySelectorAll("[data-kept]")) place.replaceWith(kept.get(place));
+  }
+  return wanted;
+}
+
 function merge(parent, wanted) {
   const keys = new Set(wanted.map(keyOf).filter(Boolean));
   const staying = new Set(wanted.map((each) => kept.get(each)).filter(Boolean));
@@ -105,7 +114,7 @@ function merge(parent, wanted) {
     else if (!own && at && isAlike(at, next)) match = at;
     if (match && !own && !isAlike(match, next)) match = null;
     if (!match) {
-      parent.insertBefore(own || next, at);
+      parent.insertBefore(own || settled(next), at);
       continue;
     }
     if (match === at) at = at.nextSibling;

@@ -12,8 +12,10 @@ export const STATES = {
   parked: ["‖", "wait"], open: ["▶", "busy"], sealed: ["▶", "busy"], done: ["✓", "good"],
   connected: ["●", "good"], unreachable: ["!", "bad"], offline: ["○", "void"],
 };
+// What the farm calls it, and what people would.
+const WORDS = { open: "under way", sealed: "under way" };
 export const DUTIES = {
-  active: ["●", "good"], paused: ["‖", "busy"], draining: ["▽", "busy"], retired: ["⊘", "void"],
+  active: ["●", "void"], paused: ["‖", "busy"], draining: ["▽", "busy"], retired: ["⊘", "void"],
 };
 export const CLASSIFICATIONS = {
   known_issue: ["K", "known issue"], infrastructure: ["I", "infrastructure"], flaky: ["F", "flaky"],
@@ -25,7 +27,7 @@ export const UNFINISHED = ["waiting", "ready", "assigned", "running", "parked"];
 export function look(state, result) {
   const found = result ? RESULTS[result] : STATES[state];
   const [sign, tone] = found || ["?", "void"];
-  return { sign, tone, word: result || state || "unknown" };
+  return { sign, tone, word: result || WORDS[state] || state || "unknown" };
 }
 
 export const isBad = (result) => BAD.includes(result);
