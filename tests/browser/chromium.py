@@ -168,6 +168,8 @@ class Browser:
         self._tabs[tab.session] = tab
         for domain in ("Page", "Runtime", "Network", "Log", "Accessibility", "DOM"):
             await tab.send(f"{domain}.enable")
+        # Keys go where the focus is, also in a tab that is not in front.
+        await tab.send("Emulation.setFocusEmulationEnabled", enabled=True)
         await tab.size(width, height)
         return tab
 
@@ -221,7 +223,7 @@ class Tab:
             width=width,
             height=height,
             deviceScaleFactor=1,
-            mobile=width < 500,
+            mobile=False,
         )
 
     async def prefer(self, scheme: str, motion: str = "no-preference") -> None:

@@ -47,11 +47,11 @@ class Scene:
         self.logged = 0  #: a failed build with a log, files and two attempts
 
 
-def furnish(dsn: str, runs: int = 220, seed: int = 7) -> Scene:
-    """Write the rows; what they are."""
+def furnish(dsn: str, runs: int = 220, seed: int = 7, *, quiet: bool = False) -> Scene:
+    """Write the rows; what they are. On a ``quiet`` farm nothing runs and nobody waits."""
     scene = Scene()
     with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
-        _Writer(cursor, random.Random(seed), scene).write(runs)
+        _Writer(cursor, random.Random(seed), scene, quiet).write(runs)
         connection.commit()
         connection.autocommit = True
         cursor.execute("VACUUM ANALYZE")
@@ -59,7 +59,10 @@ def furnish(dsn: str, runs: int = 220, seed: int = 7) -> Scene:
 
 
 class _Writer:
-    def __init__(self, cursor: Any, chance: random.Random, scene: Scene) -> None:
+    def __init__(
+        self, cursor: Any, chance: random.Random, scene: Scene, quiet: bool
+    ) -> None:
+        self.quiet = quiet
         self.cursor = cursor
         self.chance = chance
         self.scene = scene
@@ -96,7 +99,7 @@ class _Writer:
             offers = [
                 {"isolation": "chroot", "architecture": architecture, "series": ["*"]}
             ]
-            gone = number in (8, 13)
+            gone = self.quiet or number in (8, 13)
             rows.append(
                 (
                     f"mill-{number + 1}" if number != 11 else "a-worker-in-the-third-rack-on"
@@ -109,7 +112,7 @@ class _Writer:
                     ["big"] if number % 4 == 0 else [],
                     4 if number % 3 == 0 else 2,
                     self.now - timedelta(hours=30 + number),
-                    self.now - timedelta(hours=5 if gone else 0, seconds=number),
+                    self.now - timedelta(hours=5 * gone, seconds=number),
                 )
             )
         execute_values(
@@ -129,7 +132,7 @@ class _Writer:
         chance = self.chance
         repository = chance.choice(list(PROJECTS))
         created = self.now - timedelta(minutes=(runs - number) * 7 - chance.random() * 5)
-        is_new = number > runs - 8
+        is_new = number > runs - 8 and not self.quiet
         owner = chance.choice(OWNERS)
         digest = hashlib.sha1(f"{number} {repository}".encode()).hexdigest()
         run = self.one(
@@ -323,11 +326,11 @@ class _Writer:
             )
 
     def log_of_a_failure(self) -> None:
-        job = next(
-            job
-            for job in reversed(self.scene.failed)
-            if self.one("SELECT result FROM job WHERE id = %s", job) in ("failure", "error")
+        job = self.one(
+            """SELECT max(job) FROM pipeline_job JOIN job ON job.id = job
+               WHERE job.state = 'done'"""
         )
+        job = next(reversed(self.scene.failed), job)
         attempt = self.one("SELECT attempt FROM job WHERE id = %s", job)
         self.scene.logged = job
         lines = ["==> on worker mill-2", "fetching 6f1c0d2a from git.example.com"]
@@ -379,9 +382,10 @@ class _Writer:
                            'https://issues.example.com/12', 'ada'),
                           ('test_the_wheel_turns', 'flaky', 'the wheel slips', '', 'grace')"""
         )
-        self.cursor.execute(
-            "INSERT INTO semaphore_hold VALUES ('licence', %s)", (self.scene.running[0],)
-        )
+        if self.scene.running:
+            self.cursor.execute(
+                "INSERT INTO semaphore_hold VALUES ('licence', %s)", (self.scene.running[0],)
+            )
 
 
 def bring_workers_back(dsn: str) -> None:
@@ -389,7 +393,7 @@ def bring_workers_back(dsn: str) -> None:
     with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
         cursor.execute(
             """UPDATE worker SET state = 'connected', session = 's-' || name, master = 'm1'
-               WHERE connected_at > farm_now() - interval '40 h'
+               WHERE state = 'unreachable' OR state = 'offline'
                      AND last_heard_at > farm_now() - interval '1 h';
                UPDATE worker SET quarantined_at = farm_now() - interval '20 min',
                    quarantine_reason = 'three different jobs ended as error on it'

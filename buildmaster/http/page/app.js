@@ -73,7 +73,7 @@ class Shown {
   draw() {
     if (this.isOver) return;
     const failed = this.failed ? [problem(this.failed)] : [];
-    const isKnown = Object.keys(this.documents).length > 0;
+    const isKnown = Object.values(this.documents).some(Boolean);
     let shown = [];
     try {
       shown = isKnown || !this.failed ? this.page.draw(this.documents) : [h("h1", {}, this.page.title())];
@@ -141,8 +141,10 @@ const live = new Live({
 function mark(kind) {
   for (const each of document.querySelectorAll("nav a")) {
     const [, named] = each.hash.split("/");
-    if ((named || "overview") === kind) each.setAttribute("aria-current", "page");
-    else each.removeAttribute("aria-current");
+    if ((named || "overview") === kind) {
+      each.setAttribute("aria-current", "page");
+      each.parentNode.scrollLeft = each.offsetLeft - each.parentNode.offsetLeft - 40;
+    } else each.removeAttribute("aria-current");
   }
 }
 

@@ -159,7 +159,7 @@ function past(job, whole) {
 }
 
 function attempts(job) {
-  return parts.section("Attempts", parts.table("Attempts", [["", "narrow"], ["Result", ""], ["Worker", "narrow"],
+  return parts.section("Attempts", parts.table("Attempts", [[parts.unseen("Attempt"), "narrow"], ["Result", ""], ["Worker", "narrow"],
     ["Took", "narrow number"], ["Log", "narrow number"]], [...job.attempts].sort((one, other) => other.number - one.number)
     .map((each) => ({ key: `attempt ${each.number}`, cells: [each.number,
       [each.result ? parts.badge("done", each.result) : h("span", { class: "quiet" }, "under way"),

@@ -71,7 +71,7 @@ function byArchitecture(told) {
     return h("span", {}, parts.sign(found.sign, found.tone), " ", found.word);
   };
   return parts.section("Jobs by architecture", parts.table("Jobs by architecture",
-    [["", ""], ...states.map((state) => [head(state), "number"]),
+    [[parts.unseen("Architecture"), ""], ...states.map((state) => [head(state), "number"]),
       ...results.map((result) => [head("done", result), "number"])],
     names.map((name) => ({ key: `architecture ${name}`, cells: [name || "any",
       ...states.map((state) => cell(name, state)), ...results.map((result) => cell(name, "done", result))] })),

@@ -40,7 +40,7 @@ export function create(at, page) {
 function heldNow(holds, page) {
   if (!holds.length) return null;
   return parts.section("Holds", parts.table("Holds", [["What", ""], ["Why", ""], ["By", ""], ["Since", "narrow"],
-    ["Until", "narrow"], ["", "narrow"]], holds.map((each) => ({ key: `hold ${each.id}`, cells: [
+    ["Until", "narrow"], [parts.unseen("Acts"), "narrow"]], holds.map((each) => ({ key: `hold ${each.id}`, cells: [
     [h("strong", {}, each.scope), " ", parts.name(each.name)], parts.name(each.reason), parts.name(each.by), parts.when(each.created_at),
     each.until ? parts.when(each.until) : "released by hand",
     may("operate") ? parts.button("Release", async () => { if (await acts.endHold(each.scope, each.name) !== null) page.again(); },
@@ -63,6 +63,7 @@ function start(job) {
     return h("span", { class: "held" }, "held: ", job.held_by.what, " ", parts.name(job.held_by.name));
   }
   if (!job.likely_start) return h("span", { class: "quiet" }, "not known");
+  if (Date.parse(job.latest_start) < Date.now()) return h("span", {}, "any moment");
   return h("span", {}, parts.when(job.likely_start), h("span", { class: "quiet" }, " (",
     parts.when(job.earliest_start), " – ", parts.when(job.latest_start), ")"));
 }
@@ -70,8 +71,8 @@ function start(job) {
 function line(jobs, page) {
   const then = (act) => async () => { if (await act() !== null) page.again(); };
   const isAdmin = may("operate");
-  return parts.section("In line", parts.table("Jobs in line", [["", "narrow number"], ["Job", "narrow"], ["Name", ""], ["For", "narrow"],
-    ["Owner", ""], ["Source", ""], ["Score", "narrow number"], ["In line for", "narrow"], ["Likely to start", ""], ["", "narrow"]],
+  return parts.section("In line", parts.table("Jobs in line", [[parts.unseen("Place"), "narrow number"], ["Job", "narrow"], ["Name", ""], ["For", "narrow"],
+    ["Owner", ""], ["Source", ""], ["Score", "narrow number"], ["In line for", "narrow"], ["Likely to start", ""], [parts.unseen("Acts"), "narrow"]],
   jobs.map((job) => ({ key: `job ${job.id}`, cells: [number(job.place), parts.jobLink(job.id), parts.name(job.name),
     [job.architecture || "any", " ", job.series], parts.name(job.owner), parts.project(job.repository),
     job.manual_score === null ? number(job.score) : h("strong", { title: `its own: ${job.score}` }, number(job.manual_score)),

@@ -17,7 +17,7 @@ export function create(at, page) {
         async () => { if (await acts.addRule() !== null) page.again(); }, { id: "add-rule" }) : null),
       h("p", { class: "quiet" }, "A failure whose log has a line that a rule's pattern finds is classified by it."),
       rules ? parts.table("Rules", [["Rule", "narrow"], ["Pattern", ""], ["Is", "narrow"], ["Note", ""], ["Only", ""], ["By", ""],
-        ["Since", "narrow"], ["Has found", "narrow number"], ["", "narrow"]], rules.rules.map((rule) => ({ key: `rule ${rule.id}`, cells: [
+        ["Since", "narrow"], ["Has found", "narrow number"], [parts.unseen("Acts"), "narrow"]], rules.rules.map((rule) => ({ key: `rule ${rule.id}`, cells: [
         rule.id, h("code", {}, parts.name(rule.pattern)), [parts.tag(rule.classification), " ", classWord(rule.classification)],
         [parts.name(rule.note), " ", rule.link ? parts.outside(rule.link) : null],
         [rule.name ? ["jobs named ", parts.name(rule.name), " "] : null, rule.project ? ["below ", parts.name(rule.project)] : null],

@@ -29,7 +29,7 @@ function list(at, page) {
         parts.choice("State", STATES, at.query.state, (state) => go({ state })),
         parts.choice("Duty", DUTIES, at.query.duty, (duty) => go({ duty }))),
       workers ? parts.table("Workers", [["Worker", ""], ["State", "narrow"], ["Duty", "narrow"], ["Busy", "narrow number"], ["Runs", ""],
-        ["Offers", ""], ["Last heard", "narrow"], ["", "narrow"]], workers.workers.map((worker) => row(worker, page)),
+        ["Offers", ""], ["Last heard", "narrow"], [parts.unseen("Acts"), "narrow"]], workers.workers.map((worker) => row(worker, page)),
       "No worker is like that.") : h("p", { class: "empty" }, "Reading …"),
       workers ? parts.older(workers, at) : null,
     ],
@@ -108,7 +108,7 @@ function attempts(list) {
 }
 
 function faults(list) {
-  return parts.table("Faults", [["When", "narrow"], ["Job", "narrow"], ["Reason", ""], ["", "narrow"]], list.map((each) => ({
+  return parts.table("Faults", [["When", "narrow"], ["Job", "narrow"], ["Reason", ""], [parts.unseen("Whose"), "narrow"]], list.map((each) => ({
     key: `fault ${each.job} ${each.attempt}`, cells: [parts.when(each.at), parts.jobLink(each.job), parts.name(each.reason),
       each.is_forgiven ? h("span", { class: "quiet" }, "an outage's") : null] })), "");
 }

@@ -11,7 +11,7 @@ const PATIENCE = 1500; // ms between 'g' and what follows
 
 const view = document.getElementById("view");
 let own = {}; // key -> [what it does, function], of the page that is shown
-let went = 0;
+let went = -PATIENCE; // when "g" was pressed
 
 export function ownKeys(keys) {
   own = keys || {};
@@ -64,12 +64,12 @@ document.addEventListener("keydown", (event) => {
   }
   const now = performance.now();
   if (now - went < PATIENCE && event.key in GO) {
-    went = 0;
+    went = -PATIENCE;
     event.preventDefault();
     location.hash = `#/${GO[event.key]}`;
     return;
   }
-  went = event.key === "g" ? now : 0;
+  went = event.key === "g" ? now : -PATIENCE;
   const found = own[event.key] ? own[event.key][1] : KEYS[event.key];
   if (!found) return;
   event.preventDefault();

@@ -62,13 +62,15 @@ export function project(repository) {
   return repository ? name(words.project(repository), { title: repository }) : null;
 }
 
+// The title of a column that needs none for those who see it.
+export const unseen = (title) => h("span", { class: "unseen" }, title);
+
 // Rows under a head. A column is [title, class]; a row is {key, cells, tone}.
 export function table(caption, columns, rows, nothing) {
   if (!rows.length) return h("p", { class: "empty" }, nothing);
   const head = columns.map(([title, kind]) => h("th", { scope: "col", class: kind }, title));
   const body = rows.map((row) => h("tr", { "data-key": row.key, class: row.tone, "data-row": true },
-    row.cells.map((cell, place) => h("td", { class: columns[place][1],
-      "data-label": columns[place][0] }, cell))));
+    row.cells.map((cell, place) => h("td", { class: columns[place][1] }, cell))));
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
     h("table", {}, h("caption", { class: "unseen" }, caption),
       h("thead", {}, h("tr", {}, head)), h("tbody", {}, body)));
