@@ -150,12 +150,12 @@ class _Writer:
         broken = chance.random() < 0.12
         made: list[tuple[int, str]] = []
         bad = False
-        open_jobs = False
+        open_jobs = 0
         for name in PROJECTS[repository]:
             for architecture in ARCHITECTURES[: chance.choice((2, 3, 5))]:
                 state, result = self.fate(is_new, broken, number)
                 bad = bad or result in REASONS
-                open_jobs = open_jobs or state != "done"
+                open_jobs += state != "done"
                 job = self.job(
                     run, repository, digest, name, architecture, owner, created, state, result
                 )
@@ -169,7 +169,10 @@ class _Writer:
                     (up, job, 0 if place % 3 == 0 else None),
                 )
         if open_jobs:
-            self.cursor.execute("UPDATE run SET state = 'sealed' WHERE id = %s", (run,))
+            self.cursor.execute(
+                "UPDATE run SET state = 'sealed', open_jobs = %s WHERE id = %s",
+                (open_jobs, run),
+            )
         else:
             self.cursor.execute(
                 "UPDATE run SET state = 'done', result = %s, finished_at = %s WHERE id = %s",

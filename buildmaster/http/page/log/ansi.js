@@ -152,7 +152,16 @@ class Line {
     this.spans = this.spans.filter(([start]) => start < this.#column);
   }
 
-  finished() { return { text: this.text, spans: this.spans }; }
+  // However the text came in pieces, the same spans.
+  finished() {
+    let before = PLAIN;
+    const spans = this.spans.filter(([, style]) => {
+      const isNew = style !== before;
+      before = style;
+      return isNew;
+    });
+    return { text: this.text, spans };
+  }
 }
 
 const ON = { 1: "bold", 2: "faint", 3: "italic", 4: "underline", 7: "inverse", 9: "struck" };

@@ -19,6 +19,7 @@ export class LogView {
   #hit = -1;
   #searched = "";
   #timer = null;
+  placed = 0; // where following has scrolled to
   #marked = null; // [first, last] line of the address
   #goTo = null; // a line that is to be shown as soon as it is there
   #notes = { stream: "", left: "" };
@@ -113,7 +114,7 @@ export class LogView {
     const section = this.model.sectionOf(line);
     if (section) this.model.fold(section.title, false);
     this.setFollowing(false);
-    this.#show(line);
+    this.#goTo = line; // as soon as what was folded has its room again
     this.#count();
   }
 
@@ -181,11 +182,12 @@ export class LogView {
   }
 
   #scrolled() {
-    const isAtEnd = this.box.scrollHeight - this.box.scrollTop - this.box.clientHeight < 2 * HEIGHT;
+    const farthest = this.box.scrollHeight - this.box.clientHeight;
+    const top = this.box.scrollTop;
     // Whoever scrolls up wants to read; whoever comes back to the end, to follow.
-    if (isAtEnd !== this.isFollowing && !this.model.isOver && performance.now() - (this.placedAt || 0) > 80) {
-      this.isFollowing = isAtEnd;
-      this.follow.setAttribute("aria-pressed", isAtEnd);
+    if (!this.model.isOver) {
+      if (this.isFollowing && top < Math.min(this.placed, farthest) - HEIGHT) this.setFollowing(false);
+      else if (!this.isFollowing && farthest - top < HEIGHT / 2) this.setFollowing(true);
     }
     this.soon();
   }
@@ -201,9 +203,10 @@ export class LogView {
     const height = `${all * HEIGHT}px`;
     if (this.lines.style.height !== height) this.lines.style.height = height;
     if (this.#goTo !== null && this.model.last >= this.#goTo) this.#show(this.#goTo);
+    if (this.#goTo !== null && this.model.isOver) this.#goTo = null; // it is not there at all
     if (this.isFollowing && !this.model.isOver) {
-      this.placedAt = performance.now();
       this.box.scrollTop = all * HEIGHT;
+      this.placed = this.box.scrollTop;
     }
     const first = Math.max(0, Math.floor(this.box.scrollTop / HEIGHT) - BEYOND);
     const last = Math.min(all, Math.ceil((this.box.scrollTop + this.box.clientHeight) / HEIGHT) + BEYOND);
