@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from random import SystemRandom
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -26,6 +27,15 @@ from buildmaster.store.picture import picture
 
 #: Forecasts that are remembered in one round, at most: a sample is enough.
 SAMPLE = 200
+
+
+@dataclass(frozen=True)
+class OfLine:
+    """What is foretold of the line."""
+
+    cursor: str  #: of the picture: it may be older than the line that was asked about
+    free_slots: Mapping[int, int]  #: of workers that suit a class, and take work
+    starts: Mapping[int, Interval | None]  #: of jobs; None: nobody knows
 
 
 class Forecaster:
@@ -76,27 +86,23 @@ class Forecaster:
             self._told.setdefault((job, facts.attempt), told)
         return document
 
-    async def starts(
-        self, line: Sequence[tuple[int, int, int]]
-    ) -> dict[int, Interval | None]:
-        """When jobs of the line should start: each with its class, and how many before it.
+    async def of_line(
+        self, classes: Sequence[int], line: Sequence[tuple[int, int, int]]
+    ) -> OfLine:
+        """What a picture says of classes, and of jobs with their class and place.
 
-        The number is an estimate itself for who stands far behind, as others before it may
-        wait for other workers. None: nobody knows.
+        The place is how many stand before a job. Of who stands far behind that is an
+        estimate itself, as others before it may wait for other workers.
         """
         workforce = await self._workforce.get()
         outlook = await self._outlook.get()
         gone = workforce.picture.at - outlook.picture.at
-        found: dict[int, Interval | None] = {}
+        starts: dict[int, Interval | None] = {}
         for job, class_id, before in line:
             start = outlook.start(job, class_id, Place(before, False))
-            found[job] = None if start is None else interval(start.later(gone), workforce)
-        return found
-
-    async def free_slots(self, classes: Sequence[int]) -> dict[int, int]:
-        """How many slots are free of workers that suit a class, and take work."""
-        workforce = await self._workforce.get()
-        return {each: workforce.free_slots(each) for each in classes}
+            starts[job] = None if start is None else interval(start.later(gone), workforce)
+        free = {each: workforce.free_slots(each) for each in classes}
+        return OfLine(workforce.picture.cursor, free, starts)
 
     async def round(self, books: Database) -> None:
         """Learn from what ended, and remember what was foretold since the last round."""

@@ -100,3 +100,55 @@ UPDATE job_count AS c SET jobs = c.jobs + change.jobs
 DELETE FROM job_count_change;
 ALTER TABLE job_count_change ALTER owner DROP DEFAULT;
 INSERT INTO owner_count SELECT owner, state, count(*) FROM job GROUP BY owner, state;
+
+-- Who steps aside for a semaphore, and who steps back into the line: lists of semaphores and
+-- of the line can be followed like all others.
+CREATE FUNCTION tell_of_aside() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO event (kind, job, payload)
+        VALUES ('job.aside', NEW.job,
+                jsonb_build_object('state', 'ready', 'semaphore', NEW.semaphore));
+    RETURN NULL;
+END $$;
+CREATE TRIGGER tell_of_aside AFTER INSERT ON aside
+    FOR EACH ROW EXECUTE FUNCTION tell_of_aside();
+
+CREATE OR REPLACE FUNCTION step_forward(the_semaphore text, places integer) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    told text[];
+BEGIN
+    WITH next AS (
+        SELECT a.job FROM aside AS a WHERE a.semaphore = the_semaphore
+        ORDER BY a.position, a.job LIMIT places FOR UPDATE SKIP LOCKED
+    ), gone AS (
+        DELETE FROM aside AS a USING next WHERE a.job = next.job RETURNING a.*
+    ), queued AS (
+        INSERT INTO ready (class, position, job, attempt, limits)
+        SELECT gone.class, gone.position, gone.job, gone.attempt, job.limits
+        FROM gone JOIN job ON job.id = gone.job
+        RETURNING ready.class, ready.position
+    ), said AS (
+        INSERT INTO event (kind, job, payload)
+        SELECT 'job.in_line', gone.job,
+               jsonb_build_object('state', 'ready', 'semaphore', the_semaphore)
+        FROM gone ORDER BY gone.job
+    )
+    SELECT array_agg(queued.class || ':' || queued.position) INTO told FROM queued;
+    PERFORM tell_ready(told);
+END $$;
+
+-- The auditor looks at the counts by owner, too.
+ALTER FUNCTION audit_queue() RENAME TO audit_books;
+CREATE FUNCTION audit_queue() RETURNS TABLE (what text, job bigint, run bigint, worker text,
+                                             name text, kept text, should_be text)
+LANGUAGE sql STABLE AS $$
+    SELECT * FROM audit_books()
+    UNION ALL
+    SELECT 'owner count', NULL, NULL, NULL,
+           format('%s, %s', coalesce(c.owner, k.owner), coalesce(c.state, k.state)),
+           coalesce(k.jobs, 0)::text, coalesce(c.jobs, 0)::text
+    FROM (SELECT j.owner, j.state, count(*) AS jobs FROM job AS j GROUP BY 1, 2) AS c
+    FULL JOIN owner_counts AS k ON (c.owner, c.state) = (k.owner, k.state)
+    WHERE c.jobs IS DISTINCT FROM k.jobs
+$$;

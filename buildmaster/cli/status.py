@@ -10,6 +10,7 @@ from typing import Any
 
 from buildmaster.cli.context import Context
 from buildmaster.cli.problems import CommandFailed
+from buildmaster.cli.status_tables import print_document
 from buildmaster.cli.table import print_table
 from buildmaster.client.status import HttpStatus
 from buildmaster.status.asking import entry_fields, from_texts
@@ -77,6 +78,8 @@ async def _ask(method: Method, arguments: argparse.Namespace, context: Context) 
         # ASCII only, so that nothing in a name reaches a terminal as it is.
         for line in json.dumps(document, indent=2).splitlines():
             context.console.say(line)
+    elif print_document(method.name, context.console, document):
+        pass
     elif isinstance(entries, list):
         _print_list(context, entries, document)
     else:

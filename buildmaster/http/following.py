@@ -37,8 +37,11 @@ class Live:
             return None
         given = call.query.given
         # A browser that comes back says where it was; the address is where it began.
-        since = call.head.header("Last-Event-ID") or given.pop("since", None)
-        given.pop("since", None)
+        since = call.head.header("Last-Event-ID")
+        if method.name != "timeline" or "T" not in given.get("since", ""):
+            # That of a timeline may be a time, and what it shows begins there.
+            since = given.pop("since", None) if since is None else since
+            given.pop("since", None)
         question = from_texts(method, {**given, **call.parts})
         if call.head.method == "HEAD":
             return Answer(content_type=_EVENT_STREAM)

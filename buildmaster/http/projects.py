@@ -7,7 +7,13 @@ from buildmaster.grants import Grant
 from buildmaster.http.call import Call
 from buildmaster.http.queries import LARGEST_ID
 from buildmaster.http.scopes import ARTIFACT, Need, outside
+from buildmaster.status.methods import METHODS
 from buildmaster.store import projects as store
+
+#: Lists that a project may see, as far as they are of one of its repositories.
+_OF_REPOSITORY = frozenset(
+    method.path for method in METHODS.values() if method.is_of_repository
+)
 
 
 class Projects:
@@ -40,15 +46,22 @@ class Projects:
             grant,
             None if run is None else _id(run),
             None if job is None else _id(job),
+            call.query.text("repository") if path in _OF_REPOSITORY else None,
         )
 
     async def check_about(
-        self, grant: Grant | None, run: int | None, job: int | None
+        self,
+        grant: Grant | None,
+        run: int | None,
+        job: int | None,
+        repository: str | None = None,
     ) -> None:
-        """Go on if ``run``, or else ``job``, lies within the project; `Problem`."""
+        """Go on if ``run``, or ``job``, or ``repository`` lies within the project.
+
+        `Problem` if not. The first of them decides that was given.
+        """
         if grant is None or grant.project is None:
             return
-        repository = None
         if run is not None:
             repository = await store.repository_of_run(self._database, run)
         elif job is not None:

@@ -112,7 +112,8 @@ class IStatus(Interface):
 
         Or pipeline jobs, each of its job's current attempt. Cells are arrays, described at
         `Cell`, and name their columns by place. ``limit`` counts runs; a page with 20,000
-        cells has fewer, and ``next`` goes on.
+        cells has fewer, and ``next`` goes on. For ``architecture`` and ``kind`` 10,000
+        runs are looked at for one page: it may be short, or empty, and have a ``next``.
         """
 
     def graph(asked: q.OneRun) -> Awaitable[Told[d.RunGraph]]:

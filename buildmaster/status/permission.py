@@ -34,6 +34,9 @@ class Permission:
                     self._grant,
                     getattr(question, "run", None),
                     getattr(question, "job", None),
+                    getattr(question, "repository", None)
+                    if method.is_of_repository
+                    else None,
                 )
         except Problem as told:
             raise StatusProblem(told.status, told.code, told.detail) from told

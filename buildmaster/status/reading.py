@@ -16,10 +16,11 @@ from buildmaster.kinds.details import Details
 from buildmaster.status import documents as d
 from buildmaster.status import questions as q
 from buildmaster.status import whole
-from buildmaster.status.following import Following
+from buildmaster.status.following import RENEWED, Following
 from buildmaster.status.interface import IStatus
 from buildmaster.status.methods import METHODS
 from buildmaster.status.problems import StatusProblem, not_there
+from buildmaster.status.remembering import Remembering
 from buildmaster.status.told import Told
 from buildmaster.store.documents.graphs import run_graph
 from buildmaster.store.documents.grid import grid
@@ -84,9 +85,12 @@ class Status:
         self._forecaster = forecaster
         self._feed = feed
         self._known = Known()
+        self._memory = Remembering(self, feed, feed.clock)
 
     def follow(self, method: str, asked: q.Question, since: str | None = None) -> Following:
-        ask = getattr(self, METHODS[method].name)
+        # Who is told the whole answer again gets what others at this moment get.
+        status = self._memory if method in RENEWED else self
+        ask = getattr(status, METHODS[method].name)
         return Following(self._feed, ask, method, asked, since, PATIENCE)
 
     @_explained

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from buildmaster.database import Database
-from buildmaster.explanation.telling import Explanation, Interval
+from buildmaster.explanation.telling import Explanation, Interval, earlier
 from buildmaster.forecasting import Forecaster
 from buildmaster.status.documents import LogTail
 from buildmaster.status.problems import bad_parameter, not_there
@@ -49,18 +49,21 @@ async def build(
 async def queue(database: Database, forecaster: Forecaster, asked: Queue) -> bytes:
     """What `buildmaster.status.documents.Queue` describes."""
     found = await line(database, asked)
-    free = await forecaster.free_slots([each.class_id for each in found.classes])
-    starts = await forecaster.starts(
-        [(each.job, each.class_id, each.place - 1) for each in found.jobs]
+    told = await forecaster.of_line(
+        [each.class_id for each in found.classes],
+        [(each.job, each.class_id, each.place - 1) for each in found.jobs],
     )
     classes = ",".join(
-        f'{each.text[:-1]},"free_slots":{free[each.class_id]}}}' for each in found.classes
+        f'{each.text[:-1]},"free_slots":{told.free_slots[each.class_id]}}}'
+        for each in found.classes
     )
-    jobs = ",".join(f"{each.text[:-1]},{_start(starts[each.job])}}}" for each in found.jobs)
+    jobs = ",".join(
+        f"{each.text[:-1]},{_start(told.starts[each.job])}}}" for each in found.jobs
+    )
     following = "null" if found.following is None else f'"{found.following}"'
     return (
         f'{{"classes":[{classes}],"jobs":[{jobs}],"next":{following},'
-        f'"cursor":"{found.cursor}"}}'
+        f'"cursor":"{earlier(found.cursor, told.cursor)}"}}'
     ).encode()
 
 

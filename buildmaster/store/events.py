@@ -37,8 +37,11 @@ _EVENT = f"""
     e.transaction::text, e.id, e.kind, e.job, array_remove(
         array_append(ARRAY(SELECT x.run FROM run_job x WHERE x.job = e.job), e.run), NULL),
     e.worker, j.kind, j.name, c.architecture,
-    coalesce(j.repository, r.repository), coalesce(j.source_digest, r.source_digest),
-    coalesce(j.owner, r.owner), coalesce(j.requester, r.requester),
+    coalesce(j.repository, r.repository, CASE WHEN j.id IS NOT NULL THEN (
+        SELECT q.repository FROM run_job x JOIN run q ON q.id = x.run
+         WHERE x.job = j.id AND q.repository IS NOT NULL LIMIT 1) END),
+    coalesce(j.source_digest, r.source_digest),
+    coalesce(j.owner, r.owner), coalesce(j.requester, r.requester), j.limits IS NOT NULL,
     json_build_object(
         'id', e.transaction::text || '-' || e.id, 'kind', e.kind, 'at', {at("e.at")},
         'run', e.run, 'job', e.job, 'worker', e.worker, 'payload', e.payload)::text
@@ -83,10 +86,11 @@ class About:
     kind: str | None = None
     name: str | None = None
     architecture: str | None = None
-    repository: str | None = None
+    repository: str | None = None  #: of a job without one: of its run
     source_digest: str | None = None
     owner: str | None = None
     requester: str | None = None
+    is_limited: bool = False  #: the job names semaphores
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from buildmaster.store.events import CURSOR
 
 #: Cells of one page.
 MOST_CELLS = 20_000
+#: Runs that are looked at for one page, for those that have any of the cells.
+LOOKED_AT = 10_000
 
 _JOBS = """
     SELECT f.run, f.job, 0 AS place, j.kind, j.name, j.cell, j.part,
@@ -23,7 +25,9 @@ _JOBS = """
            coalesce(b.series, c.series[1], '') AS series, NULL::integer AS index,
            j.state::text AS state, j.result, j.started_at, j.finished_at,
            k.classification, j.attempt
-      FROM found f JOIN job j ON j.id = f.job JOIN job_class c ON c.id = j.class
+      FROM found f
+      CROSS JOIN LATERAL (SELECT * FROM job o WHERE o.id = f.job LIMIT 1) j
+      JOIN job_class c ON c.id = j.class
       LEFT JOIN build b ON b.job = j.id
       LEFT JOIN classified k ON k.job = j.id AND k.attempt = j.attempt
 """
@@ -39,7 +43,9 @@ _PIPELINE_JOBS = """
            coalesce(b.architecture, c.architecture) AS architecture,
            f.series, f.index, f.state, f.result, f.started_at, f.finished_at,
            k.classification, j.attempt
-      FROM found f JOIN job j ON j.id = f.job JOIN job_class c ON c.id = j.class
+      FROM found f
+      CROSS JOIN LATERAL (SELECT * FROM job o WHERE o.id = f.job LIMIT 1) j
+      JOIN job_class c ON c.id = j.class
       LEFT JOIN build b ON b.job = j.id
       LEFT JOIN classified k ON k.job = j.id AND k.attempt = j.attempt
 """
@@ -65,13 +71,17 @@ async def grid(database: Database, asked: Grid) -> bytes:
         else (_FOUND_PIPELINE_JOBS, _PIPELINE_JOBS)
     )
     runs, of_job, parameters = _tests(asked)
+    has_some = "true"
     if of_job:
-        runs.append(_SOME.format(tests=" AND ".join(f"o.{test}" for test in of_job)))
+        has_some = _SOME.format(tests=" AND ".join(f"o.{test}" for test in of_job))
     shown = " AND ".join(f"j.{test}" for test in of_job) or "true"
     [text] = await database.one(
         f"""
-        WITH page AS MATERIALIZED (
-            SELECT s.id AS key FROM run s WHERE {" AND ".join(["true", *runs])}
+        WITH looked AS MATERIALIZED (
+            SELECT s.id FROM run s WHERE {" AND ".join(["true", *runs])}
+             ORDER BY s.id DESC LIMIT {LOOKED_AT if of_job else asked.limit + 1}),
+        page AS MATERIALIZED (
+            SELECT s.id AS key FROM looked s WHERE {has_some}
              ORDER BY s.id DESC LIMIT %(limit)s + 1),
         found AS MATERIALIZED (
             SELECT f.*, row_number() OVER () AS number FROM ({found}) f
@@ -118,9 +128,13 @@ async def grid(database: Database, asked: Grid) -> bytes:
                 'cells', ('[' || coalesce(w.cells, '') || ']')::json,
                 'more', r.id IS NOT DISTINCT FROM (SELECT cut FROM reach))
                 ORDER BY r.id DESC), '[]')
-                FROM row JOIN run r ON r.id = row.key LEFT JOIN written w ON w.run = r.id),
+                FROM row CROSS JOIN LATERAL (
+                    SELECT * FROM run o WHERE o.id = row.key LIMIT 1) r
+                LEFT JOIN written w ON w.run = r.id),
             'next', CASE WHEN (SELECT count(*) FROM page) > (SELECT count(*) FROM row)
-                         THEN (SELECT min(key) FROM row) END,
+                         THEN (SELECT min(key) FROM row)
+                         WHEN (SELECT count(*) FROM looked) >= {LOOKED_AT}
+                         THEN (SELECT min(id) FROM looked) END,
             'cursor', {CURSOR})::text
         """,
         parameters,

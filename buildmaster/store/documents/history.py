@@ -86,7 +86,7 @@ async def history(database: Database, asked: History) -> bytes:
                                                     = (page.job, page.number)
                           JOIN job j ON j.id = t.job {_JOINED}),
             'trend', {f"({_TREND})" if is_first else "'[]'::json"},
-            'trend_since', {_SINCE if is_first else "NULL"},
+            'trend_since', {_since() if is_first else "NULL"},
             'next', (SELECT next FROM ending), 'cursor', {CURSOR})::text
         """,
         {**parameters, **way.parameters, "limit": asked.limit},
@@ -94,13 +94,19 @@ async def history(database: Database, asked: History) -> bytes:
     return str(text).encode()
 
 
-# What was looked at reaches back so far, or for as long as the trend.
-_SINCE = at(
-    f"""greatest(
-        farm_now() - interval '{TREND_DAYS} days',
-        CASE WHEN (SELECT count(*) FROM looked) >= {LOOKED_AT}
-             THEN (SELECT min(finished_at) FROM looked) END)"""
-)
+def _since() -> str:
+    """SQL for how far back it is known what ended: what was looked at, or the trend."""
+    return at(
+        f"""greatest(
+            farm_now() - interval '{TREND_DAYS} days',
+            CASE WHEN (SELECT count(*) FROM looked) >= {LOOKED_AT}
+                 THEN (SELECT min(finished_at) FROM looked) END)"""
+    )
+
+
+def _one_job(key: str) -> str:
+    """SQL that joins job ``j``: one by one, not by looking through all of them."""
+    return f"CROSS JOIN LATERAL (SELECT * FROM job o WHERE o.id = {key} LIMIT 1) j"
 
 
 @dataclass(frozen=True)
@@ -126,11 +132,11 @@ def _by_end(asked: History) -> _Way:
             %(number)s)"""
         parameters = {"finished": finished, "job": job, "number": number}
     return _Way(
-        f"""SELECT a.finished_at, a.job, a.number FROM attempt a
+        f"""SELECT a.finished_at, a.job, a.number, a.result, a.started_at, a.assigned_at
+              FROM attempt a
              WHERE a.finished_at IS NOT NULL AND {test}
              ORDER BY a.finished_at DESC, a.job DESC, a.number DESC LIMIT {LOOKED_AT}""",
-        "looked l JOIN attempt t ON (t.job, t.number) = (l.job, l.number)"
-        " JOIN job j ON j.id = t.job",
+        f"looked t {_one_job('t.job')}",
         [],
         "t.finished_at DESC, t.job DESC, t.number DESC",
         "t.finished_at, t.job, t.number",
@@ -151,8 +157,9 @@ def _by_name(asked: History) -> _Way:
         # A job that was looked through is left behind with its first attempt.
         f"""SELECT o.id AS job, 1 AS number, o.finished_at FROM job o
              WHERE o.name = %(name)s AND {test} ORDER BY o.id DESC LIMIT {LOOKED_AT}""",
-        "looked l JOIN job j ON j.id = l.job"
-        " JOIN attempt t ON t.job = j.id AND t.finished_at IS NOT NULL",
+        f"looked l {_one_job('l.job')} CROSS JOIN LATERAL ("
+        "    SELECT * FROM attempt a WHERE a.job = j.id AND a.finished_at IS NOT NULL"
+        "    OFFSET 0) t",
         tests,
         "t.job DESC, t.number DESC",
         "t.job, t.number",

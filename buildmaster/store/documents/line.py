@@ -122,7 +122,8 @@ async def _jobs(
                         AS place
               FROM standing s),
         found AS (
-            SELECT p.* FROM placed p JOIN job j ON j.id = p.job
+            SELECT p.* FROM placed p CROSS JOIN LATERAL (
+                SELECT owner, kind, repository FROM job WHERE id = p.job LIMIT 1) j
              WHERE {" AND ".join(tests)} ORDER BY p.position, p.job LIMIT %(limit)s + 1)
         SELECT f.job, f.class, f.place, json_build_object(
                    'place', f.place, 'id', j.id, 'name', j.name, 'kind', j.kind,

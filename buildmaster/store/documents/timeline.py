@@ -73,7 +73,9 @@ async def timeline(
             SELECT f.*, j.name, c.slots FROM (
                 SELECT * FROM found ORDER BY finished DESC NULLS FIRST, job DESC,
                                              attempt DESC LIMIT %(limit)s) f
-              JOIN job j ON j.id = f.job JOIN job_class c ON c.id = j.class),
+              CROSS JOIN LATERAL (
+                SELECT name, class FROM job WHERE id = f.job LIMIT 1) j
+              JOIN job_class c ON c.id = j.class),
         present AS MATERIALIZED (
             SELECT name, slots, state, duty FROM worker w
              WHERE {mine.format(column="w.name")}

@@ -184,7 +184,8 @@ class FollowingTests(FollowingCase):
 
     async def test_what_cannot_be_followed_says_so_in_all_ways(self) -> None:
         for name, asked, since, code in (
-            ("semaphores", q.Semaphores(), None, "not_followed"),
+            ("forecast", q.Forecasts(), None, "not_followed"),
+            ("tokens", q.Tokens(), None, "not_followed"),
             ("job", q.OneJob(job=7), None, "not_found"),
             ("jobs", q.Jobs(), "99999999-1", "bad_event_id"),
             ("jobs", q.Jobs(), "no id", "bad_event_id"),
