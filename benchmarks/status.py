@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks import parts
-from benchmarks.status_parts import fan_out, lists, pages, under_reading
+from benchmarks.status_parts import dashboard, fan_out, lists, pages, under_reading
 
-PARTS = (*lists.PARTS, pages.PART, fan_out.PART, under_reading.PART)
+PARTS = (*lists.PARTS, pages.PART, dashboard.PART, fan_out.PART, under_reading.PART)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -188,9 +188,7 @@ class Tab:
         self.context = context
         self.complaints: list[str] = []  #: errors on the console, uncaught ones, refusals
         self.requests: list[str] = []  #: addresses that were asked for
-        self.bytes = 0  #: that came over the line
-        self._sizes: dict[str, str] = {}
-        self.received: dict[str, int] = {}  #: bytes by address
+        self._received: dict[str, int] = {}  # bytes of each request, heads too
 
     async def send(self, method: str, **params: Any) -> Params:
         """One command for this tab."""
@@ -206,15 +204,18 @@ class Tab:
             self.complaints.append(_entry(params["entry"]))
         elif method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
-            self._sizes[params["requestId"]] = params["request"]["url"]
+        elif method == "Network.responseReceived":
+            self._count(params["requestId"], params["response"]["encodedDataLength"])
         elif method == "Network.dataReceived":
             self._count(params["requestId"], params["encodedDataLength"])
-        elif method == "Network.loadingFinished":
-            self.bytes += int(params["encodedDataLength"])
 
-    def _count(self, request: str, size: int) -> None:
-        url = self._sizes.get(request, "")
-        self.received[url] = self.received.get(url, 0) + size
+    def _count(self, request: str, size: float) -> None:
+        self._received[request] = self._received.get(request, 0) + int(size)
+
+    @property
+    def transferred(self) -> int:
+        """Bytes that came over the line, also those of answers that still go on."""
+        return sum(self._received.values())
 
     async def size(self, width: int, height: int) -> None:
         """As wide and as high as a certain screen."""
