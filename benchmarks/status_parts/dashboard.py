@@ -1,4 +1,4 @@
-"""How soon the dashboard is there in a browser, what it asks, and how smoothly it scrolls."""
+"""How soon the dashboard is there in a browser, what it asks, how smoothly it scrolls."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _IDLE = Bar("calls while nothing changes", "", "<=", 0)
 _WATCH = """
 window.seen = {};
 new MutationObserver(() => {
-  for (const [name, what] of [['content', '.numbers .figure'], ['runs', '.runs li'],
-                              ['rows', '.grid-row .cell'], ['complete', '.grid[data-complete]']]) {
-    if (!(name in window.seen) && document.querySelector(what)) {
-      window.seen[name] = performance.now();
-      requestAnimationFrame(() => setTimeout(() => { window.seen[name] = performance.now(); }));
-    }
+  for (const [name, what] of Object.entries({content: '.numbers .figure', runs: '.runs li',
+      rows: '.grid-row .cell', complete: '.grid[data-complete]'})) {
+    if (name in window.seen || !document.querySelector(what)) continue;
+    const note = () => { window.seen[name] = performance.now(); };
+    note();
+    requestAnimationFrame(() => setTimeout(note));
   }
 }).observe(document, {subtree: true, childList: true, attributes: true});
 """
@@ -40,13 +40,16 @@ new MutationObserver(() => {
 #: Counts frames, and how long the longest took.
 _COUNT = """(() => {
   const frames = [];
-  const count = (at) => { frames.push(at); if (!window.stopped) requestAnimationFrame(count); };
-  window.stopped = false;
+  let isOver = false;
+  const count = (at) => { frames.push(at); if (!isOver) requestAnimationFrame(count); };
   requestAnimationFrame(count);
-  window.frames_ = () => { window.stopped = true; const gaps = frames.slice(1).map((at, n) =>
-    at - frames[n]).sort((a, b) => a - b); const all = frames[frames.length - 1] - frames[0];
+  window.counted = () => {
+    isOver = true;
+    const gaps = frames.slice(1).map((at, n) => at - frames[n]).sort((a, b) => a - b);
+    const all = frames[frames.length - 1] - frames[0];
     return {per_second: 1000 * gaps.length / all, longest_ms: gaps[gaps.length - 1],
-            p99_ms: gaps[Math.floor(gaps.length * 0.99)], seconds: all / 1000}; };
+            p99_ms: gaps[Math.floor(gaps.length * 0.99)], seconds: all / 1000};
+  };
 })()"""
 
 
@@ -132,7 +135,7 @@ async def _scroll(tab: Tab) -> Figures:
             speed=6000,
             gestureSourceType="mouse",
         )
-    found: Figures = await tab.run("window.frames_()")
+    found: Figures = await tab.run("window.counted()")
     return found
 
 

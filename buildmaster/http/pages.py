@@ -47,7 +47,8 @@ class Pages:
         folder = call.parts.get("folder")
         file = call.parts["file"]
         name = file if folder is None else f"{folder}/{file}"
-        if name not in self._files:
+        # Each file has one address: a slash within a part is none between parts.
+        if "/" in file or name not in self._files:
             raise Problem(404, "not_found", "there is nothing at this address")
         return self._answer(name)
 

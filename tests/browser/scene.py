@@ -19,7 +19,11 @@ from psycopg2.extras import execute_values
 
 ARCHITECTURES = ("amd64", "arm64", "ppc64el", "riscv64", "s390x")
 PROJECTS = {
-    "https://git.example.com/core/launch-control.git": ("build", "unit-tests", "integration"),
+    "https://git.example.com/core/launch-control.git": (
+        "build",
+        "unit-tests",
+        "integration",
+    ),
     "https://git.example.com/core/query-planner.git": ("build", "test"),
     "https://git.example.com/web/storefront.git": ("lint", "build", "browser-tests"),
     "https://git.example.com/infra/image-factory.git": ("image",),
@@ -102,7 +106,9 @@ class _Writer:
             gone = self.quiet or number in (8, 13)
             rows.append(
                 (
-                    f"mill-{number + 1}" if number != 11 else "a-worker-in-the-third-rack-on"
+                    f"mill-{number + 1}"
+                    if number != 11
+                    else "a-worker-in-the-third-rack-on"
                     "-the-left-side-with-a-name-that-somebody-found-useful",
                     "offline" if gone else "connected",
                     None if gone else f"session-{number}",
@@ -157,7 +163,15 @@ class _Writer:
                 bad = bad or result in REASONS
                 open_jobs += state != "done"
                 job = self.job(
-                    run, repository, digest, name, architecture, owner, created, state, result
+                    run,
+                    repository,
+                    digest,
+                    name,
+                    architecture,
+                    owner,
+                    created,
+                    state,
+                    result,
                 )
                 made.append((job, architecture))
         for place, (job, architecture) in enumerate(made):
@@ -175,7 +189,8 @@ class _Writer:
             )
         else:
             self.cursor.execute(
-                "UPDATE run SET state = 'done', result = %s, finished_at = %s WHERE id = %s",
+                """UPDATE run SET state = 'done', result = %s, finished_at = %s
+                   WHERE id = %s""",
                 (
                     "failure" if bad else "success",
                     created + timedelta(minutes=chance.random() * 20 + 3),
@@ -212,15 +227,27 @@ class _Writer:
         finished = started + ran
         if state == "running":
             started = self.now - timedelta(seconds=chance.random() * 400)
-        reason = REASONS.get(result or "", "grace asked for it" if result == "cancelled" else "")
+        reason = REASONS.get(
+            result or "", "grace asked for it" if result == "cancelled" else ""
+        )
         attempt = 2 if result == "error" else 1
         job = self.one(
-            """INSERT INTO job (kind, state, result, reason, repository, source_digest, name,
-                   cell, requester, owner, class, created_at, ready_at, started_at, finished_at,
-                   attempt)
-               VALUES ('build', %s, %s, %s, %s, %s, %s, %s, 'ada', %s, %s, %s, %s, %s, %s, %s)
+            """INSERT INTO job (kind, state, result, reason, repository, source_digest,
+                   name, cell, requester, owner, class, created_at, ready_at, started_at,
+                   finished_at, attempt)
+               VALUES ('build', %s, %s, %s, %s, %s,
+                       %s, %s, 'ada', %s, %s, %s, %s, %s, %s, %s)
                RETURNING id""",
-            *(state, result, reason, repository, digest, name, f"arch={architecture},series=noble", owner),
+            *(
+                state,
+                result,
+                reason,
+                repository,
+                digest,
+                name,
+                f"arch={architecture},series=noble",
+                owner,
+            ),
             *(self.classes[architecture], created, created),
             *(None if state == "ready" else started, finished if state == "done" else None),
             attempt,
@@ -233,7 +260,9 @@ class _Writer:
         )
         worker = self.worker_of(architecture)
         if attempt == 2:
-            self.attempt(job, 1, worker, "error", reason, created, started, started + ran / 3)
+            self.attempt(
+                job, 1, worker, "error", reason, created, started, started + ran / 3
+            )
         if state == "done":
             self.attempt(job, attempt, worker, result, reason, created, started, finished)
         else:
@@ -245,7 +274,8 @@ class _Writer:
         if state == "running":
             self.scene.running.append(job)
             self.cursor.execute(
-                """INSERT INTO running (job, attempt, worker, class, assigned_at, accepted_at)
+                """INSERT INTO running (job, attempt, worker, class, assigned_at,
+                                        accepted_at)
                    VALUES (%s, 1, %s, %s, %s, %s)""",
                 (job, worker, self.classes[architecture], started, started),
             )
@@ -317,8 +347,8 @@ class _Writer:
                 told = "unrun"
             over = own == "done"
             self.cursor.execute(
-                """INSERT INTO pipeline_job (job, attempt, name, index, stage, place, series,
-                       state, result, reason, started_at, finished_at)
+                """INSERT INTO pipeline_job (job, attempt, name, index, stage, place,
+                       series, state, result, reason, started_at, finished_at)
                    VALUES (%s, %s, %s, %s, %s, %s, 'noble', %s, %s, %s, %s, %s)""",
                 (
                     *(job, attempt, name, index, stage, place, own),
@@ -341,7 +371,11 @@ class _Writer:
             lines.append(f"== {title}: noble, amd64, chroot, stage 1")
             lines.append(f"-- run: make {title.partition(':')[0]}")
             for number in range(160):
-                colour = f"\x1b[32mok\x1b[0m {number:4} " if number % 9 else "\x1b[33mslow\x1b[0m "
+                colour = (
+                    f"\x1b[32mok\x1b[0m {number:4} "
+                    if number % 9
+                    else "\x1b[33mslow\x1b[0m "
+                )
                 lines.append(
                     f"{colour}test_{title.replace(':', '_')}_{number} (suite.Case) ... "
                     f"{number * 13 % 97} ms"
@@ -349,7 +383,8 @@ class _Writer:
             lines.append("downloading   0%\rdownloading  50%\rdownloading 100%")
         lines += [
             "\x1b[1;31mFAIL\x1b[0m: test_the_wheel_turns (mill.tests.Wheel)",
-            "  \x1b[4mexpected\x1b[0m \x1b[38;5;208m12\x1b[0m, got \x1b[38;2;120;200;255m11\x1b[0m",
+            "  \x1b[4mexpected\x1b[0m \x1b[38;5;208m12\x1b[0m, "
+            "got \x1b[38;2;120;200;255m11\x1b[0m",
             "== unit-tests:1: failed after 71.3 s: exit status 1",
         ]
         text = ("\n".join(lines) + "\n").encode()
@@ -362,7 +397,11 @@ class _Writer:
             "UPDATE attempt SET log_length = %s WHERE job = %s AND number = %s",
             (len(text), job, attempt),
         )
-        for path in ("dist/mill_1.2_amd64.deb", "reports/coverage.xml", "reports/junit.xml"):
+        for path in (
+            "dist/mill_1.2_amd64.deb",
+            "reports/coverage.xml",
+            "reports/junit.xml",
+        ):
             digest = hashlib.sha256(path.encode()).digest()
             self.cursor.execute(
                 "INSERT INTO blob VALUES (%s, %s) ON CONFLICT DO NOTHING",
@@ -383,11 +422,12 @@ class _Writer:
                INSERT INTO failure_rule (pattern, classification, note, link, made_by)
                    VALUES ('Could not resolve .*mirror', 'infrastructure', 'the mirror',
                            'https://issues.example.com/12', 'ada'),
-                          ('test_the_wheel_turns', 'flaky', 'the wheel slips', '', 'grace')"""
+                          ('test_the_wheel_turns', 'flaky', 'it slips', '', 'grace')"""
         )
         if self.scene.running:
             self.cursor.execute(
-                "INSERT INTO semaphore_hold VALUES ('licence', %s)", (self.scene.running[0],)
+                "INSERT INTO semaphore_hold VALUES ('licence', %s)",
+                (self.scene.running[0],),
             )
 
 

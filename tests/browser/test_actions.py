@@ -9,7 +9,9 @@ from tests.browser.case import BrowserCase
 
 class ActionTests(BrowserCase):
     async def told(self, text: str) -> None:
-        await self.tab.until(f"document.querySelector('#told').innerText.includes({text!r})")
+        await self.tab.until(
+            f"document.querySelector('#told').innerText.includes({text!r})"
+        )
 
     def one(self, statement: str, *parameters: Any) -> Any:
         return self.sql(statement, *parameters)[0][0]
@@ -41,7 +43,9 @@ class ActionTests(BrowserCase):
         await self.tab.click("#retry")
         await self.answer()
         await self.told("queued again")
-        self.assertNotEqual(self.one("SELECT state::text FROM job WHERE id = %s", job), "done")
+        self.assertNotEqual(
+            self.one("SELECT state::text FROM job WHERE id = %s", job), "done"
+        )
 
         failed = self.one(
             """SELECT j.id FROM job j LEFT JOIN classified c ON c.job = j.id
@@ -50,7 +54,9 @@ class ActionTests(BrowserCase):
         await self.open(f"#/jobs/{failed}")
         await self.tab.click("#classify")
         await self.answer(
-            classification="known_issue", link="https://issues.example.com/9", note="the wheel"
+            classification="known_issue",
+            link="https://issues.example.com/9",
+            note="the wheel",
         )
         await self.tab.until(
             "!!document.querySelector(\".verdict a[href='https://issues.example.com/9']\")"
@@ -68,11 +74,17 @@ class ActionTests(BrowserCase):
         await self.open("#/queue")
         await self.tab.click("#hold")
         await self.answer(scope="architecture", name="arm64", reason="a new kernel")
-        await self.tab.until("document.querySelector('#view').innerText.includes('a new kernel')")
-        self.assertEqual(self.one("SELECT reason FROM queue_hold WHERE name = 'arm64'"), "a new kernel")
+        await self.tab.until(
+            "document.querySelector('#view').innerText.includes('a new kernel')"
+        )
+        self.assertEqual(
+            self.one("SELECT reason FROM queue_hold WHERE name = 'arm64'"), "a new kernel"
+        )
         await self.tab.click("#view [aria-label='Release arm64']")
         await self.answer(reason="it is there")
-        await self.tab.until("!document.querySelector('#view').innerText.includes('a new kernel')")
+        await self.tab.until(
+            "!document.querySelector('#view').innerText.includes('a new kernel')"
+        )
         self.assertEqual(self.sql("SELECT 1 FROM queue_hold WHERE name = 'arm64'"), [])
 
         job = self.scene.ready[1]
@@ -98,7 +110,9 @@ class ActionTests(BrowserCase):
         await self.tab.click("[aria-label='Drain mill-1']")
         await self.answer(reason="a new disk")
         duty = "SELECT duty::text FROM worker WHERE name = %s"
-        await self.tab.until("document.querySelector('#view').innerText.includes('a new disk')")
+        await self.tab.until(
+            "document.querySelector('#view').innerText.includes('a new disk')"
+        )
         self.assertEqual(self.one(duty, "mill-1"), "draining")
         await self.tab.click("[aria-label='Resume mill-1']")
         await self.answer(reason="it is in")
@@ -111,7 +125,9 @@ class ActionTests(BrowserCase):
         await self.open("#/workers/mill-3")
         await self.tab.click("[aria-label='Release mill-3']")
         await self.answer(reason="looked into")
-        await self.tab.until("!document.querySelector('#view').innerText.includes('quarantine')")
+        await self.tab.until(
+            "!document.querySelector('#view').innerText.includes('quarantine')"
+        )
         self.assertIsNone(
             self.one("SELECT quarantined_at FROM worker WHERE name = 'mill-3'")
         )
@@ -119,9 +135,13 @@ class ActionTests(BrowserCase):
         await self.open("#/rules")
         await self.tab.click("#add-rule")
         await self.answer(pattern="disk .* full", classification="infrastructure")
-        await self.tab.until("document.querySelector('#view').innerText.includes('disk .* full')")
+        await self.tab.until(
+            "document.querySelector('#view').innerText.includes('disk .* full')"
+        )
         rule = self.one("SELECT id FROM failure_rule WHERE pattern = 'disk .* full'")
         await self.tab.click(f"[aria-label='Remove rule {rule}']")
         await self.answer()
-        await self.tab.until("!document.querySelector('#view').innerText.includes('disk .* full')")
+        await self.tab.until(
+            "!document.querySelector('#view').innerText.includes('disk .* full')"
+        )
         self.assertEqual(self.sql("SELECT 1 FROM failure_rule WHERE id = %s", rule), [])

@@ -13,7 +13,8 @@ class LargeGridTests(BrowserCase):
         add_builds(self.dsn, 1, _BUILDS)
         self.sql(
             """INSERT INTO classified (job, attempt, classification, classified_by)
-               SELECT id, 1, 'flaky', 'ada' FROM job WHERE result = 'failure' AND id % 20 = 0"""
+               SELECT id, 1, 'flaky', 'ada' FROM job
+               WHERE result = 'failure' AND id % 20 = 0"""
         )
 
     async def test_ten_thousand_builds_are_there_and_few_of_them_are_elements(self) -> None:
@@ -23,11 +24,16 @@ class LargeGridTests(BrowserCase):
         elements = await self.tab.run("document.querySelectorAll('*').length")
         self.assertLess(elements, 3000)
         self.assertEqual(
-            await self.tab.run("document.querySelector('.grid').getAttribute('aria-rowcount')"),
+            await self.tab.run(
+                "document.querySelector('.grid').getAttribute('aria-rowcount')"
+            ),
             "2501",
         )
         # What failed and nobody has spoken of comes first: half of the failures.
-        reds = "[...document.querySelectorAll('.grid-row')].every((row) => !!row.querySelector('.red'))"
+        reds = (
+            "[...document.querySelectorAll('.grid-row')]"
+            ".every((row) => !!row.querySelector('.red'))"
+        )
         self.assertTrue(await self.tab.run(reds))
         await self.tab.run(
             "new Promise((done) => { const grid = document.querySelector('.grid');"

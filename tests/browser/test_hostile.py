@@ -40,7 +40,9 @@ class HostileNameTests(BrowserCase):
         self.sql("UPDATE job SET owner = left(%s, 200)", HOSTILE)
         self.sql("UPDATE run SET refs = ARRAY[%s]", HOSTILE)
         self.sql("UPDATE classified SET link = 'javascript:window.harm=1'")
-        self.sql("UPDATE failure_rule SET link = 'data:text/html,<script>alert(1)</script>'")
+        self.sql(
+            "UPDATE failure_rule SET link = 'data:text/html,<script>alert(1)</script>'"
+        )
         self.sql("UPDATE artifact SET path = %s WHERE path LIKE 'dist%%'", HOSTILE[:120])
         self.sql(
             """INSERT INTO worker (name, duty_reason) VALUES (%s, 'x')
@@ -54,13 +56,22 @@ class HostileNameTests(BrowserCase):
         address = await self.address_of(worker)
         for place in (
             *("#/", "#/grid", "#/runs", f"#/runs/{self.scene.runs[-1]}", "#/jobs"),
-            *(f"#/jobs/{self.job}", "#/queue", "#/workers", address, "#/history", "#/rules"),
+            *(
+                f"#/jobs/{self.job}",
+                "#/queue",
+                "#/workers",
+                address,
+                "#/history",
+                "#/rules",
+            ),
             "#/timeline?hours=6",
         ):
             await self.open(place)
             if "timeline" in place:
                 await self.tab.click(".timeline ~ details summary")
-            await self.tab.until(f"document.body.innerText.includes({json.dumps('<img src=x')})")
+            await self.tab.until(
+                f"document.body.innerText.includes({json.dumps('<img src=x')})"
+            )
             await self.assert_harmless()
             await self.tab.size(360, 740)
             width = await self.tab.run("document.documentElement.scrollWidth")

@@ -16,7 +16,9 @@ class KeyTests(BrowserCase):
         self.assertEqual(await self.tab.run("document.activeElement.id"), "view")
         self.assertEqual(await self.tab.run("location.hash"), "#/")
         await self.tab.press("?")
-        await self.tab.until("document.querySelector('dialog[open] h2').innerText === 'Keys'")
+        await self.tab.until(
+            "document.querySelector('dialog[open] h2').innerText === 'Keys'"
+        )
         await self.tab.press("j", "g", "q")  # nothing goes on behind it
         self.assertEqual(await self.tab.run("location.hash"), "#/")
         await self.tab.press("Escape")
@@ -34,7 +36,8 @@ class KeyTests(BrowserCase):
         await self.tab.until("!!document.querySelector('#view tbody tr')")
         await self.tab.press("j", "j", "k", "j")
         second = await self.tab.run(
-            "document.querySelectorAll('#view tbody tr')[1].querySelector('a').getAttribute('href')"
+            "document.querySelectorAll('#view tbody tr')[1].querySelector('a')"
+            ".getAttribute('href')"
         )
         self.assertEqual(
             await self.tab.run("document.activeElement.getAttribute('href')"), second
@@ -67,7 +70,10 @@ class KeyTests(BrowserCase):
         await self.tab.press("ArrowLeft")
         self.assertEqual(await self.tab.run(key), f"node {up}")
         self.assertEqual(
-            await self.tab.run("document.querySelectorAll('a.node[tabindex=\"0\"]').length"), 1
+            await self.tab.run(
+                "document.querySelectorAll('a.node[tabindex=\"0\"]').length"
+            ),
+            1,
         )
         await self.tab.press("Enter")
         await self.at(f"#/jobs/{up}")
@@ -83,7 +89,9 @@ class KeyTests(BrowserCase):
         self.assertNotEqual(first, second)
         # The same for those who see no canvas.
         await self.tab.click(".timeline ~ details summary")
-        await self.tab.until("document.querySelectorAll('.timeline ~ details tbody tr').length > 5")
+        await self.tab.until(
+            "document.querySelectorAll('.timeline ~ details tbody tr').length > 5"
+        )
         goal = await self.tab.run(
             "document.querySelector('.timeline-told a').getAttribute('href')"
         )

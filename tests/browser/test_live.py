@@ -1,4 +1,4 @@
-"""Live pages: what happens is shown without reloading, and a broken line is taken up again."""
+"""Live pages: what happens is shown without reloading, broken lines are taken up again."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ class LiveTests(BrowserCase):
         await self.open("#/grid?order=newest")
         await self.live()
         cell = f"#view .grid a.cell[href='#/jobs/{job}']"
-        await self.tab.until(f"document.querySelector(\"{cell}\")?.textContent.includes('▶')")
+        await self.tab.until(
+            f"document.querySelector(\"{cell}\")?.textContent.includes('▶')"
+        )
         await self.tab.until("!!document.querySelector('.grid[data-complete]')")
         await self.tab.run(
             "window.all = [...document.querySelectorAll('.grid-row .cell')];"
-            f"window.mine = document.querySelector(\"{cell}\"); window.mine.focus();"
+            f'window.mine = document.querySelector("{cell}"); window.mine.focus();'
             "window.changes = [];"
             "new MutationObserver((found) => window.changes.push(...found.map((each) =>"
-            " (each.target.closest ? each.target : each.target.parentElement).closest('a.cell')"
-            "))).observe(document.querySelector('.grid-body'), {subtree: true, childList: true,"
+            " each.target.closest ? each.target : each.target.parentElement)"
+            ".map((each) => each.closest('a.cell')))).observe("
+            "document.querySelector('.grid-body'), {subtree: true, childList: true,"
             " attributes: true, characterData: true});"
         )
         before = [url for url in self.tab.requests if "/api/" in url]
@@ -35,7 +38,9 @@ class LiveTests(BrowserCase):
         )
         await self.tab.until("window.mine.textContent.includes('✗')")
         self.assertTrue(await self.tab.run("document.activeElement === window.mine"))
-        self.assertIn("failure", await self.tab.run("window.mine.getAttribute('aria-label')"))
+        self.assertIn(
+            "failure", await self.tab.run("window.mine.getAttribute('aria-label')")
+        )
         others = "window.changes.filter((each) => each && each !== window.mine).length"
         self.assertEqual(await self.tab.run(others), 0)
         self.assertTrue(await self.tab.run("window.all.every((each) => each.isConnected)"))
@@ -80,7 +85,9 @@ class LiveTests(BrowserCase):
         await self.home.start()
         await self.live()
         cell = f"#view .grid a.cell[href='#/jobs/{job}']"
-        await self.tab.until(f"document.querySelector(\"{cell}\").textContent.includes('✓')")
+        await self.tab.until(
+            f"document.querySelector(\"{cell}\").textContent.includes('✓')"
+        )
 
     async def test_a_line_on_which_nothing_comes_is_called_late(self) -> None:
         """The clock of the page is set forward, for a master that is stopped."""

@@ -1,4 +1,4 @@
-"""A log on the page: whatever a build writes is text, and can be searched, linked, folded."""
+"""A log on the page: all that a build writes is text, to be searched, linked, folded."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ HOSTILE = (
     "\x1b]8;;javascript:window.harm=3\x07click me\x1b]8;;\x07 and \x1b]0;a title\x1b\\ on\n"
     "\x1b]8;;https://evil.example/ never ends\n"
     "after the link\n"
-    "\x1b[31mred\x1b[1m bold\x1b[0m \x1b[38;5;196mpalette\x1b[48;2;1;2;3m true\x1b[0m plain\n"
+    "\x1b[31mred\x1b[1m bold\x1b[0m \x1b[38;5;196mpalette\x1b[48;2;1;2;3m true\x1b[0m"
+    " plain\n"
     "\x1b[2J\x1b[H\x1b[999999999;9999mstill here\x1b[0m\n"
     "right \u202eto left\u202c and \u2066isolated\u2069\n"
     "progress 10%\rprogress 90%\rdone        \n"
     "bell\x07 and null\x00 and \x9b31mC1\x9bm\n"
     "a\u0300\u0301\u0302 e\u0301 \u05d0\u05d1\u05d2 \u0627\u0644\n"
-    "</div></main><h1>not a heading</h1>\n"
-    + "long " * 220_000
-    + "END\n"
+    "</div></main><h1>not a heading</h1>\n" + "long " * 220_000 + "END\n"
     "needle one\nneedle two\nlast Needle\n"
 )
 
@@ -34,7 +33,9 @@ class HostileLogTests(BrowserCase):
         self.write(HOSTILE.encode() + b"\xff\xfe broken utf-8 \xc3\n")
 
     def write(self, data: bytes, job: int | None = None, start: int = 0) -> None:
-        self.sql("DELETE FROM log_chunk WHERE job = %s AND start >= %s", job or self.job, start)
+        self.sql(
+            "DELETE FROM log_chunk WHERE job = %s AND start >= %s", job or self.job, start
+        )
         for place in range(0, len(data), 200_000):
             part = data[place : place + 200_000]
             self.sql(
@@ -79,7 +80,9 @@ class HostileLogTests(BrowserCase):
         # The line of a megabyte is cut, and shown on demand.
         self.assertLess(len(await self.line(12)), 2100)
         await self.tab.click("[data-key='line 12'] button.more")
-        shown = await self.tab.until("document.querySelector('dialog .whole').innerText.length")
+        shown = await self.tab.until(
+            "document.querySelector('dialog .whole').innerText.length"
+        )
         self.assertEqual(shown, 200_000)
         await self.tab.press("Escape")
         await self.assert_harmless()
@@ -102,7 +105,8 @@ class HostileLogTests(BrowserCase):
         await self.tab.press("Enter")
         await self.tab.until(f"document.querySelector(\"{hits}\").innerText === '2 of 3'")
         self.assertEqual(
-            await self.tab.run("document.querySelector('.line.hit mark').innerText"), "needle"
+            await self.tab.run("document.querySelector('.line.hit mark').innerText"),
+            "needle",
         )
         await self.tab.press("Escape", "n", "n", "N")
         await self.tab.until(f"document.querySelector(\"{hits}\").innerText === '3 of 3'")
@@ -127,7 +131,9 @@ class HostileLogTests(BrowserCase):
         await other.until("!!document.querySelector('[data-key=\"line 300\"].marked')")
 
     async def test_a_log_that_grows_is_followed_until_somebody_reads(self) -> None:
-        [job] = [row[0] for row in self.sql("SELECT min(id) FROM job WHERE state = 'running'")]
+        [job] = [
+            row[0] for row in self.sql("SELECT min(id) FROM job WHERE state = 'running'")
+        ]
         first = b"".join(b"line %d\n" % number for number in range(1, 301))
         self.write(first, job)
         await self.open(f"#/jobs/{job}")
@@ -144,9 +150,13 @@ class HostileLogTests(BrowserCase):
         await self.line(301)
         await self.tab.run("document.querySelector('.log').scrollTop = 0")
         await self.line(1)
-        await self.tab.until("document.querySelector('.log-bar [aria-pressed]').ariaPressed === 'false'")
+        await self.tab.until(
+            "document.querySelector('.log-bar [aria-pressed]').ariaPressed === 'false'"
+        )
         await add(302)
-        await self.tab.until("document.querySelector('.log-lines').offsetHeight === 302 * 18")
+        await self.tab.until(
+            "document.querySelector('.log-lines').offsetHeight === 302 * 18"
+        )
         self.assertEqual(await self.tab.run("document.querySelector('.log').scrollTop"), 0)
         await self.tab.press("f")
         await self.line(302)

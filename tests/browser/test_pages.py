@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.browser.case import BrowserCase
 from tests.browser.scene import furnish
 
@@ -9,32 +11,8 @@ from tests.browser.scene import furnish
 CONTROLS = {"button", "link", "textbox", "searchbox", "combobox", "checkbox", "gridcell"}
 CONTROLS |= {"columnheader", "rowheader", "grid", "table", "dialog", "navigation", "image"}
 
-#: Contrast of each text with what is behind it, as WCAG counts it; the worst ones.
-CONTRAST = """(() => {
-  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-  const rgba = (colour) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour;
-    canvas.fillRect(0, 0, 1, 1); const d = canvas.getImageData(0, 0, 1, 1).data;
-    return [d[0], d[1], d[2], d[3] / 255]; };
-  const over = (top, under) => top.slice(0, 3).map((v, i) => v * top[3] + under[i] * (1 - top[3]));
-  const light = (c) => { const [r, g, b] = c.map((v) => v / 255).map((v) => v <= 0.03928
-    ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-  const behind = (e) => { const layers = []; for (let n = e; n; n = n.parentElement) {
-    layers.unshift(rgba(getComputedStyle(n).backgroundColor)); }
-    return layers.reduce((under, top) => over(top, under), [255, 255, 255]); };
-  const worst = [];
-  for (const e of document.querySelectorAll('body *')) {
-    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.nodeValue.trim());
-    const box = e.getBoundingClientRect();
-    if (!own || !box.width || e.closest('.unseen, .skip, noscript, [disabled]')) continue;
-    const style = getComputedStyle(e);
-    const ground = behind(e);
-    const ink = over(rgba(e.ownerSVGElement ? style.fill : style.color), ground);
-    const [a, b] = [light(ink), light(ground)].sort((x, y) => y - x);
-    const contrast = (a + 0.05) / (b + 0.05);
-    if (contrast < 4.5) worst.push([contrast.toFixed(2), e.tagName, e.className, e.textContent.slice(0, 40)]);
-  }
-  return worst.slice(0, 8);
-})()"""
+#: Gives texts that are hard to read.
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 
 
 class PageTests(BrowserCase):
@@ -93,7 +71,8 @@ class PageTests(BrowserCase):
 
     async def test_what_is_not_there_is_said(self) -> None:
         await self.open("#/jobs/99999999")
-        self.assertIn("no job 99999999", await self.tab.until("document.querySelector('.error')?.innerText"))
+        said = await self.tab.until("document.querySelector('.error')?.innerText")
+        self.assertIn("no job 99999999", said)
         await self.open("#/nowhere")
         self.assertIn("nothing at this address", await self.tab.text())
         await self.open("#/jobs?name=nobody-has-this-name")
