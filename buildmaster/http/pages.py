@@ -1,4 +1,4 @@
-"""The status page: files that come with the package, and nothing from elsewhere."""
+"""The dashboard: files that come with the package, and nothing from elsewhere."""
 
 from __future__ import annotations
 

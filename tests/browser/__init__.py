@@ -1,1 +1,1 @@
-"""Tests of the status page in a real browser."""
+"""Tests of the dashboard in a real browser."""

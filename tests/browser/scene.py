@@ -438,7 +438,7 @@ def bring_workers_back(dsn: str) -> None:
             """UPDATE worker SET state = 'connected', session = 's-' || name, master = 'm1'
                WHERE state = 'unreachable' OR state = 'offline'
                      AND last_heard_at > farm_now() - interval '1 h';
-               UPDATE worker SET quarantined_at = farm_now() - interval '20 min',
+               UPDATE worker SET quarantined_at = farm_now(),
                    quarantine_reason = 'three different jobs ended as error on it'
                WHERE name = 'mill-3'"""
         )

@@ -102,7 +102,8 @@ class ModuleTests(BrowserCase):
         many = await self.ask(
             "draw/layers",
             "(() => { const n = [...Array(1000).keys()];"
-            " const e = n.slice(3).flatMap((i) => [{from: i >> 1, to: i}, {from: i % 7, to: i}].filter((x) => x.from < x.to));"
+            " const e = n.slice(3).flatMap((i) => [{from: i >> 1, to: i},"
+            " {from: i % 7, to: i}].filter((x) => x.from < x.to));"
             " const p = m.arrange(n, e).place; const seen = new Set(n.map((i) =>"
             " p.get(i).layer + ' ' + p.get(i).row)); return [seen.size,"
             " e.every((x) => p.get(x.from).layer < p.get(x.to).layer)]; })()",

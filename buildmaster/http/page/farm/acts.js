@@ -143,12 +143,19 @@ export function addRule(line = "", about = {}) {
     { name: "name", label: "Only jobs of this name", value: about.name || "", hint: "Empty: any." },
     { name: "project", label: "Only below this repository", value: "", hint: "Empty: any." }],
     act: async (given) => {
+      if (about.job) await tried(given.pattern, about.job);
       const made = await write("/api/v1/rules", { ...given, name: given.name || null, project: given.project || null });
       tell(`Rule ${made.id} is at work.`, () => takeAway(made.id, true));
     } });
 }
 
 const escaped = (line) => line.slice(0, 300).replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+
+// A rule that was made from a log should find something there.
+async function tried(pattern, id) {
+  const found = await write("/api/v1/rules/try", { pattern, job: id });
+  if (!found.found) throw new Error(`This pattern finds no line in the log of job ${id}: change it.`);
+}
 
 async function takeAway(rule, forget) {
   await write(`/api/v1/rules/${part(rule)}/remove`, { forget });

@@ -25,8 +25,12 @@ export class LogView {
   #notes = { stream: "", left: "" };
 
   // `address(lines)` is where the link of a line, or of lines "L3-L9", leads.
-  constructor({ address, raw }) {
+  // `rule`, if given, is called with the text of a marked line that should become a rule.
+  constructor({ address, raw, rule = null }) {
     this.address = address;
+    this.rule = rule;
+    this.toRule = button("Rule …", () => this.rule(this.model.line(this.#marked[0]).text), { class: "plain", hidden: true,
+      title: "Make a rule of the marked line, for failures like this" });
     this.model = new Lines([]);
     this.isFollowing = true;
     this.search = h("input", { type: "search", "data-search": true, "aria-label": "Search in the log",
@@ -43,7 +47,7 @@ export class LogView {
     this.bar = h("div", { class: "log-bar" }, this.search, this.hits,
       button("↑", () => this.step(-1), { class: "plain", "aria-label": "The hit before", title: "N" }),
       button("↓", () => this.step(1), { class: "plain", "aria-label": "Next hit", title: "n" }),
-      this.folds, h("span", { class: "stretch" }), this.state, this.follow, this.raw);
+      this.folds, this.toRule, h("span", { class: "stretch" }), this.state, this.follow, this.raw);
     this.lines = h("div", { class: "log-lines" });
     this.box = h("div", { class: "log", tabindex: "0", role: "region", "aria-label": "Log" }, this.lines);
     this.root = h("div", { class: "log-view" }, this.bar, this.box);
@@ -202,6 +206,7 @@ export class LogView {
     const all = shown.length + (rest ? 1 : 0);
     const height = `${all * HEIGHT}px`;
     if (this.lines.style.height !== height) this.lines.style.height = height;
+    this.toRule.hidden = !this.rule || !this.#marked || !this.model.line(this.#marked[0]);
     if (this.#goTo !== null && this.model.last >= this.#goTo) this.#show(this.#goTo);
     if (this.#goTo !== null && this.model.isOver) this.#goTo = null; // it is not there at all
     if (this.isFollowing && !this.model.isOver) {

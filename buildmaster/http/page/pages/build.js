@@ -26,6 +26,9 @@ export function create(at, page) {
 
   function read(job) {
     if (!job || !job.attempts.length) return;
+    log.rule = isBad(job.result) && may("operate") ? async (line) => {
+      if (await acts.addRule(line, { name: job.name, job: job.id }) !== null) page.again();
+    } : null;
     const number = Number(query.attempt || job.attempt);
     const attempt = job.attempts.find((each) => each.number === number);
     const titles = job.pipeline_jobs.map((each) => each.title);

@@ -12,7 +12,9 @@ const STATES = [["", "all"], ["running,assigned", "running"], ["ready", "ready"]
 const RESULTS = [["", "all"], ["success", "success"], [BAD.join(","), "failed"], ["unrun", "unrun"],
   ["cancelled", "cancelled"]];
 const KINDS = [["", "builds and jobs"], ["build", "builds"], ["native", "native jobs"]];
-const FILTERS = ["run", "state", "result", "kind", "name", "repository", "source_digest", "owner", "architecture", "worker"];
+const CAUSES = [["", "all"], ["none", "open"], ["known_issue", "known issue"], ["infrastructure", "infrastructure"],
+  ["flaky", "flaky"]];
+const FILTERS = ["run", "classification", "state", "result", "kind", "name", "repository", "source_digest", "owner", "architecture", "worker"];
 
 export function create(at, page) {
   return at.id ? createBuild(at, page) : list(at);
@@ -34,6 +36,8 @@ function list(at) {
         parts.choice("Kind", options(KINDS, at.query.kind), at.query.kind, (kind) => go({ kind })),
         parts.choice("State", options(STATES, at.query.state), at.query.state, (state) => go({ state })),
         parts.choice("Result", options(RESULTS, at.query.result), at.query.result, (result) => go({ result })),
+        parts.choice("Cause", options(CAUSES, at.query.classification), at.query.classification,
+          (classification) => go({ classification })),
         field("Name", "name", { "data-search": true }), field("Architecture", "architecture"),
         field("Owner", "owner"), field("Repository", "repository"), field("Worker", "worker")),
       jobs ? jobTable(jobs.jobs, "No job is like that.") : h("p", { class: "empty" }, "Reading …"),

@@ -43,9 +43,10 @@ function numbers(told) {
     figure("waiting for others", number(inState("waiting")), jobsAt({ state: "waiting" })),
     inState("parked") ? figure("parked", number(inState("parked")), jobsAt({ state: "parked" })) : null,
     figure("slots in use", `${number(told.running)} of ${number(slots)}`, "#/workers"),
-    figure("longest in line", oldest && oldest.ready_at ? parts.when(oldest.ready_at) : "nobody",
+    figure("longest in line", oldest && oldest.ready_at ? parts.took(oldest.ready_at, null) : "nobody",
       oldest ? `#/jobs/${oldest.job}` : "#/queue"),
-    open ? figure("failed in 7 days, cause open", number(open.jobs), "#/grid?only=red", open.jobs ? "bad" : "good") : null,
+    open ? figure("failed in 7 days, cause open", number(open.jobs),
+      jobsAt({ result: BAD.join(","), classification: "none" }), open.jobs ? "bad" : "good") : null,
     told.held ? figure(told.held === 1 ? "hold" : "holds", number(told.held), "#/queue", "busy") : null);
 }
 
@@ -117,7 +118,8 @@ function newest(grid) {
 
 function failures(grid) {
   const found = grid.rows.flatMap((run) => run.cells.filter((cell) => isRed(cell[3], cell[6]))
-    .map((cell) => ({ run, cell, column: grid.columns[cell[0]] })));
+    .map((cell) => ({ run, cell, column: grid.columns[cell[0]] })))
+    .sort((one, other) => (other.cell[5] || 0) - (one.cell[5] || 0));
   const title = "Failed, and nobody has said why";
   if (!found.length) {
     return grid.rows.length ? parts.section(title, h("p", { class: "empty good" },

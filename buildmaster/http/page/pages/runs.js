@@ -37,7 +37,7 @@ function list(at) {
 }
 
 function table(page) {
-  return parts.table("Runs", [["Run", "narrow"], ["State", "narrow"], ["Source", ""], ["Jobs", ""], ["By", ""],
+  return parts.table("Runs", [["Run", "narrow"], ["State", "narrow"], ["Source", "source"], ["Jobs", ""], ["By", ""],
     ["Asked", "narrow"], ["Took", "narrow number"]], page.runs.map((run) => ({ key: `run ${run.id}`, cells: [
     parts.link("runs", run.id, `#${run.id}`), parts.badge(run.state, run.result),
     [parts.project(run.repository) || parts.name(run.name || ""), " ", parts.revision(run)],

@@ -1,7 +1,7 @@
 // Who is signed in, in the head of the page; and how to become somebody.
 
 import { write } from "/page/farm/client.js";
-import { learn, useToken, who } from "/page/farm/me.js";
+import { learn, may, useToken, who } from "/page/farm/me.js";
 import { token } from "/page/farm/token.js";
 import { ask } from "/page/show/dialog.js";
 import { become, h } from "/page/show/dom.js";
@@ -18,6 +18,7 @@ export function account(changed) {
     isKnown || token() ? h("span", { class: "who" }, h("bdi", {}, me.display || me.who || "with a token")) : null,
     isKnown && !token() && me.by !== "proxy" ? button("Sign out", () => signOut(changed), { class: "plain", id: "sign-out" }) : null,
     token() ? button("Forget the token", () => change(null, changed), { class: "plain", id: "forget-token" }) : null,
+    may("admin") ? h("a", { href: "#/audit" }, "Audit") : null,
     isKnown || token() ? null : ways(changed));
 }
 

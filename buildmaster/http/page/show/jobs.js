@@ -14,7 +14,7 @@ export function cellOf(job) {
 }
 
 export function jobTable(jobs, nothing) {
-  return parts.table("Jobs", [["Job", "narrow"], ["State", "narrow"], ["Name", ""], ["For", "narrow"], ["Source", ""],
+  return parts.table("Jobs", [["Job", "narrow"], ["State", "narrow"], ["Name", ""], ["For", "narrow"], ["Source", "source"],
     ["Owner", ""], ["Worker", "narrow"], ["Began", "narrow"], ["Took", "narrow number"], ["Reason", "wide"]],
   jobs.map((job) => ({ key: `job ${job.id}`, tone: isRed(job.result, job.classification) ? "red" : "", cells: [
     parts.jobLink(job.id), parts.badge(job.state, job.result, job.classification),

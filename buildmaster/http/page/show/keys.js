@@ -7,11 +7,10 @@ const GO = { o: "", g: "grid", r: "runs", j: "jobs", q: "queue", t: "timeline", 
   h: "history", l: "rules" };
 const NAMES = { o: "overview", g: "grid", r: "runs", j: "jobs", q: "queue", t: "timeline",
   w: "workers", h: "history", l: "rules" };
-const PATIENCE = 1500; // ms between 'g' and what follows
 
 const view = document.getElementById("view");
 let own = {}; // key -> [what it does, function], of the page that is shown
-let went = -PATIENCE; // when "g" was pressed
+let isGoing = false; // 'g' was pressed: the next key says where to
 
 export function ownKeys(keys) {
   own = keys || {};
@@ -62,14 +61,13 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") view.focus({ preventScroll: true });
     return;
   }
-  const now = performance.now();
-  if (now - went < PATIENCE && event.key in GO) {
-    went = -PATIENCE;
+  const goes = isGoing;
+  isGoing = event.key === "g" && !goes;
+  if (goes && event.key in GO) {
     event.preventDefault();
     location.hash = `#/${GO[event.key]}`;
     return;
   }
-  went = event.key === "g" ? now : -PATIENCE;
   const found = own[event.key] ? own[event.key][1] : KEYS[event.key];
   if (!found) return;
   event.preventDefault();
