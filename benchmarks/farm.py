@@ -68,6 +68,23 @@ class Farm:
         self._start(settings.parent, _TWISTD, *_daemon("buildmaster", settings))
         await self._until(lambda: (settings.parent / FILE).exists())
 
+    async def start_front(self) -> str:
+        """Start a master that gives no work beside the other; where it listens."""
+        data = self.folder / "front"
+        data.mkdir(mode=0o700)
+        settings = _write(
+            data / "master.yaml",
+            {
+                "data": ".",
+                "name": "front",
+                "database": self.dsn,
+                "listen": {"workers": None, "http": "127.0.0.1:0"},
+            },
+        )
+        self._start(data, _TWISTD, *_daemon("buildmaster", settings))
+        await self._until(lambda: (data / FILE).exists())
+        return Addresses(**json.loads((data / FILE).read_text())).http
+
     async def start_workers(self, performs: str) -> None:
         """Start every worker's daemon, and wait until all have joined.
 
@@ -84,6 +101,7 @@ class Farm:
         """Start one process that speaks for all workers, and wait until all have joined."""
         folder = self.folder / "paper"
         folder.mkdir(mode=0o700)
+        assert self.addresses.workers is not None
         port = self.addresses.workers.rpartition(":")[2]
         tokens = [f"{name}={self._token(name)}" for name in self.names]
         self._start(folder, _PAPER, port, str(self._slots), performs, *tokens)

@@ -26,7 +26,8 @@ class ConfigError(Exception):
 class Listen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Addresses as HOST:PORT; port 0 lets the system choose one."""
 
-    workers: Port = "127.0.0.1:8011"
+    #: None: this master gives no work, and serves those who read and ask.
+    workers: Port | None = "127.0.0.1:8011"
     http: Port = "127.0.0.1:8010"
     status: Port | None = None  #: Perspective Broker for readers of the status
 

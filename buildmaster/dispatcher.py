@@ -81,13 +81,19 @@ class Dispatcher:
         seconds: Callable[[], float],
         wake: Callable[[], None],
         session_of: Callable[[str], Session | None],
+        sent: Callable[[float], None] = lambda seconds: None,
     ) -> None:
-        """``seconds``: a clock that never jumps. ``wake`` asks for a round."""
+        """``seconds``: a clock that never jumps. ``wake`` asks for a round.
+
+        ``sent`` hears of each order, how many seconds after it could have been sent.
+        """
         self._database = database
         self._orders = orders
         self._policy = policy
         self._seconds = seconds
-        self._wake = wake
+        self._ask_for_round = wake
+        self._sent = sent
+        self._heard_at: float | None = None  # what no step has seen yet
         self._session_of = session_of
         self._hungry = HungrySessions()
         self._tellings: list[_Telling] = []
@@ -106,6 +112,11 @@ class Dispatcher:
         self._begun: dict[tuple[int, int], int] = {}
 
     # What others tell.
+
+    def _wake(self) -> None:
+        if self._heard_at is None:
+            self._heard_at = self._seconds()
+        self._ask_for_round()
 
     def tell(
         self, worker: str, accepted: Sequence[Acceptance], ends: Sequence[AttemptEnd]
@@ -209,6 +220,8 @@ class Dispatcher:
 
     async def _step(self) -> bool:
         """One step; whether another one would find more."""
+        since, self._heard_at = self._heard_at, None
+        since = self._seconds() if since is None else since
         tellings, self._tellings, self._told = self._tellings, [], 0
         failed, self._failed_orders = self._failed_orders, []
         busy = {worker for each in self._under_way for worker in each.workers}
@@ -251,7 +264,7 @@ class Dispatcher:
             if session is not None and session.id in {w.session for w in picked.workers}:
                 # The worker is elsewhere, or counts as gone; if it hears this, it returns.
                 session.close()
-        self._hand_out(stepped.claims)
+        self._hand_out(stepped.claims, since)
         return self._found_less_than_there_may_be(picked, stepped, marks)
 
     def _let_go(self, here: _UnderWay) -> None:
@@ -336,12 +349,13 @@ class Dispatcher:
                 for claim in claims
                 if (session := self._session_of(claim.worker)) is not None
                 and (claim.job, claim.attempt) not in session.attempts
-            ]
+            ],
+            self._seconds(),
         )
 
     # What was claimed.
 
-    def _hand_out(self, claims: Sequence[Claim]) -> None:
+    def _hand_out(self, claims: Sequence[Claim], since: float) -> None:
         builds: dict[str, list[Claim]] = {}
         self.note_begun((claim.class_id, claim.position) for claim in claims)
         for claim in claims:
@@ -355,8 +369,9 @@ class Dispatcher:
                 builds.setdefault(claim.worker, []).append(claim)
             else:
                 session.start(self._native_order(claim))
+                self._sent(self._seconds() - since)
         for worker, of_worker in builds.items():
-            making = Deferred.fromCoroutine(self._order_builds(worker, of_worker))
+            making = Deferred.fromCoroutine(self._order_builds(worker, of_worker, since))
             making.addErrback(self._no_orders, worker)
             self._making.add(making)
             making.addBoth(self._made, making)
@@ -382,7 +397,9 @@ class Dispatcher:
             ),
         )
 
-    async def _order_builds(self, worker: str, claims: Sequence[Claim]) -> None:
+    async def _order_builds(
+        self, worker: str, claims: Sequence[Claim], since: float
+    ) -> None:
         made = await self._database.transaction(
             lambda cursor: self._make_orders(cursor, claims)
         )
@@ -399,6 +416,7 @@ class Dispatcher:
                 self._wake()
                 continue
             session.start(order)
+            self._sent(self._seconds() - since)
             self.log.info(
                 "job {job} attempt {attempt} goes to worker {worker}",
                 job=claim.job,

@@ -26,8 +26,9 @@ class Histogram:
         self._parts[bisect_left(BOUNDS, seconds)] += 1
         self._sum += seconds
 
-    def lines(self, name: str) -> Iterator[str]:
+    def lines(self, name: str, meaning: str) -> Iterator[str]:
         """As Prometheus reads it."""
+        yield f"# HELP {name} {meaning}"
         yield f"# TYPE {name} histogram"
         count = 0
         for bound, part in zip((*BOUNDS, None), self._parts, strict=True):

@@ -10,7 +10,7 @@ from benchmarks.farm import Farm
 from benchmarks.parts import Part
 from benchmarks.progress import say
 from benchmarks.queue_parts.pickup import pick_ups
-from benchmarks.report import Bar, Measured
+from benchmarks.report import Bar, Figures, Measured
 from benchmarks.status_parts.lists import FRESH, LIST, environ
 from benchmarks.status_parts.rows import add_builds
 
@@ -33,22 +33,29 @@ async def _measure(bench: Bench) -> Measured:
             await pick_ups(bench, books, job_class, bench.count(20, 1))
             say("pick-up, quiet")
             quiet = await pick_ups(bench, books, job_class, jobs)
-            port = farm.addresses.http.rpartition(":")[2]
             command = [sys.executable, "-m", "benchmarks.status_parts.client", "ask"]
-            command += [port, LIST, "10000000", "8", FRESH]
-            log = farm.folder / "readers.log"
-            say("pick-up while others read")
-            readers = bench.processes.start(command, log, environ())
-            try:
-                busy = await pick_ups(bench, books, job_class, jobs)
-            finally:
-                await bench.processes.end(readers)
+            front = await farm.start_front()
+            seen: Figures = {}
+            for name, address in (
+                ("while_read", farm.addresses.http),
+                ("while_read_at_a_front", front),
+            ):
+                port = address.rpartition(":")[2]
+                asking = [*command, port, LIST, "10000000", "8", FRESH]
+                log = farm.folder / f"{name}.log"
+                say(f"pick-up {name.replace('_', ' ')}")
+                readers = bench.processes.start(asking, log, environ())
+                try:
+                    busy = await pick_ups(bench, books, job_class, jobs)
+                finally:
+                    await bench.processes.end(readers)
+                ratio = busy.p99 / quiet.p99
+                seen[name] = {**busy.figures, "ratio_of_p99": ratio}
     finally:
         await farm.stop()
         bench.server.drop("reading")
-    ratio = busy.p99 / quiet.p99
-    figures = {"quiet": quiet.figures, "while_read": busy.figures, "ratio_of_p99": ratio}
-    return Measured(figures, {_RATIO.name: ratio})
+    figures: Figures = {"quiet": quiet.figures, **seen}
+    return Measured(figures, {_RATIO.name: seen["while_read"]["ratio_of_p99"]})
 
 
 PART = Part("under-reading", (_RATIO,), _measure)

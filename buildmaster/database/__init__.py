@@ -4,7 +4,8 @@ Read `access` first: `Database` is what everybody else uses, `Cursor` what a tra
 hands to the stores. Below it, `pool` keeps connections alive and lends them in turn,
 `listening` hears notifications, `hold` holds a name while the process lives, and
 `connection` makes one txpostgres connection safe to cancel, to lose and to listen on.
-`errors` names what can go wrong, `values` how Python values travel.
+`errors` names what can go wrong, `values` how Python values travel, and `prepared` is SQL
+that is planned once.
 
 This package is one door on purpose, so its names are given here, too.
 """
@@ -21,6 +22,7 @@ from buildmaster.database.errors import (
     TransactionOver,
 )
 from buildmaster.database.hold import HeldByAnother, Hold
+from buildmaster.database.prepared import Prepared
 
 __all__ = [
     "BadDatabaseAddress",
@@ -32,6 +34,7 @@ __all__ = [
     "NoRow",
     "NotCommitted",
     "OutcomeUnknown",
+    "Prepared",
     "StatementCancelled",
     "TooManyRows",
     "TransactionOver",

@@ -34,6 +34,7 @@ from buildmaster.database.errors import (
     DatabaseAway,
     StatementCancelled,
 )
+from buildmaster.database.prepared import Prepared
 from buildmaster.database.values import register_values
 
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -138,6 +139,8 @@ class Connection:
         self.lost: Deferred[None] = Deferred()
         self._end = ""  # how the connection ended, in PostgreSQL's words
         self._may_be_stopped = True
+        self._prepared: dict[Prepared, str] = {}
+        self._preparations = 0
 
     async def open(self) -> None:
         """Connect and set the session up, or `DatabaseAway`."""
@@ -205,6 +208,21 @@ class Connection:
         Fails with `DatabaseAway` if the connection broke, perhaps after the statement
         had been carried out.
         """
+        if isinstance(sql, Prepared):
+            return Deferred.fromCoroutine(self._execute_prepared(sql, parameters))
+        return self._execute(sql, parameters)
+
+    async def _execute_prepared(self, sql: Prepared, parameters: Parameters) -> Any:
+        name = self._prepared.get(sql)
+        if name is None:
+            # A name is never used again: who waited may have left, and PostgreSQL has it.
+            self._preparations += 1
+            name = f"prepared_{self._preparations}"
+            await self._execute(sql.preparation(name), ())
+            self._prepared[sql] = name
+        return await self._execute(sql.execution(name), parameters)
+
+    def _execute(self, sql: str, parameters: Parameters) -> Deferred[Any]:
         waiter: Deferred[Any] = Deferred()
         if not self.is_open:
             waiter.errback(DatabaseAway("the connection to the database was lost"))

@@ -14,13 +14,18 @@ from buildmaster.http.answers import Answer, document
 from buildmaster.http.call import Call
 from buildmaster.http.problems import Problem, bad_request, not_found
 from buildmaster.http.scopes import outside
+from buildmaster.http.writing import Writing
 from buildmaster.requests import (
+    Enqueued,
     Farm,
     GraphRequest,
     JobRequest,
     MadeRequest,
     SubmissionRequest,
+    Submitted,
 )
+from buildmaster.status.documents import JobInList, RunInList
+from buildmaster.status.questions import JobResult, JobState
 from buildmaster.store.documents.jobs import job_in_short, retried_job
 from buildmaster.store.documents.runs import run_in_short
 from protocol.order import LONGEST_LINGER
@@ -180,3 +185,55 @@ def _only(asked: _Retrying) -> tuple[str, int] | None:
             "bad_body", "'only' names a pipeline job as NAME:INDEX, for example test:0"
         )
     return found[1], int(found[2])
+
+
+class _Retried(msgspec.Struct, frozen=True, kw_only=True):
+    """What a retry tells of the job."""
+
+    id: int
+    kind: str
+    attempt: int
+    state: JobState
+    result: JobResult | None
+
+
+WRITINGS = (
+    Writing(
+        "/api/v1/runs",
+        "submit",
+        "Run the pipeline of a source.",
+        SubmissionRequest,
+        {200: Submitted, 201: Submitted},
+    ),
+    Writing(
+        "/api/v1/jobs",
+        "enqueue",
+        "Queue one job, or a graph of them.",
+        (GraphRequest, JobRequest),
+        {201: Enqueued},
+    ),
+    Writing(
+        "/api/v1/runs/{run}/cancel",
+        "cancel_run",
+        "Ask that a run end.",
+        _Cancelling,
+        {202: RunInList},
+        may_be_empty=True,
+    ),
+    Writing(
+        "/api/v1/jobs/{job}/cancel",
+        "cancel_job",
+        "Ask that a job end.",
+        _Cancelling,
+        {202: JobInList},
+        may_be_empty=True,
+    ),
+    Writing(
+        "/api/v1/jobs/{job}/retry",
+        "retry",
+        "Try a job that is over once more.",
+        _Retrying,
+        {202: _Retried},
+        may_be_empty=True,
+    ),
+)

@@ -12,7 +12,9 @@ from buildmaster.database import Database
 from buildmaster.http.answers import Answer, document
 from buildmaster.http.call import Call
 from buildmaster.http.problems import bad_request, not_found
-from buildmaster.operations import Act, Actor, Duty, Operations, Scope
+from buildmaster.http.writing import Writing
+from buildmaster.operations import Act, Actor, Changed, Duty, Operations, Scope
+from buildmaster.status.documents import JobInList
 from buildmaster.store.documents.jobs import job_in_short
 
 _Text = Annotated[str, Meta(min_length=1, max_length=2000)]
@@ -147,3 +149,57 @@ def _moment(until: str | None) -> str | None:
 
 def _told(fields: dict[str, object], status: int = 200) -> Answer:
     return Answer(status, msgspec.json.encode(fields))
+
+
+class _OnDuty(msgspec.Struct, frozen=True, kw_only=True):
+    """Workers that have a duty now."""
+
+    duty: Duty
+    workers: tuple[str, ...]
+
+
+class _Held(msgspec.Struct, frozen=True, kw_only=True):
+    """What is held, or let go."""
+
+    scope: Scope
+    name: str
+
+
+WRITINGS = (
+    Writing(
+        "/api/v1/duty",
+        "set_duty",
+        "Say what workers are to do: take work, pause, drain, retire.",
+        _Duty,
+        {200: _OnDuty},
+    ),
+    Writing("/api/v1/holds", "hold", "Keep jobs from starting.", _Hold, {201: _Held}),
+    Writing(
+        "/api/v1/holds/release",
+        "release",
+        "Let jobs start again.",
+        _Release,
+        {200: _Held},
+    ),
+    Writing(
+        "/api/v1/jobs/{job}/move",
+        "move",
+        "Let a job run on one worker only, or on any.",
+        _Move,
+        {202: JobInList},
+    ),
+    Writing(
+        "/api/v1/jobs/{job}/rescore",
+        "rescore",
+        "Give a job another score, or its own again.",
+        _Rescore,
+        {202: JobInList},
+    ),
+    Writing(
+        "/api/v1/bulk",
+        "bulk",
+        "Do something to all jobs that a pattern selects, batch by batch.",
+        _Bulk,
+        {200: Changed},
+    ),
+)

@@ -1,90 +1,26 @@
-"""Handlers for other people's tools: Prometheus, CCTray and badges in web pages."""
+"""Handlers for other people's tools: CCTray and badges in web pages."""
 
 from __future__ import annotations
 
-from collections import Counter
 from xml.sax.saxutils import quoteattr
 
-from buildmaster import metrics
 from buildmaster.database import Database
-from buildmaster.feed import EventFeed
 from buildmaster.http.answers import Answer
 from buildmaster.http.call import Call
 from buildmaster.http.problems import bad_request
-from buildmaster.status import questions as q
-from buildmaster.status.interface import IStatus
-from buildmaster.store.documents.outside import event_lag, last_result, last_runs
+from buildmaster.store.documents.outside import last_result, last_runs
 from protocol.results import BAD, GOOD, Result
 
-_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 _WORDS = {True: ("passing", "#2a7d2e"), False: ("failing", "#b3261e")}
-
-
-class Requests:
-    """Counts what was asked over HTTP, and how long answers took."""
-
-    def __init__(self) -> None:
-        self.seconds = metrics.Histogram()
-        self.answers: Counter[tuple[str, str]] = Counter()
-
-    def note(self, method: str, status: int, seconds: float) -> None:
-        """One answer went out."""
-        known = method if method in ("GET", "HEAD", "POST", "PUT", "OPTIONS") else "other"
-        self.answers[known, str(status)] += 1
-        self.seconds.add(seconds)
 
 
 class Outside:
     """What is not JSON, from the same sources."""
 
-    def __init__(
-        self,
-        database: Database,
-        status: IStatus,
-        feed: EventFeed,
-        requests: Requests,
-        scheme: str,
-    ) -> None:
+    def __init__(self, database: Database, scheme: str) -> None:
         """``scheme`` is how pages are reached: http or https."""
         self._scheme = scheme
         self._database = database
-        self._status = status
-        self._feed = feed
-        self._requests = requests
-
-    async def metrics(self, call: Call) -> Answer:
-        """GET /metrics"""
-        call.query.allow()
-        overview = (await self._status.overview(q.Nothing())).read()
-        parts = [
-            metrics.of_overview(overview, await event_lag(self._database)),
-            metrics.metric(
-                "headrace_followers",
-                "gauge",
-                "Readers that follow events at this master.",
-                [({}, self._feed.followers)],
-            ),
-            metrics.metric(
-                "headrace_readers_connections",
-                "gauge",
-                "Connections to the database for what is read, at this master.",
-                [
-                    ({"state": state}, count)
-                    for state, count in self._database.connections().items()
-                ],
-            ),
-            metrics.metric(
-                "headrace_http_answers_total",
-                "counter",
-                "Answers of this master since it began.",
-                [
-                    ({"method": method, "status": status}, count)
-                    for (method, status), count in sorted(self._requests.answers.items())
-                ],
-            ),
-            *self._requests.seconds.lines("headrace_http_answer_seconds"),
-        ]
-        return Answer(body=("\n".join(parts) + "\n").encode(), content_type=_PROMETHEUS)
 
     async def cctray(self, call: Call) -> Answer:
         """GET /cctray.xml"""

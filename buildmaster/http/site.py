@@ -34,9 +34,10 @@ from buildmaster.http.looking_into import LookingInto
 from buildmaster.http.openapi import PATH as OPENAPI
 from buildmaster.http.openapi import OpenApi
 from buildmaster.http.operations import Operating
-from buildmaster.http.outside import Outside, Requests
+from buildmaster.http.outside import Outside
 from buildmaster.http.pages import Pages
 from buildmaster.http.projects import Projects
+from buildmaster.http.prometheus import Meters, Prometheus, Requests
 from buildmaster.http.request import FarmRequest
 from buildmaster.http.routing import Route, Routes
 from buildmaster.http.scopes import ARTIFACT
@@ -51,6 +52,7 @@ from buildmaster.requests import Farm
 from buildmaster.status.interface import IStatus
 from buildmaster.status.reading import Status
 from buildmaster.status.remembering import Remembering
+from buildmaster.status.sharing import Sharing
 from buildmaster.tokens import Tokens
 from protocol import websocket
 
@@ -119,6 +121,7 @@ def site(
     kinds: Kinds | None = None,
     elsewhere: Elsewhere | None = None,
     project_quota: int | None = None,
+    meters: Meters | None = None,
 ) -> FarmSite:
     """The site, to be listened with.
 
@@ -132,7 +135,7 @@ def site(
     asked for files that are not among ``blobs``; ``project_quota`` is the most bytes that
     the files take which builds of one repository made; ``status`` is what everything that
     is read comes from; ``access_log`` hears of every answer; ``scheme`` is how pages are
-    reached.
+    reached; ``meters`` are what /metrics tells of this master.
     """
     artifacts = Artifacts(database, blobs, Interrupted(clock), elsewhere, project_quota)
     clients = clients or Clients(database)
@@ -143,7 +146,8 @@ def site(
         forecaster or Forecaster(database, clock),
         feed,
     )
-    requests = Requests()
+    meters = meters or Meters(pools={"readers": database})
+    status = Sharing(status)
     memory = Remembering(status, feed, clock)
     routes = _routes(
         StatusHandlers(status, memory, Live(status, Sockets(clock))),
@@ -151,7 +155,8 @@ def site(
         Changes(database, farm),
         artifacts,
         Health(database, master, clock),
-        Outside(database, memory, feed, requests, scheme),
+        Prometheus(database, memory, feed, meters, clock),
+        Outside(database, scheme),
         Pages(),
         Lines(workers),
         Doors(database, admission or Admission(database), clients),
@@ -172,7 +177,7 @@ def site(
         # Who changed something finds it changed, also before the database tells of it.
         memory.forget,
     )
-    return FarmSite(front, clock, requests, access_log)
+    return FarmSite(front, clock, meters.requests, access_log)
 
 
 def _routes(
@@ -181,6 +186,7 @@ def _routes(
     changes: Changes,
     artifacts: Artifacts,
     health: Health,
+    prometheus: Prometheus,
     outside: Outside,
     pages: Pages,
     lines: Lines,
@@ -196,7 +202,7 @@ def _routes(
         Route("/page/{file}", {"GET": pages.file}),
         Route("/page/{folder}/{file}", {"GET": pages.file}),
         Route("/healthz", {"GET": health.get}),
-        Route("/metrics", {"GET": outside.metrics}),
+        Route("/metrics", {"GET": prometheus.get}),
         Route("/cctray.xml", {"GET": outside.cctray}),
         Route("/badge.svg", {"GET": outside.badge}),
         Route(websocket.PATH, {"GET": lines.get}),

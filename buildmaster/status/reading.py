@@ -21,6 +21,7 @@ from buildmaster.status.interface import IStatus
 from buildmaster.status.methods import METHODS
 from buildmaster.status.problems import StatusProblem, not_there
 from buildmaster.status.remembering import Remembering
+from buildmaster.status.sharing import Sharing
 from buildmaster.status.told import Told
 from buildmaster.store.documents.graphs import run_graph
 from buildmaster.store.documents.grid import grid
@@ -85,7 +86,7 @@ class Status:
         self._forecaster = forecaster
         self._feed = feed
         self._known = Known()
-        self._memory = Remembering(self, feed, feed.clock)
+        self._memory = Remembering(Sharing(self), feed, feed.clock)
 
     def follow(self, method: str, asked: q.Question, since: str | None = None) -> Following:
         # Who is told the whole answer again gets what others at this moment get.

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
 from buildmaster.feed import EventFeed
-from buildmaster.shared import Shared
 from buildmaster.status.interface import IFollow, IStatus
 from buildmaster.status.proxy import StatusProxy
 from buildmaster.status.questions import Question
@@ -52,8 +50,6 @@ class Remembering(StatusProxy):
         self._kept: OrderedDict[tuple[str, Question], _Kept] = OrderedDict()
         self._bytes = 0
         self._age = 0  # counts how often all was forgotten
-        #: What is being asked, and since which forgetting.
-        self._asking: dict[tuple[str, Question, int], Shared[Told[Any]]] = {}
         feed.before_news(self.forget)
 
     def forget(self) -> None:
@@ -74,27 +70,12 @@ class Remembering(StatusProxy):
         return kept.told
 
     async def _told(self, name: str, asked: Question, kind: type[T]) -> Told[T]:
-        if name not in REMEMBERED:
-            told: Told[T] = await getattr(self._status, name)(asked)
-            return told
         if (known := self.remembered(name, asked)) is not None:
             return known
-        # All who hear of an event ask at the same moment.
-        key = (name, asked, self._age)
-        if (asking := self._asking.get(key)) is None:
-            asking = self._asking[key] = Shared(
-                partial(self._ask, name, asked), 0.0, self._clock.seconds
-            )
-        return await asking.get()
-
-    async def _ask(self, name: str, asked: Question) -> Told[Any]:
         age, began = self._age, self._clock.seconds()
-        try:
-            told: Told[Any] = await getattr(self._status, name)(asked)
-        finally:
-            del self._asking[name, asked, age]
+        told: Told[T] = await getattr(self._status, name)(asked)
         # What happened while the database answered may not be in the answer.
-        if age == self._age:
+        if name in REMEMBERED and age == self._age:
             told = self._keep((name, asked), told, began + AGE)
         return told
 

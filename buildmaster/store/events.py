@@ -36,7 +36,10 @@ CURSOR = f"""coalesce(
 _EVENT = f"""
     e.transaction::text, e.id, e.kind, e.job, array_remove(
         array_append(ARRAY(SELECT x.run FROM run_job x WHERE x.job = e.job), e.run), NULL),
-    e.worker, j.kind, j.name, c.architecture,
+    coalesce(e.worker, CASE WHEN e.kind = 'job.done' THEN (
+        SELECT a.worker FROM attempt a
+         WHERE a.job = e.job AND a.number = (e.payload ->> 'attempt')::integer) END),
+    j.kind, j.name, c.architecture,
     coalesce(j.repository, r.repository, CASE WHEN j.id IS NOT NULL THEN (
         SELECT q.repository FROM run_job x JOIN run q ON q.id = x.run
          WHERE x.job = j.id AND q.repository IS NOT NULL LIMIT 1) END),
@@ -82,7 +85,7 @@ START = EventId(0, 0)
 class About:
     """What an event's job, or else its run, is from its beginning to its end."""
 
-    worker: str | None = None  #: of the event itself
+    worker: str | None = None  #: of the event itself, or of the attempt that ended
     kind: str | None = None
     name: str | None = None
     architecture: str | None = None

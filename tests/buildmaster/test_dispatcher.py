@@ -70,7 +70,9 @@ class RoundTests(SynchronousTestCase):
             lambda: self.seconds,
             wake=lambda: None,
             session_of=lambda name: self.sessions.get(name),
+            sent=lambda seconds: self.sent.append(seconds),
         )
+        self.sent: list[float] = []
         self.join("ant")
 
     def join(self, name: str, slots: int = 1) -> None:
@@ -91,6 +93,20 @@ class RoundTests(SynchronousTestCase):
     def add(self, count: int, line: int | None = None, **more: Any) -> list[int]:
         jobs = [NewJob(virtual_start=1000 + n, **more) for n in range(count)]
         return self.books.add_graph(line or self.line, jobs)[1]
+
+    def test_how_late_an_order_was_is_told_from_when_it_could_have_been(self) -> None:
+        now(self.dispatcher.round())  # there is room since 0.0, and nothing to do
+        self.seconds = 5.0
+        self.add(1)
+        self.dispatcher.queued(f"{self.line}:0")
+        self.seconds = 5.25  # the reactor was busy
+
+        def slow() -> None:
+            self.seconds = 5.75
+
+        self.database.meanwhile = slow
+        now(self.dispatcher.round())
+        self.assertEqual(self.sent, [0.75])
 
     def test_a_busy_master_learns_of_a_new_class(self) -> None:
         self.add(20)

@@ -1,4 +1,4 @@
-"""What other people's tools ask for: the last run of each repository, and what is late."""
+"""What other people's tools ask for: the last run of each repository."""
 
 from __future__ import annotations
 
@@ -57,14 +57,3 @@ async def last_result(database: Database, repository: str, ref: str | None) -> s
         (repository, ref, ref),
     )
     return None if row is None else str(row[0])
-
-
-async def event_lag(database: Database) -> float:
-    """Seconds for which the oldest event that followers cannot have yet has waited."""
-    [seconds] = await database.one(
-        """
-        SELECT coalesce(extract(epoch FROM farm_now() - min(at)), 0)::float8 FROM event
-         WHERE transaction >= pg_snapshot_xmin(pg_current_snapshot())
-        """
-    )
-    return max(0.0, float(seconds))

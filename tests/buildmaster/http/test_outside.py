@@ -1,4 +1,4 @@
-"""What other people's tools are given: metrics, CCTray, badges, the access log."""
+"""What other people's tools are given: CCTray, badges, the access log."""
 
 from __future__ import annotations
 
@@ -8,86 +8,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import yaml
-from twisted.trial.unittest import SynchronousTestCase
-
 from buildmaster.http.access_log import AccessLog
-from buildmaster.metrics import BOUNDS, Histogram, metric
 from tests.buildmaster.http.farm_site import SiteCase
 from tests.buildmaster.http.rows import HOSTILE
-from tests.buildmaster.status.test_reading import full_farm
-
-ALERTS = Path(__file__).parents[3] / "examples" / "monitoring" / "alerts.yml"
-
-_VALUE = re.compile(
-    r'([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (-?[0-9.e+]+)\Z'
-)
-
-
-def values(text: str) -> dict[str, float]:
-    """What a text of metrics says; fails for a line that Prometheus would not read."""
-    found = {}
-    for line in text.splitlines():
-        if line.startswith("#"):
-            continue
-        match = _VALUE.match(line)
-        assert match is not None, line
-        found[f"{match[1]}{{{match[2] or ''}}}"] = float(match[3])
-    return found
-
-
-class FormatTests(SynchronousTestCase):
-    def test_no_label_can_end_a_line_or_a_value(self) -> None:
-        text = metric("x", "gauge", "X.", [({"a": 'b"} 7\nx{a="c\\'}, 1)])
-        self.assertEqual(list(values(text).values()), [1])
-
-    def test_a_histogram_counts_what_is_below_each_bound(self) -> None:
-        histogram = Histogram()
-        for seconds in (0.0005, 0.001, 0.0011, 100.0):
-            histogram.add(seconds)
-        found = values("\n".join(histogram.lines("h")))
-        self.assertEqual(found['h_bucket{le="0.001"}'], 2)
-        self.assertEqual(found['h_bucket{le="0.0025"}'], 3)
-        self.assertEqual(found[f'h_bucket{{le="{BOUNDS[-1]:g}"}}'], 3)
-        self.assertEqual((found['h_bucket{le="+Inf"}'], found["h_count{}"]), (4, 4))
-
-
-class MetricsTests(SiteCase):
-    async def read(self) -> dict[str, float]:
-        response = await self.get("/metrics")
-        text = await response.text()
-        self.assertEqual(response.code, 200, text)
-        return values(text)
-
-    async def test_the_farm_is_counted(self) -> None:
-        await full_farm(self.rows)
-        await (await self.get("/api/v1/nothing")).content()
-        found = await self.read()
-        sort = 'architecture="amd64",kind="build"'
-        self.assertEqual(found[f'headrace_jobs{{{sort},state="running",result=""}}'], 1)
-        self.assertEqual(found["headrace_jobs_leased{}"], 1)
-        self.assertEqual(found["headrace_holds{}"], 1)
-        self.assertGreater(found["headrace_oldest_ready_seconds{}"], 0)
-        self.assertEqual(found['headrace_http_answers_total{method="GET",status="404"}'], 1)
-
-    async def test_events_that_are_held_back_show(self) -> None:
-        async def hold(cursor: Any) -> None:
-            await cursor.run("SELECT pg_current_xact_id()")
-            await self.rows.event("held")
-            await self.database.run("UPDATE event SET at = at - interval '1 hour'")
-            found = await self.read()
-            self.assertGreater(found["headrace_event_lag_seconds{}"], 3000)
-
-        await self.database.transaction(hold)
-
-    async def test_alert_rules_name_metrics_that_there_are(self) -> None:
-        await full_farm(self.rows)
-        there = {name.partition("{")[0] for name in await self.read()}
-        rules = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
-        for rule in rules:
-            named = set(re.findall(r"headrace_[a-z_]+", rule["expr"]))
-            self.assertTrue(named and named <= there, rule)
-            self.assertTrue(rule["annotations"]["summary"])
 
 
 class CCTrayTests(SiteCase):

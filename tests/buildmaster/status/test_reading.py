@@ -156,11 +156,21 @@ class PatienceTests(StatusCase):
 
         async def hold(cursor: Cursor) -> None:
             await cursor.run("LOCK TABLE job IN ACCESS EXCLUSIVE MODE")
-            with self.assertRaises(StatusProblem) as caught:
-                await status.jobs(q.Jobs())
-            self.assertEqual(
-                (caught.exception.status, caught.exception.code), (503, "too_slow")
-            )
+            for asking in (
+                status.jobs(q.Jobs()),
+                status.grid(q.Grid()),
+                status.graph(q.OneRun(run=1)),
+                status.build(q.OneBuild(job=1)),
+                status.queue(q.Queue()),
+                status.timeline(q.Timeline()),
+                status.history(q.History()),
+                status.worker(q.OneWorker(worker="ant")),
+            ):
+                with self.assertRaises(StatusProblem) as caught:
+                    await asking
+                self.assertEqual(
+                    (caught.exception.status, caught.exception.code), (503, "too_slow")
+                )
 
         await books.transaction(hold)
         self.assertEqual((await status.jobs(q.Jobs())).read().jobs, ())

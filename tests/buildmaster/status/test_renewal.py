@@ -176,6 +176,20 @@ class RenewalTests(FollowingCase):
                 self.assertEqual((told.id, told.kind), (place, kind), (name, way))
                 following.close()
 
+    async def test_who_follows_a_worker_is_told_what_it_ended(self) -> None:
+        """The event itself names no worker."""
+        job, other = await self.rows.job(), await self.rows.job()
+        await self.rows.attempt(job, worker="ant")
+        await self.rows.attempt(other, worker="bee")
+        for following in (await self.ways("worker", q.OneWorker(worker="ant"))).values():
+            await self.news(following)
+            for each in (other, job):
+                await self.rows.event("job.done", job=each, payload='{"attempt": 1}')
+            [told] = await self.take(following, 1)
+            self.assertEqual(json.loads(told.json)["job"], job)
+            self.assertIsNone(json.loads(told.json)["worker"])
+            following.close()
+
     async def test_a_job_without_a_source_is_told_with_the_run_that_has_one(self) -> None:
         """As the recipe that makes the source of the others: it has a cell in the grid."""
         run = await self.rows.run(repository=MINE)
