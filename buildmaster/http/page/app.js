@@ -14,6 +14,7 @@ import { problem } from "/page/show/parts.js";
 const GATHERED = 150; // ms in which events are gathered into one reading
 const SELDOM = 1000; // ms at least between two readings
 const AGAIN = 3000; // ms until a farm that did not answer is asked again
+const POLLED = 15_000; // ms between two readings of a page that may not be followed
 
 // Each is loaded when it is first shown. The second word is what the navigation marks.
 const PAGES = {
@@ -43,8 +44,7 @@ class Shown {
     this.reading = true;
     this.readAt = performance.now();
     try {
-      const asked = Object.entries(this.page.asks()).filter(([name]) => !(this.page.snapshot === name
-        && !this.documents[name]));
+      const asked = Object.entries(this.page.asks()).filter(([name]) => !this.comes(name));
       await Promise.all(asked.map(([name, path]) => this.ask(name, path)));
       this.failed = null;
       this.follow();
@@ -59,6 +59,18 @@ class Shown {
       this.reading = false;
     }
     if (this.wanted) { this.wanted = false; this.later(); }
+    if (this.isRefused) this.later(POLLED);
+  }
+
+  // Whether a document comes by following: at first as a snapshot, or always.
+  comes(name) {
+    return this.page.snapshot === name && !this.isRefused && (!this.documents[name] || this.page.isRenewed);
+  }
+
+  // It may be looked at, but not followed: then it is asked for now and then.
+  refused() {
+    this.isRefused = true;
+    this.later(Object.values(this.documents).some(Boolean) ? POLLED : 0);
   }
 
   async ask(name, path) {
@@ -100,10 +112,11 @@ class Shown {
     const events = [];
     for (const each of news) {
       if (each.kind === "snapshot") {
-        if (this.page.snapshot) {
-          this.documents[this.page.snapshot] = each.document;
-          this.draw();
-        }
+        if (!this.page.snapshot) continue;
+        // What else is shown may be others than before, too.
+        if (this.documents[this.page.snapshot]) this.later();
+        this.documents[this.page.snapshot] = each.document;
+        this.draw();
       } else events.push(each.document);
     }
     if (!events.length) return;
@@ -132,6 +145,7 @@ const live = new Live({
     document.documentElement.dataset.live = word;
     shownState.className = `is-${word}`;
     if (shownState.textContent !== word) shownState.textContent = word;
+    if (word === "refused" && shown) shown.refused();
     // What was missed is told on coming back; what is not an event is asked for.
     if (word === "live" && shown && shown.failed) shown.later();
   },

@@ -12,11 +12,14 @@ const FILTERS = ["architecture", "owner", "kind", "repository"];
 export function create(at, page) {
   const filters = chosen(at.query, ...FILTERS);
   const go = (query) => { location.hash = changed(at, query); };
+  const path = `/api/v1/queue${queryOf({ ...filters, after: at.query.after, limit: 200 })}`;
   return {
-    asks: () => ({ queue: `/api/v1/queue${queryOf({ ...filters, after: at.query.after, limit: 200 })}`,
+    snapshot: "queue",
+    isRenewed: true, // where one stands changes with almost every event
+    asks: () => ({ queue: path,
       holds: "/api/v1/holds", semaphores: "/api/v1/semaphores?limit=200" }),
     optional: ["queue", "semaphores"],
-    follows: () => "/api/v1/events",
+    follows: () => path,
     title: ({ queue } = {}) => (queue ? `${count(queue.classes.reduce((all, each) => all + each.ready, 0), "job")} in line` : "Queue"),
     draw: ({ queue, holds, semaphores }) => [
       h("div", { class: "title" }, h("h1", {}, "Queue"), may("operate") ? parts.button("Hold …",

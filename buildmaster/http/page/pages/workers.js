@@ -21,7 +21,7 @@ function list(at, page) {
   const go = (query) => { location.hash = changed(at, query); };
   return {
     asks: () => ({ workers: `/api/v1/workers${queryOf(filters)}` }),
-    follows: () => "/api/v1/events",
+    follows: () => `/api/v1/workers${queryOf(filters)}`,
     title: () => "Workers",
     draw: ({ workers }) => [
       h("h1", {}, "Workers"),
