@@ -1,6 +1,8 @@
 // Texts whose contrast with what is behind them is below 4.5, as WCAG counts it.
 (() => {
-  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const canvas = document
+    .createElement("canvas")
+    .getContext("2d", { willReadFrequently: true });
 
   function rgba(colour) {
     canvas.clearRect(0, 0, 1, 1);
@@ -10,11 +12,15 @@
     return [r, g, b, a / 255];
   }
 
-  const over = (top, under) => under.map((value, at) => top[at] * top[3] + value * (1 - top[3]));
+  const over = (top, under) =>
+    under.map((value, at) => top[at] * top[3] + value * (1 - top[3]));
 
   function light(colour) {
-    const [r, g, b] = colour.map((value) => value / 255)
-      .map((value) => (value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
+    const [r, g, b] = colour
+      .map((value) => value / 255)
+      .map((value) =>
+        value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4,
+      );
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   }
 
@@ -28,7 +34,9 @@
 
   const bad = [];
   for (const element of document.querySelectorAll("body *")) {
-    const hasText = [...element.childNodes].some((node) => node.nodeType === 3 && node.nodeValue.trim());
+    const hasText = [...element.childNodes].some(
+      (node) => node.nodeType === 3 && node.nodeValue.trim(),
+    );
     if (!hasText || !element.getBoundingClientRect().width) continue;
     if (element.closest(".unseen, .skip, noscript, [disabled]")) continue;
     const style = getComputedStyle(element);
@@ -36,7 +44,8 @@
     const ink = over(rgba(element.ownerSVGElement ? style.fill : style.color), ground);
     const [low, high] = [light(ink), light(ground)].sort((one, other) => one - other);
     const contrast = (high + 0.05) / (low + 0.05);
-    if (contrast < 4.5) bad.push(`${contrast.toFixed(2)} ${element.outerHTML.slice(0, 120)}`);
+    if (contrast < 4.5)
+      bad.push(`${contrast.toFixed(2)} ${element.outerHTML.slice(0, 120)}`);
   }
   return bad.slice(0, 8);
-})()
+})();

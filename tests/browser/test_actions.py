@@ -68,6 +68,31 @@ class ActionTests(BrowserCase):
         self.assertEqual(self.sql(said, failed), [])
         self.assert_calm()
 
+    async def test_a_line_of_a_log_becomes_a_rule(self) -> None:
+        job = self.scene.logged
+        await self.open("#/")
+        await self.sign_in()
+        await self.open(f"#/jobs/{job}/log/L10")
+        await self.tab.until("!!document.querySelector('.line.marked')")
+        text = await self.tab.run("document.querySelector('.line.marked .text').innerText")
+        await self.tab.click(".log-bar button[title^='Make a rule']")
+        pattern = await self.tab.until(
+            "document.querySelector('dialog [name=pattern]').value"
+        )
+        self.assertNotEqual(pattern, text)
+        self.assertEqual(
+            await self.tab.run(f"new RegExp({pattern!r}).test({text!r})"), True
+        )
+        # A pattern that does not find its own line is no rule for it.
+        await self.answer(pattern="nothing like this is in the log", classification="flaky")
+        refusal = await self.tab.until("document.querySelector('dialog .error').innerText")
+        self.assertIn("finds no line", refusal)
+        await self.answer(pattern=pattern)
+        await self.told("is at work")
+        self.assertEqual(
+            self.sql("SELECT 1 FROM failure_rule WHERE pattern = %s", pattern), [(1,)]
+        )
+
     async def test_the_line_is_held_rescored_and_released(self) -> None:
         await self.open("#/")
         await self.sign_in()

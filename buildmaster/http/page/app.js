@@ -1,5 +1,5 @@
-// Shows the page that the address names, and keeps it true: after an event it asks again for
-// the documents that the page is made of, and changes only what is different.
+// Shows the page that the address names, and keeps it true: after an event it asks again
+// for the documents that the page is made of, and changes only what is different.
 
 import { placeOf } from "/page/farm/address.js";
 import { perhaps, read } from "/page/farm/client.js";
@@ -18,8 +18,16 @@ const POLLED = 15_000; // ms between two readings of a page that may not be foll
 
 // Each is loaded when it is first shown. The second word is what the navigation marks.
 const PAGES = {
-  overview: "overview", grid: "grid", runs: "runs", jobs: "jobs", queue: "queue",
-  timeline: "timeline", workers: "workers", history: "history", rules: "rules", audit: "audit",
+  overview: "overview",
+  grid: "grid",
+  runs: "runs",
+  jobs: "jobs",
+  queue: "queue",
+  timeline: "timeline",
+  workers: "workers",
+  history: "history",
+  rules: "rules",
+  audit: "audit",
 };
 
 const view = document.getElementById("view");
@@ -40,7 +48,11 @@ class Shown {
 
   // Ask for all documents of the page and draw them, also while some are still to come.
   async read() {
-    if (this.isOver || (this.reading && (this.wanted = true))) return;
+    if (this.isOver) return;
+    if (this.reading) {
+      this.wanted = true;
+      return;
+    }
     this.reading = true;
     this.readAt = performance.now();
     try {
@@ -58,13 +70,20 @@ class Shown {
     } finally {
       this.reading = false;
     }
-    if (this.wanted) { this.wanted = false; this.later(); }
+    if (this.wanted) {
+      this.wanted = false;
+      this.later();
+    }
     if (this.isRefused) this.later(POLLED);
   }
 
   // Whether a document comes by following: at first as a snapshot, or always.
   comes(name) {
-    return this.page.snapshot === name && !this.isRefused && (!this.documents[name] || this.page.isRenewed);
+    return (
+      this.page.snapshot === name &&
+      !this.isRefused &&
+      (!this.documents[name] || this.page.isRenewed)
+    );
   }
 
   // It may be looked at, but not followed: then it is asked for now and then.
@@ -88,7 +107,10 @@ class Shown {
     const isKnown = Object.values(this.documents).some(Boolean);
     let shown = [];
     try {
-      shown = isKnown || !this.failed ? this.page.draw(this.documents) : [h("h1", {}, this.page.title())];
+      shown =
+        isKnown || !this.failed
+          ? this.page.draw(this.documents)
+          : [h("h1", {}, this.page.title())];
     } catch (error) {
       console.error(error);
       failed.push(problem(error));
@@ -127,7 +149,10 @@ class Shown {
   later(wait = GATHERED) {
     if (this.isOver || this.timer !== null) return;
     const soonest = Math.max(wait, this.readAt + SELDOM - performance.now());
-    this.timer = setTimeout(() => { this.timer = null; this.read(); }, soonest);
+    this.timer = setTimeout(() => {
+      this.timer = null;
+      this.read();
+    }, soonest);
   }
 
   close() {
@@ -140,7 +165,9 @@ class Shown {
 
 let shown = null;
 const live = new Live({
-  tell: (news) => { if (shown) shown.happened(news); },
+  tell: (news) => {
+    if (shown) shown.happened(news);
+  },
   state: (word) => {
     document.documentElement.dataset.live = word;
     shownState.className = `is-${word}`;
@@ -149,7 +176,13 @@ const live = new Live({
     // What was missed is told on coming back; what is not an event is asked for.
     if (word === "live" && shown && shown.failed) shown.later();
   },
-  lost: () => { if (shown) { shown.followed = false; shown.documents = {}; shown.read(); } },
+  lost: () => {
+    if (shown) {
+      shown.followed = false;
+      shown.documents = {};
+      shown.read();
+    }
+  },
 });
 
 function mark(kind) {
@@ -164,8 +197,13 @@ function mark(kind) {
 
 async function go() {
   const at = placeOf(location.hash);
-  if (shown && shown.page.moved && shown.at.kind === at.kind && shown.at.id === at.id
-    && shown.page.moved(at)) {
+  if (
+    shown &&
+    shown.page.moved &&
+    shown.at.kind === at.kind &&
+    shown.at.id === at.id &&
+    shown.page.moved(at)
+  ) {
     shown.at = at;
     return;
   }
@@ -178,8 +216,11 @@ async function go() {
   if (!file) {
     document.title = "Nothing here · Headrace";
     ownKeys({});
-    become(view, h("h1", {}, "There is nothing at this address"),
-      h("p", {}, h("a", { href: "#/" }, "To the overview")));
+    become(
+      view,
+      h("h1", {}, "There is nothing at this address"),
+      h("p", {}, h("a", { href: "#/" }, "To the overview")),
+    );
     return;
   }
   view.setAttribute("aria-busy", "true");
@@ -187,7 +228,9 @@ async function go() {
   if (location.hash && placeOf(location.hash).kind !== at.kind) return; // gone on meanwhile
   const next = new Shown(at, null);
   next.page = create(at, {
-    again: () => next.later(0), draw: () => next.draw(), documents: next.documents,
+    again: () => next.later(0),
+    draw: () => next.draw(),
+    documents: next.documents,
     signal: next.abort.signal,
   });
   shown = next;
@@ -214,4 +257,9 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 addEventListener("hashchange", go);
 startClock();
 go();
-learn().catch(() => null).then(() => { account(again); if (shown) shown.draw(); });
+learn()
+  .catch(() => null)
+  .then(() => {
+    account(again);
+    if (shown) shown.draw();
+  });

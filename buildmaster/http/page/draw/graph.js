@@ -1,4 +1,5 @@
-// A run's graph on the screen: jobs in layers, what waits to the right of what it waits for.
+// A run's graph on the screen: jobs in layers, what waits to the right of what it waits
+// for.
 
 import { arrange } from "/page/draw/layers.js";
 import { href } from "/page/farm/address.js";
@@ -24,10 +25,24 @@ export class GraphView {
     this.scale = 1;
     this.drawing = svg("svg", { role: "group", "aria-label": `Graph of ${title}` });
     this.box = h("div", { class: "graph-box" }, this.drawing);
-    this.told = h("p", { class: "quiet graph-told" }, "Arrow keys go along the edges, Enter opens a job.");
-    this.root = h("div", { class: "graph" }, h("div", { class: "buttons" },
-      button("−", () => this.zoom(0.8), { "aria-label": "Draw it smaller" }), button("+", () => this.zoom(1.25), { "aria-label": "Draw it larger" }),
-      button("Fit", () => this.fit(), { class: "plain" })), this.box, this.told);
+    this.told = h(
+      "p",
+      { class: "quiet graph-told" },
+      "Arrow keys go along the edges, Enter opens a job.",
+    );
+    this.root = h(
+      "div",
+      { class: "graph" },
+      h(
+        "div",
+        { class: "buttons" },
+        button("−", () => this.zoom(0.8), { "aria-label": "Draw it smaller" }),
+        button("+", () => this.zoom(1.25), { "aria-label": "Draw it larger" }),
+        button("Fit", () => this.fit(), { class: "plain" }),
+      ),
+      this.box,
+      this.told,
+    );
     this.box.addEventListener("keydown", (event) => this.#key(event));
     this.box.addEventListener("focusin", (event) => this.#focused(event.target));
     this.keys = {};
@@ -37,11 +52,19 @@ export class GraphView {
 
   show(graph) {
     this.graph = graph;
-    const shape = JSON.stringify([graph.nodes.map((node) => node.id), graph.edges.map((edge) => [edge.from, edge.to])]);
-    if (shape !== this.#shape) { // only where jobs stand is worth remembering
+    const shape = JSON.stringify([
+      graph.nodes.map((node) => node.id),
+      graph.edges.map((edge) => [edge.from, edge.to]),
+    ]);
+    if (shape !== this.#shape) {
+      // only where jobs stand is worth remembering
       this.#shape = shape;
-      this.#layout = arrange(graph.nodes.map((node) => node.id), graph.edges);
-      if (!this.#at || !this.#layout.place.has(this.#at)) this.#at = graph.nodes.length ? graph.nodes[0].id : null;
+      this.#layout = arrange(
+        graph.nodes.map((node) => node.id),
+        graph.edges,
+      );
+      if (!this.#at || !this.#layout.place.has(this.#at))
+        this.#at = graph.nodes.length ? graph.nodes[0].id : null;
     }
     this.#draw();
   }
@@ -69,13 +92,23 @@ export class GraphView {
     this.drawing.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
     this.#size();
     const nodes = new Map(this.graph.nodes.map((node) => [node.id, node]));
-    const edges = this.graph.edges.filter((edge) => place.has(edge.from) && place.has(edge.to)).map((edge) => this.#edge(edge));
-    become(this.drawing, edges, [...nodes.values()].map((node) => this.#node(node)));
+    const edges = this.graph.edges
+      .filter((edge) => place.has(edge.from) && place.has(edge.to))
+      .map((edge) => this.#edge(edge));
+    become(
+      this.drawing,
+      edges,
+      [...nodes.values()].map((node) => this.#node(node)),
+    );
   }
 
-  #x(layer) { return 8 + layer * (WIDE + ACROSS); }
+  #x(layer) {
+    return 8 + layer * (WIDE + ACROSS);
+  }
 
-  #y(row) { return 8 + row * (HIGH + DOWN); }
+  #y(row) {
+    return 8 + row * (HIGH + DOWN);
+  }
 
   #edge(edge) {
     const { place, bends } = this.#layout;
@@ -85,14 +118,29 @@ export class GraphView {
     const points = [[this.#x(from.layer) + WIDE, this.#y(from.row) + HIGH / 2]];
     for (const bend of way ? way[1] : []) {
       const at = place.get(bend);
-      points.push([this.#x(at.layer), this.#y(at.row) + HIGH / 2], [this.#x(at.layer) + WIDE, this.#y(at.row) + HIGH / 2]);
+      points.push(
+        [this.#x(at.layer), this.#y(at.row) + HIGH / 2],
+        [this.#x(at.layer) + WIDE, this.#y(at.row) + HIGH / 2],
+      );
     }
     points.push([this.#x(to.layer), this.#y(to.row) + HIGH / 2]);
-    const label = [edge.stage === null ? "" : `stage ${edge.stage + 1}`, edge.require === "good" ? "" : edge.require].filter(Boolean).join(", ");
+    const label = [
+      edge.stage === null ? "" : `stage ${edge.stage + 1}`,
+      edge.require === "good" ? "" : edge.require,
+    ]
+      .filter(Boolean)
+      .join(", ");
     const [x, y] = points[points.length - 1];
-    return svg("g", { class: `edge${edge.resolved_at ? " there" : ""}`, "data-key": `edge ${edge.from} ${edge.to} ${edge.stage}` },
-      svg("path", { d: curve(points) }), svg("path", { class: "tip", d: `M${x - 7} ${y - 4}L${x} ${y}L${x - 7} ${y + 4}Z` }),
-      label ? svg("text", { x: x - 10, y: y - 5, "text-anchor": "end" }, label) : "");
+    return svg(
+      "g",
+      {
+        class: `edge${edge.resolved_at ? " there" : ""}`,
+        "data-key": `edge ${edge.from} ${edge.to} ${edge.stage}`,
+      },
+      svg("path", { d: curve(points) }),
+      svg("path", { class: "tip", d: `M${x - 7} ${y - 4}L${x} ${y}L${x - 7} ${y + 4}Z` }),
+      label ? svg("text", { x: x - 10, y: y - 5, "text-anchor": "end" }, label) : "",
+    );
   }
 
   #node(node) {
@@ -100,13 +148,23 @@ export class GraphView {
     const found = look(node.state, node.result);
     const where = [node.architecture, node.series, cellOf(node)].filter(Boolean).join(" ");
     const words = this.#words(node);
-    return svg("a", { href: href("jobs", node.id), "data-key": nodeKey(node.id), "aria-label": words,
-      tabindex: node.id === this.#at ? "0" : "-1",
-      class: `node ${found.tone}${isRed(node.result, node.classification) ? " red" : ""}${node.classification ? " known" : ""}`,
-      transform: `translate(${this.#x(layer)} ${this.#y(row)})` },
-    svg("title", {}, words), svg("rect", { width: WIDE, height: HIGH, rx: 4 }), svg("rect", { class: "edge-of", width: 4, height: HIGH, rx: 2 }),
-    svg("text", { class: "sign", x: 12, y: 16 }, found.sign), svg("text", { class: "name", x: 26, y: 16 }, cut(node.name, 24)),
-    svg("text", { class: "quiet", x: 26, y: 31 }, cut(where || node.kind, 26)));
+    return svg(
+      "a",
+      {
+        href: href("jobs", node.id),
+        "data-key": nodeKey(node.id),
+        "aria-label": words,
+        tabindex: node.id === this.#at ? "0" : "-1",
+        class: `node ${found.tone}${isRed(node.result, node.classification) ? " red" : ""}${node.classification ? " known" : ""}`,
+        transform: `translate(${this.#x(layer)} ${this.#y(row)})`,
+      },
+      svg("title", {}, words),
+      svg("rect", { width: WIDE, height: HIGH, rx: 4 }),
+      svg("rect", { class: "edge-of", width: 4, height: HIGH, rx: 2 }),
+      svg("text", { class: "sign", x: 12, y: 16 }, found.sign),
+      svg("text", { class: "name", x: 26, y: 16 }, cut(node.name, 24)),
+      svg("text", { class: "quiet", x: 26, y: 31 }, cut(where || node.kind, 26)),
+    );
   }
 
   #words(node) {
@@ -117,7 +175,9 @@ export class GraphView {
 
   #focused(target) {
     const link = target.closest("a.node");
-    const node = link && this.graph.nodes.find((each) => nodeKey(each.id) === link.getAttribute("data-key"));
+    const node =
+      link &&
+      this.graph.nodes.find((each) => nodeKey(each.id) === link.getAttribute("data-key"));
     if (!node) return;
     this.#at = node.id;
     const needs = this.graph.edges.filter((edge) => edge.to === node.id).length;
@@ -126,20 +186,45 @@ export class GraphView {
   }
 
   #key(event) {
-    if (!event.key.startsWith("Arrow") || event.ctrlKey || event.metaKey || event.altKey || !this.#at) return;
+    if (
+      !event.key.startsWith("Arrow") ||
+      event.ctrlKey ||
+      event.metaKey ||
+      event.altKey ||
+      !this.#at
+    )
+      return;
     event.preventDefault();
     const place = this.#layout.place.get(this.#at);
-    const near = (ids) => ids.sort((one, other) => Math.abs(this.#layout.place.get(one).row - place.row)
-      - Math.abs(this.#layout.place.get(other).row - place.row))[0];
-    const layer = this.graph.nodes.map((node) => node.id).filter((id) => this.#layout.place.get(id).layer === place.layer)
-      .sort((one, other) => this.#layout.place.get(one).row - this.#layout.place.get(other).row);
+    const near = (ids) =>
+      ids.sort(
+        (one, other) =>
+          Math.abs(this.#layout.place.get(one).row - place.row) -
+          Math.abs(this.#layout.place.get(other).row - place.row),
+      )[0];
+    const layer = this.graph.nodes
+      .map((node) => node.id)
+      .filter((id) => this.#layout.place.get(id).layer === place.layer)
+      .sort(
+        (one, other) => this.#layout.place.get(one).row - this.#layout.place.get(other).row,
+      );
     const here = layer.indexOf(this.#at);
-    const next = { ArrowRight: () => near(this.graph.edges.filter((edge) => edge.from === this.#at).map((edge) => edge.to)),
-      ArrowLeft: () => near(this.graph.edges.filter((edge) => edge.to === this.#at).map((edge) => edge.from)),
-      ArrowDown: () => layer[here + 1], ArrowUp: () => layer[here - 1] }[event.key]();
+    const next = {
+      ArrowRight: () =>
+        near(
+          this.graph.edges.filter((edge) => edge.from === this.#at).map((edge) => edge.to),
+        ),
+      ArrowLeft: () =>
+        near(
+          this.graph.edges.filter((edge) => edge.to === this.#at).map((edge) => edge.from),
+        ),
+      ArrowDown: () => layer[here + 1],
+      ArrowUp: () => layer[here - 1],
+    }[event.key]();
     if (next === undefined) return;
     const links = [...this.drawing.querySelectorAll("a.node")];
-    const named = (id) => links.find((each) => each.getAttribute("data-key") === nodeKey(id));
+    const named = (id) =>
+      links.find((each) => each.getAttribute("data-key") === nodeKey(id));
     named(this.#at)?.setAttribute("tabindex", "-1");
     this.#at = next;
     const link = named(next);

@@ -23,14 +23,25 @@ export class GridView {
     this.head = h("div", { class: "grid-head", role: "row", "aria-rowindex": "1" });
     this.body = h("div", { class: "grid-body", role: "rowgroup" });
     this.inner = h("div", { class: "grid-inner" }, this.head, this.body);
-    this.root = h("div", { class: "grid", role: "grid", "aria-label": "Runs and their jobs", "aria-readonly": "true" },
-      this.inner);
+    this.root = h(
+      "div",
+      {
+        class: "grid",
+        role: "grid",
+        "aria-label": "Runs and their jobs",
+        "aria-readonly": "true",
+      },
+      this.inner,
+    );
     this.told = h("p", { class: "grid-told quiet" }, "Arrow keys move, Enter opens.");
     this.root.addEventListener("scroll", () => this.soon(), { passive: true });
     this.root.addEventListener("keydown", (event) => this.#key(event));
     this.root.addEventListener("focusin", (event) => this.#tellOf(event.target));
     this.root.addEventListener("pointerover", (event) => this.#tellOf(event.target));
-    this.resized = new ResizeObserver(() => { this.#measure(); this.soon(); });
+    this.resized = new ResizeObserver(() => {
+      this.#measure();
+      this.soon();
+    });
     this.resized.observe(this.root);
   }
 
@@ -48,7 +59,10 @@ export class GridView {
 
   soon() {
     if (this.#frame === null) {
-      this.#frame = requestAnimationFrame(() => { this.#frame = null; this.#render(false); });
+      this.#frame = requestAnimationFrame(() => {
+        this.#frame = null;
+        this.#render(false);
+      });
     }
   }
 
@@ -68,7 +82,10 @@ export class GridView {
     const columns = this.model.order.length;
     const width = this.root.clientWidth || 800;
     this.labelWidth = width < 560 ? 118 : 300;
-    this.cellWidth = Math.max(NARROWEST, Math.min(WIDEST, Math.floor((width - this.labelWidth - 20) / Math.max(1, columns))));
+    this.cellWidth = Math.max(
+      NARROWEST,
+      Math.min(WIDEST, Math.floor((width - this.labelWidth - 20) / Math.max(1, columns))),
+    );
     this.isWide = this.cellWidth >= 56;
     const height = this.model.shown.length * ROW;
     const inner = this.labelWidth + columns * this.cellWidth;
@@ -84,9 +101,15 @@ export class GridView {
     const { scrollTop, scrollLeft } = this.root;
     const columns = this.model.order.length;
     const first = Math.max(0, Math.floor(scrollTop / ROW) - BEYOND);
-    const last = Math.min(this.model.shown.length, Math.ceil((scrollTop + this.#size.height) / ROW) + BEYOND);
+    const last = Math.min(
+      this.model.shown.length,
+      Math.ceil((scrollTop + this.#size.height) / ROW) + BEYOND,
+    );
     const left = Math.max(0, Math.floor(scrollLeft / this.cellWidth) - 4);
-    const right = Math.min(columns, Math.ceil((scrollLeft + this.#size.width) / this.cellWidth) + 4);
+    const right = Math.min(
+      columns,
+      Math.ceil((scrollLeft + this.#size.width) / this.cellWidth) + 4,
+    );
     return { first, last, left, right };
   }
 
@@ -117,13 +140,20 @@ export class GridView {
     }
     for (const element of this.#spare.splice(0)) element.remove();
     for (const [place, element] of [...this.#elements]) {
-      if (place >= this.model.shown.length) { element.remove(); this.#elements.delete(place); }
+      if (place >= this.model.shown.length) {
+        element.remove();
+        this.#elements.delete(place);
+      }
     }
   }
 
   #make() {
     const element = h("div", { class: "grid-row", role: "row" });
-    element.head = h("div", { class: "grid-label", role: "rowheader", "aria-colindex": "1" });
+    element.head = h("div", {
+      class: "grid-label",
+      role: "rowheader",
+      "aria-colindex": "1",
+    });
     element.head.style.width = `${this.labelWidth}px`;
     element.append(element.head);
     element.cells = new Map();
@@ -161,9 +191,26 @@ export class GridView {
     const told = `run ${row.run}, ${source}, asked by ${row.requester} ${ago(row.created_at)}, ${found.word}`;
     element.head.replaceChildren(
       h("span", { class: `sign ${found.tone}`, "aria-hidden": "true" }, found.sign),
-      h("a", { href: href("runs", row.run), tabindex: place === 0 ? "0" : "-1", "aria-label": told, title: told }, `#${row.run}`),
-      h("bdi", { class: "name" }, source), h("code", {}, digest(row.source_digest)),
-      row.red ? h("span", { class: "bad reds", title: `${row.red} failed, cause open` }, `${row.red}✗`) : "");
+      h(
+        "a",
+        {
+          href: href("runs", row.run),
+          tabindex: place === 0 ? "0" : "-1",
+          "aria-label": told,
+          title: told,
+        },
+        `#${row.run}`,
+      ),
+      h("bdi", { class: "name" }, source),
+      h("code", {}, digest(row.source_digest)),
+      row.red
+        ? h(
+            "span",
+            { class: "bad reds", title: `${row.red} failed, cause open` },
+            `${row.red}✗`,
+          )
+        : "",
+    );
     element.head.style.width = `${this.labelWidth}px`;
   }
 
@@ -174,8 +221,10 @@ export class GridView {
     link.className = `cell ${found.tone}${cell[6] ? " known" : ""}${isOpen ? " red" : ""}`;
     link.href = href("jobs", cell[1]);
     link.setAttribute("aria-label", cellWords(cell, this.model.columns[column], row.run));
-    link.textContent = this.isWide && cell[4] && cell[5]
-      ? `${found.sign} ${shortSpan((cell[5] - cell[4]) / 1e6)}` : found.sign;
+    link.textContent =
+      this.isWide && cell[4] && cell[5]
+        ? `${found.sign} ${shortSpan((cell[5] - cell[4]) / 1e6)}`
+        : found.sign;
     link.cell = cell;
     link.column = column;
     link.row = row;
@@ -183,15 +232,24 @@ export class GridView {
 
   #drawHead() {
     const series = new Set(this.model.columns.map((column) => column.series));
-    const corner = h("div", { class: "grid-corner", role: "columnheader", "aria-colindex": "1" }, "Run");
+    const corner = h(
+      "div",
+      { class: "grid-corner", role: "columnheader", "aria-colindex": "1" },
+      "Run",
+    );
     corner.style.width = `${this.labelWidth}px`;
     const heads = [];
     for (let at = this.left; at < this.right; at += 1) {
       const column = this.model.columns[this.model.order[at]];
-      const more = [column.architecture, series.size > 1 ? column.series : ""].filter(Boolean).join(" ");
+      const more = [column.architecture, series.size > 1 ? column.series : ""]
+        .filter(Boolean)
+        .join(" ");
       const told = `${columnWords(column)} ${column.architecture} ${column.series}`.trim();
-      const element = h("div", { role: "columnheader", "aria-colindex": at + 2, title: told, "aria-label": told },
-        h("span", {}, h("bdi", {}, columnWords(column)), " ", h("small", {}, more)));
+      const element = h(
+        "div",
+        { role: "columnheader", "aria-colindex": at + 2, title: told, "aria-label": told },
+        h("span", {}, h("bdi", {}, columnWords(column)), " ", h("small", {}, more)),
+      );
       element.style.left = `${this.labelWidth + at * this.cellWidth}px`;
       element.style.width = `${this.cellWidth}px`;
       heads.push(element);
@@ -204,8 +262,9 @@ export class GridView {
     if (!link || !link.cell) return;
     const { cell, row } = link;
     const ran = cell[4] && cell[5] ? `, ran ${span((cell[5] - cell[4]) / 1e6)}` : "";
-    this.told.textContent = `${link.getAttribute("aria-label")}${ran}, attempt ${cell[7]} · ${row.repository || row.name}`
-      + ` · asked by ${row.requester}`;
+    this.told.textContent =
+      `${link.getAttribute("aria-label")}${ran}, attempt ${cell[7]} · ${row.repository || row.name}` +
+      ` · asked by ${row.requester}`;
   }
 
   // Go to a cell, or to the nearest one that there is in its row.
@@ -216,7 +275,8 @@ export class GridView {
     const columns = this.model.order.length;
     const step = column < this.#at.column ? -1 : 1;
     let at = Math.max(0, Math.min(columns - 1, column));
-    for (let tries = 0; tries < columns && !has(at); tries += 1) at = (at + step + columns) % columns;
+    for (let tries = 0; tries < columns && !has(at); tries += 1)
+      at = (at + step + columns) % columns;
     this.#at = { row: place, column: at };
     const top = place * ROW;
     const head = this.head.offsetHeight;
@@ -235,14 +295,21 @@ export class GridView {
 
   // Keyboard: also for the page's own keys.
   step(rows, columns) {
-    if (!this.root.contains(document.activeElement)) this.#go(this.#at.row, this.#at.column);
+    if (!this.root.contains(document.activeElement))
+      this.#go(this.#at.row, this.#at.column);
     else this.#go(this.#at.row + rows, this.#at.column + columns);
   }
 
   #key(event) {
     const page = Math.floor(this.root.clientHeight / ROW) - 4;
-    const moves = { ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1],
-      PageDown: [page, 0], PageUp: [-page, 0] };
+    const moves = {
+      ArrowDown: [1, 0],
+      ArrowUp: [-1, 0],
+      ArrowRight: [0, 1],
+      ArrowLeft: [0, -1],
+      PageDown: [page, 0],
+      PageUp: [-page, 0],
+    };
     const at = event.target.closest("a.cell");
     if (at && at.at !== undefined) {
       this.#at = { row: this.model.shown.indexOf(at.row), column: at.at };

@@ -4,8 +4,16 @@ import { isRed } from "/page/show/states.js";
 
 const RESULT_EVENTS = /^job\./;
 const micros = (moment) => Date.parse(moment) * 1000;
-const nameOf = (column) => JSON.stringify([column.name, column.index ?? 0,
-  column.cell || "", column.architecture, column.series, column.part || 0, column.kind]);
+const nameOf = (column) =>
+  JSON.stringify([
+    column.name,
+    column.index ?? 0,
+    column.cell || "",
+    column.architecture,
+    column.series,
+    column.part || 0,
+    column.kind,
+  ]);
 
 export class GridModel {
   columns = []; // in the order in which they were met; `order` says where they stand
@@ -29,7 +37,8 @@ export class GridModel {
         const known = this.#jobs.get(cell[1]);
         const place = { run: told.run, column };
         if (!known) this.#jobs.set(cell[1], [place]);
-        else if (!known.some((each) => each.run === place.run && each.column === column)) known.push(place);
+        else if (!known.some((each) => each.run === place.run && each.column === column))
+          known.push(place);
       }
       row.red = redOf(row);
       this.cellCount += row.cells.size;
@@ -44,21 +53,31 @@ export class GridModel {
       number = this.columns.length;
       this.columns.push(column);
       this.#places.set(name, number);
-      this.order = this.columns.map((_, place) => place).sort((one, other) =>
-        nameOf(this.columns[one]).localeCompare(nameOf(this.columns[other]), "en", { numeric: true }));
+      this.order = this.columns
+        .map((_, place) => place)
+        .sort((one, other) =>
+          nameOf(this.columns[one]).localeCompare(nameOf(this.columns[other]), "en", {
+            numeric: true,
+          }),
+        );
     }
     return number;
   }
 
   // Put the rows in order: those with failures of an open cause first, or the newest first.
   arrange({ redFirst, only }) {
-    const found = [...this.rows.values()].filter((row) => only === "red" ? row.red > 0
-      : only === "unfinished" ? row.state !== "done" : true);
-    found.sort((one, other) => (redFirst ? (other.red > 0) - (one.red > 0) : 0) || other.run - one.run);
+    const found = [...this.rows.values()].filter((row) =>
+      only === "red" ? row.red > 0 : only === "unfinished" ? row.state !== "done" : true,
+    );
+    found.sort(
+      (one, other) =>
+        (redFirst ? (other.red > 0) - (one.red > 0) : 0) || other.run - one.run,
+    );
     this.shown = found;
   }
 
-  // What an event changes: {cells: [{run, column}], rows: [run]}; null if only the farm knows.
+  // What an event changes: {cells: [{run, column}], rows: [run]}; null if only the farm
+  // knows.
   happened(event) {
     const { kind, payload, at } = event;
     if (event.run !== null && event.job === null) {
@@ -69,10 +88,12 @@ export class GridModel {
       if (row.state === "done") row.finished_at = at;
       return { cells: [], rows: [row.run] };
     }
-    if (event.job === null || !RESULT_EVENTS.test(kind)) return event.job === null ? { cells: [], rows: [] } : null;
+    if (event.job === null || !RESULT_EVENTS.test(kind))
+      return event.job === null ? { cells: [], rows: [] } : null;
     const places = this.#jobs.get(event.job);
     if (!places) return null;
-    if (!payload.state && kind !== "job.classified") return kind === "job.retried" ? null : { cells: [], rows: [] };
+    if (!payload.state && kind !== "job.classified")
+      return kind === "job.retried" ? null : { cells: [], rows: [] };
     for (const { run, column } of places) {
       const row = this.rows.get(run);
       row.cells.set(column, changed(row.cells.get(column), kind, payload, at));
@@ -89,9 +110,12 @@ function changed(cell, kind, payload, at) {
     return next;
   }
   next[2] = payload.state;
-  next[3] = payload.state === "done" ? payload.result ?? null : null;
+  next[3] = payload.state === "done" ? (payload.result ?? null) : null;
   if (payload.attempt) next[7] = payload.attempt;
-  if (payload.state === "running") { next[4] = micros(at); next[5] = null; }
+  if (payload.state === "running") {
+    next[4] = micros(at);
+    next[5] = null;
+  }
   if (payload.state === "done") next[5] = micros(at);
   if (payload.state !== "done") next[6] = null;
   return next;

@@ -1,12 +1,16 @@
-// Where the nodes of a graph stand: in layers by what they wait for, with few crossings. Pure.
+// Where the nodes of a graph stand: in layers by what they wait for, with few crossings.
+// Pure.
 
 const SWEEPS = 6;
 const MOST_BENDS = 6000; // places in between that long edges get
 
-// `nodes` are ids, `edges` {from, to} -> {place: Map id -> {layer, row}, layers, rows, bends}
+// `nodes` are ids, `edges` {from, to} -> {place: Map id -> {layer, row}, layers, rows,
+// bends}
 export function arrange(nodes, edges) {
   const known = new Set(nodes);
-  const ours = edges.filter((edge) => known.has(edge.from) && known.has(edge.to) && edge.from !== edge.to);
+  const ours = edges.filter(
+    (edge) => known.has(edge.from) && known.has(edge.to) && edge.from !== edge.to,
+  );
   const layerOf = layersOf(nodes, ours);
   const layers = [];
   for (const node of nodes) (layers[layerOf.get(node)] ||= []).push(node);
@@ -14,12 +18,16 @@ export function arrange(nodes, edges) {
   untangle(layers, links);
   const place = new Map();
   const widest = Math.max(1, ...layers.map((layer) => layer.length));
-  layers.forEach((layer, number) => layer.forEach((node, row) => place.set(node, { layer: number,
-    row: row + (widest - layer.length) / 2 })));
+  layers.forEach((layer, number) =>
+    layer.forEach((node, row) =>
+      place.set(node, { layer: number, row: row + (widest - layer.length) / 2 }),
+    ),
+  );
   return { place, layers: layers.length, rows: widest, bends };
 }
 
-// The longest way from a node that waits for nothing; a circle, which no farm makes, is cut.
+// The longest way from a node that waits for nothing; a circle, which no farm makes, is
+// cut.
 function layersOf(nodes, edges) {
   const waits = new Map(nodes.map((node) => [node, 0]));
   const next = new Map(nodes.map((node) => [node, []]));
@@ -39,7 +47,8 @@ function layersOf(nodes, edges) {
   return layer;
 }
 
-// Long edges go through places of their own in the layers between, so that they cross no node.
+// Long edges go through places of their own in the layers between, so that they cross no
+// node.
 function withBends(edges, layerOf, layers) {
   const links = [];
   const bends = new Map(); // edge -> its places
@@ -60,7 +69,9 @@ function withBends(edges, layerOf, layers) {
       way.push(bend);
     }
     bends.set(edge, way);
-    [edge.from, ...way, edge.to].forEach((each, place, all) => { if (place) links.push([all[place - 1], each]); });
+    [edge.from, ...way, edge.to].forEach((each, place, all) => {
+      if (place) links.push([all[place - 1], each]);
+    });
   }
   return { links, bends };
 }
@@ -74,14 +85,22 @@ function untangle(layers, links) {
     (before.get(to) || before.set(to, []).get(to)).push(from);
   }
   const row = new Map();
-  for (const layer of layers) layer.forEach((node, place) => row.set(node, place / layer.length));
+  for (const layer of layers)
+    layer.forEach((node, place) => row.set(node, place / layer.length));
   for (let sweep = 0; sweep < SWEEPS; sweep += 1) {
     const near = sweep % 2 ? after : before;
     for (const layer of sweep % 2 ? [...layers].reverse() : layers) {
-      const wanted = new Map(layer.map((node) => {
-        const others = near.get(node);
-        return [node, others ? others.reduce((all, each) => all + row.get(each), 0) / others.length : row.get(node)];
-      }));
+      const wanted = new Map(
+        layer.map((node) => {
+          const others = near.get(node);
+          return [
+            node,
+            others
+              ? others.reduce((all, each) => all + row.get(each), 0) / others.length
+              : row.get(node),
+          ];
+        }),
+      );
       layer.sort((one, other) => wanted.get(one) - wanted.get(other));
       layer.forEach((node, place) => row.set(node, place / layer.length));
     }

@@ -1,4 +1,5 @@
-// The timeline on the screen: a canvas that shows what can be seen, links and labels beside it.
+// The timeline on the screen: a canvas that shows what can be seen, links and labels beside
+// it.
 
 import { lanesOf, ticks } from "/page/draw/lanes.js";
 import { href } from "/page/farm/address.js";
@@ -21,28 +22,42 @@ export class TimelineView {
   #data = { workers: [], lanes: 0 };
 
   constructor() {
-    this.canvas = h("canvas", { tabindex: "0", role: "img", "aria-label": "Timeline of workers" });
+    this.canvas = h("canvas", {
+      tabindex: "0",
+      role: "img",
+      "aria-label": "Timeline of workers",
+    });
     this.labels = h("div", { class: "timeline-labels" });
     this.space = h("div", { class: "timeline-space" }, this.labels, this.canvas);
     this.root = h("div", { class: "timeline" }, this.space);
     this.told = h("p", { class: "timeline-told", role: "status" });
     this.table = h("details", {}, h("summary", {}, "The same as a table"));
     this.table.addEventListener("toggle", () => this.#fillTable());
-    this.tools = h("span", { class: "buttons" }, button("−", () => this.zoom(2), { "aria-label": "Zoom out", title: "-" }),
+    this.tools = h(
+      "span",
+      { class: "buttons" },
+      button("−", () => this.zoom(2), { "aria-label": "Zoom out", title: "-" }),
       button("+", () => this.zoom(0.5), { "aria-label": "Zoom in", title: "+" }),
-      button("Now", () => this.toNow(), { class: "plain" }));
+      button("Now", () => this.toNow(), { class: "plain" }),
+    );
     this.canvas.addEventListener("pointerdown", (event) => this.#grab(event));
     this.canvas.addEventListener("pointermove", (event) => this.#pointed(event));
     this.canvas.addEventListener("pointerup", (event) => this.#dropped(event));
-    this.canvas.addEventListener("pointerleave", () => { this.#drag = null; });
-    this.canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
+    this.canvas.addEventListener("pointerleave", () => {
+      this.#drag = null;
+    });
+    this.canvas.addEventListener("wheel", (event) => this.#wheel(event), {
+      passive: false,
+    });
     this.canvas.addEventListener("keydown", (event) => this.#key(event));
     this.root.addEventListener("scroll", () => this.soon(), { passive: true });
     this.resized = new ResizeObserver(() => this.soon());
     this.resized.observe(this.root);
     this.dark = matchMedia("(prefers-color-scheme: dark)");
     this.dark.addEventListener("change", () => this.soon());
-    this.#timer = setInterval(() => { if (!document.hidden) this.soon(); }, 1000); // the line of now
+    this.#timer = setInterval(() => {
+      if (!document.hidden) this.soon();
+    }, 1000); // the line of now
   }
 
   close() {
@@ -62,9 +77,13 @@ export class TimelineView {
       this.isFollowing = Math.abs(this.until - Date.now() * 1000) < 120e6;
       this.from = this.isFollowing ? Date.now() * 1000 - this.length * 0.97 : this.since;
     }
-    this.canvas.setAttribute("aria-label", `Timeline of ${number(timeline.workers.length)} workers with ${number(timeline.bars.length)}`
-      + " attempts; arrow keys go from one to the next, Enter opens it. The same follows as a table.");
-    if (this.#chosen) this.#chosen = this.#find(this.#chosen.bar.job, this.#chosen.bar.attempt);
+    this.canvas.setAttribute(
+      "aria-label",
+      `Timeline of ${number(timeline.workers.length)} workers with ${number(timeline.bars.length)}` +
+        " attempts; arrow keys go from one to the next, Enter opens it. The same follows as a table.",
+    );
+    if (this.#chosen)
+      this.#chosen = this.#find(this.#chosen.bar.job, this.#chosen.bar.attempt);
     this.#fillTable();
     this.soon();
   }
@@ -84,13 +103,30 @@ export class TimelineView {
   }
 
   soon() {
-    if (this.#frame === null) this.#frame = requestAnimationFrame(() => { this.#frame = null; this.#draw(); });
+    if (this.#frame === null)
+      this.#frame = requestAnimationFrame(() => {
+        this.#frame = null;
+        this.#draw();
+      });
   }
 
   #colours() {
     const style = getComputedStyle(document.documentElement);
-    const names = ["ground", "text", "quiet", "line", "raised", "good", "bad", "busy", "void", "accent"];
-    return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+    const names = [
+      "ground",
+      "text",
+      "quiet",
+      "line",
+      "raised",
+      "good",
+      "bad",
+      "busy",
+      "void",
+      "accent",
+    ];
+    return Object.fromEntries(
+      names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]),
+    );
   }
 
   #draw() {
@@ -101,7 +137,10 @@ export class TimelineView {
     const all = AXIS + this.#data.lanes * LANE + this.#data.workers.length * GAP;
     this.space.style.height = `${Math.max(visible, all)}px`;
     const ratio = window.devicePixelRatio || 1;
-    if (this.canvas.width !== Math.round(width * ratio) || this.canvas.height !== Math.round(visible * ratio)) {
+    if (
+      this.canvas.width !== Math.round(width * ratio) ||
+      this.canvas.height !== Math.round(visible * ratio)
+    ) {
       this.canvas.width = Math.round(width * ratio);
       this.canvas.height = Math.round(visible * ratio);
       this.canvas.style.width = `${width}px`;
@@ -146,14 +185,22 @@ export class TimelineView {
 
   #drawAxis(pen, colours, width, visible) {
     const { step, marks } = ticks(this.from, this.from + this.length, width / 90);
-    const options = step < 60e6 ? { hour: "2-digit", minute: "2-digit", second: "2-digit" }
-      : step < 86400e6 ? { hour: "2-digit", minute: "2-digit" } : { month: "short", day: "numeric" };
+    const options =
+      step < 60e6
+        ? { hour: "2-digit", minute: "2-digit", second: "2-digit" }
+        : step < 86400e6
+          ? { hour: "2-digit", minute: "2-digit" }
+          : { month: "short", day: "numeric" };
     for (const mark of marks) {
       const x = this.#x(mark);
       pen.fillStyle = colours.line;
       pen.fillRect(x, AXIS - 4, 1, visible);
       pen.fillStyle = colours.quiet;
-      pen.fillText(new Date(mark / 1000).toLocaleTimeString("en-GB", options), Math.max(2, x + 3), AXIS / 2);
+      pen.fillText(
+        new Date(mark / 1000).toLocaleTimeString("en-GB", options),
+        Math.max(2, x + 3),
+        AXIS / 2,
+      );
     }
   }
 
@@ -184,22 +231,41 @@ export class TimelineView {
     pen.rect(x, y, w - 3, LANE);
     pen.clip();
     // Isolated, so that no name turns what stands around.
-    pen.fillText(`${found.sign} \u2068${bar.name.slice(0, 120)}\u2069`, Math.max(x, 0) + 6, y + LANE / 2 - 1);
+    pen.fillText(
+      `${found.sign} \u2068${bar.name.slice(0, 120)}\u2069`,
+      Math.max(x, 0) + 6,
+      y + LANE / 2 - 1,
+    );
     pen.restore();
   }
 
   #drawLabels(shown) {
     const wanted = shown.map(([worker, top, height]) => {
-      const label = h("a", { href: href("workers", worker.name), title: `${worker.name}: ${worker.state}, ${worker.duty}` },
-        h("span", { class: `sign ${look(worker.state).tone}`, "aria-hidden": "true" }, look(worker.state).sign),
-        h("bdi", { class: "name" }, worker.name));
+      const label = h(
+        "a",
+        {
+          href: href("workers", worker.name),
+          title: `${worker.name}: ${worker.state}, ${worker.duty}`,
+        },
+        h(
+          "span",
+          { class: `sign ${look(worker.state).tone}`, "aria-hidden": "true" },
+          look(worker.state).sign,
+        ),
+        h("bdi", { class: "name" }, worker.name),
+      );
       label.style.top = `${top + this.root.scrollTop}px`;
       label.style.height = `${height - GAP}px`;
       return label;
     });
-    const focused = this.labels.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    const focused = this.labels.contains(document.activeElement)
+      ? document.activeElement.getAttribute("href")
+      : null;
     this.labels.replaceChildren(...wanted);
-    if (focused) [...this.labels.children].find((each) => each.getAttribute("href") === focused)?.focus({ preventScroll: true });
+    if (focused)
+      [...this.labels.children]
+        .find((each) => each.getAttribute("href") === focused)
+        ?.focus({ preventScroll: true });
   }
 
   #at(event) {
@@ -212,8 +278,12 @@ export class TimelineView {
       const top = this.#top(worker, place);
       if (y < top || y > top + worker.lanes * LANE) continue;
       const lane = Math.floor((y - top) / LANE);
-      const bar = worker.bars.find((each) => each.lane === lane && each.started - slack <= time
-        && (each.finished ?? Infinity) + slack >= time);
+      const bar = worker.bars.find(
+        (each) =>
+          each.lane === lane &&
+          each.started - slack <= time &&
+          (each.finished ?? Infinity) + slack >= time,
+      );
       return bar ? { bar, worker } : null;
     }
     return null;
@@ -237,10 +307,24 @@ export class TimelineView {
   #words({ bar, worker }) {
     const found = look(bar.state, bar.result);
     const length = ((bar.finished ?? Date.now() * 1000) - bar.started) / 1e6;
-    return [h("span", { class: `badge ${found.tone}` }, h("span", { class: "sign", "aria-hidden": "true" }, found.sign), found.word), " ",
-      h("a", { href: href("jobs", bar.job) }, h("bdi", {}, bar.name)), h("span", { class: "quiet" },
-        ` job ${bar.job}, attempt ${bar.attempt} on `, h("bdi", {}, worker.name), `, ${bar.finished ? "took" : "runs for"} ${span(length)}, since `
-        + new Date(bar.started / 1000).toLocaleTimeString("en-GB"))];
+    return [
+      h(
+        "span",
+        { class: `badge ${found.tone}` },
+        h("span", { class: "sign", "aria-hidden": "true" }, found.sign),
+        found.word,
+      ),
+      " ",
+      h("a", { href: href("jobs", bar.job) }, h("bdi", {}, bar.name)),
+      h(
+        "span",
+        { class: "quiet" },
+        ` job ${bar.job}, attempt ${bar.attempt} on `,
+        h("bdi", {}, worker.name),
+        `, ${bar.finished ? "took" : "runs for"} ${span(length)}, since ` +
+          new Date(bar.started / 1000).toLocaleTimeString("en-GB"),
+      ),
+    ];
   }
 
   #grab(event) {
@@ -276,14 +360,18 @@ export class TimelineView {
     if (!event.ctrlKey && !event.metaKey && !event.shiftKey) return;
     event.preventDefault();
     const box = this.canvas.getBoundingClientRect();
-    this.zoom(event.deltaY > 0 || event.deltaX > 0 ? 1.25 : 0.8, this.from + ((event.clientX - box.left) / this.width) * this.length);
+    this.zoom(
+      event.deltaY > 0 || event.deltaX > 0 ? 1.25 : 0.8,
+      this.from + ((event.clientX - box.left) / this.width) * this.length,
+    );
   }
 
   // Arrow keys: left and right along a worker, up and down to the next one.
   #key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "+" || event.key === "-") this.zoom(event.key === "+" ? 0.5 : 2);
-    else if (event.key === "Enter" && this.#chosen) location.hash = href("jobs", this.#chosen.bar.job);
+    else if (event.key === "Enter" && this.#chosen)
+      location.hash = href("jobs", this.#chosen.bar.job);
     else if (event.key.startsWith("Arrow")) this.#walk(event.key);
     else return;
     event.preventDefault();
@@ -303,27 +391,52 @@ export class TimelineView {
       const place = busy.indexOf(worker) + (key === "ArrowDown" ? 1 : -1);
       worker = busy[Math.max(0, Math.min(busy.length - 1, place))];
       const middle = bar.started;
-      bar = worker.bars.reduce((best, each) => (Math.abs(each.started - middle) < Math.abs(best.started - middle) ? each : best));
+      bar = worker.bars.reduce((best, each) =>
+        Math.abs(each.started - middle) < Math.abs(best.started - middle) ? each : best,
+      );
     }
     if (bar.started < this.from || bar.started > this.from + this.length) {
       this.isFollowing = false;
       this.from = bar.started - this.length / 2;
     }
     const top = this.#top(worker, this.#data.workers.indexOf(worker)) + bar.lane * LANE;
-    if (top < AXIS || top > this.root.clientHeight - LANE) this.root.scrollTop += top - this.root.clientHeight / 2;
+    if (top < AXIS || top > this.root.clientHeight - LANE)
+      this.root.scrollTop += top - this.root.clientHeight / 2;
     this.#choose({ worker, bar });
   }
 
   #fillTable() {
     if (!this.table.open) return;
-    const bars = this.#data.workers.flatMap((worker) => worker.bars.map((bar) => ({ worker, bar })))
+    const bars = this.#data.workers
+      .flatMap((worker) => worker.bars.map((bar) => ({ worker, bar })))
       .sort((one, other) => other.bar.started - one.bar.started);
-    const rows = bars.slice(0, IN_TABLE).map(({ worker, bar }) => ({ key: `bar ${bar.job} ${bar.attempt}`, cells: [
-      h("bdi", {}, worker.name), h("a", { href: href("jobs", bar.job) }, h("bdi", {}, bar.name)), look(bar.state, bar.result).word,
-      new Date(bar.started / 1000).toLocaleString("en-GB"),
-      span(((bar.finished ?? Date.now() * 1000) - bar.started) / 1e6)] }));
-    this.table.replaceChildren(this.table.firstChild, table("What workers did, the newest first",
-      [["Worker", ""], ["Job", ""], ["Result", ""], ["Began", ""], ["Took", "number"]], rows, "Nothing ran in this time."),
-    bars.length > IN_TABLE ? h("p", { class: "quiet" }, `and ${number(bars.length - IN_TABLE)} earlier ones`) : "");
+    const rows = bars.slice(0, IN_TABLE).map(({ worker, bar }) => ({
+      key: `bar ${bar.job} ${bar.attempt}`,
+      cells: [
+        h("bdi", {}, worker.name),
+        h("a", { href: href("jobs", bar.job) }, h("bdi", {}, bar.name)),
+        look(bar.state, bar.result).word,
+        new Date(bar.started / 1000).toLocaleString("en-GB"),
+        span(((bar.finished ?? Date.now() * 1000) - bar.started) / 1e6),
+      ],
+    }));
+    this.table.replaceChildren(
+      this.table.firstChild,
+      table(
+        "What workers did, the newest first",
+        [
+          ["Worker", ""],
+          ["Job", ""],
+          ["Result", ""],
+          ["Began", ""],
+          ["Took", "number"],
+        ],
+        rows,
+        "Nothing ran in this time.",
+      ),
+      bars.length > IN_TABLE
+        ? h("p", { class: "quiet" }, `and ${number(bars.length - IN_TABLE)} earlier ones`)
+        : "",
+    );
   }
 }

@@ -37,7 +37,9 @@ async function refusal(response) {
   let told = {};
   try {
     told = await response.json();
-  } catch { /* not a problem document: perhaps a proxy's */ }
+  } catch {
+    /* not a problem document: perhaps a proxy's */
+  }
   return new Refused(response.status, told);
 }
 
@@ -69,8 +71,11 @@ export async function perhaps(path, signal) {
 
 // Ask for a change; the answer's document.
 export async function write(path, body) {
-  const headers = { "Content-Type": "application/json", Accept: "application/json",
-    ...authorization() };
+  const headers = {
+    "Content-Type": "application/json",
+    Accept: "application/json",
+    ...authorization(),
+  };
   const response = await ask(path, { method: "POST", headers, body: JSON.stringify(body) });
   if (!response.ok) throw await refusal(response);
   const text = await response.text();

@@ -18,7 +18,8 @@ function frame(block) {
     const [, field, value] = line.match(/^([a-z]+): ?(.*)$/s) || [];
     if (field === "id") found.id = value;
     else if (field === "event") found.kind = value;
-    else if (field === "data") found.data = found.data === null ? value : `${found.data}\n${value}`;
+    else if (field === "data")
+      found.data = found.data === null ? value : `${found.data}\n${value}`;
   }
   return found;
 }

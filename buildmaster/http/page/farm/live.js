@@ -1,7 +1,8 @@
 // Follows the farm: takes up where it was after every break, and says how it stands.
 //
-// States: connecting, live, reconnecting, late (the line stands, and nothing comes), offline,
-// refused. The farm says something every 15 s at least, so silence means a dead line.
+// States: connecting, live, reconnecting, late (the line stands, and nothing comes),
+// offline, refused. The farm says something every 15 s at least, so silence means a dead
+// line.
 
 import { open } from "/page/farm/client.js";
 import { Frames } from "/page/farm/frames.js";
@@ -15,7 +16,8 @@ export class Live {
   #abort = null;
   #wake = null;
 
-  // `tell` gets events and snapshots, `state` gets words, `lost` hears that the place is unknown.
+  // `tell` gets events and snapshots, `state` gets words, `lost` hears that the place is
+  // unknown.
   constructor({ tell, state, lost }) {
     this.tell = tell;
     this.state = state;
@@ -50,7 +52,11 @@ export class Live {
       this.#abort = abort;
       try {
         const asked = last === null ? {} : { "Last-Event-ID": last };
-        const response = await open(path, { Accept: "text/event-stream", ...asked }, abort.signal);
+        const response = await open(
+          path,
+          { Accept: "text/event-stream", ...asked },
+          abort.signal,
+        );
         if (number !== this.#number) return abort.abort();
         this.state("live");
         wait = 500;
@@ -72,8 +78,13 @@ export class Live {
   #pause(wait) {
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, wait);
-      this.#wake = () => { clearTimeout(timer); resolve(); };
-    }).then(() => { this.#wake = null; });
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    }).then(() => {
+      this.#wake = null;
+    });
   }
 
   async #listen(number, response, abort, since) {
@@ -82,7 +93,10 @@ export class Live {
     let isLate = false;
     const watch = setInterval(() => {
       const silent = performance.now() - heard;
-      if (silent > LATE && !isLate) { isLate = true; this.state("late"); }
+      if (silent > LATE && !isLate) {
+        isLate = true;
+        this.state("late");
+      }
       if (silent > SILENCE) abort.abort();
     }, 5000);
     const frames = new Frames();
@@ -91,7 +105,10 @@ export class Live {
       for (let part = await reader.read(); !part.done; part = await reader.read()) {
         if (number !== this.#number) return last;
         heard = performance.now();
-        if (isLate) { isLate = false; this.state("live"); }
+        if (isLate) {
+          isLate = false;
+          this.state("live");
+        }
         const news = frames.take(part.value);
         for (const each of news) if (each.id) last = each.id;
         if (news.length) this.tell(news.map(read).filter(Boolean));

@@ -22,10 +22,14 @@ export function who() {
 
 // Whether a button makes sense: the farm itself decides when it is pressed.
 export function may(scope, repository = null) {
-  const covers = (scopes) => (scopes || []).some((each) => each === scope || each === "admin");
+  const covers = (scopes) =>
+    (scopes || []).some((each) => each === scope || each === "admin");
   if (!me.grants || !me.grants.length) return covers(me.scopes);
-  return me.grants.some((grant) => covers(grant.scopes)
-    && (!grant.project || (repository !== null && isBelow(grant.project, repository))));
+  return me.grants.some(
+    (grant) =>
+      covers(grant.scopes) &&
+      (!grant.project || (repository !== null && isBelow(grant.project, repository))),
+  );
 }
 
 function isBelow(project, repository) {

@@ -1,4 +1,5 @@
-// The token that was typed in, if any: kept for this tab only, and sent with every question.
+// The token that was typed in, if any: kept for this tab only, and sent with every
+// question.
 
 const NAME = "headrace-token";
 

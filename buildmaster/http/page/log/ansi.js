@@ -1,9 +1,9 @@
 // The bytes of a terminal as lines of styled text. Pure: nothing it reads can do anything.
 //
-// Understood: SGR (colours of 16, 256 and 16 million, bold, faint, italic, underline, inverse,
-// struck out), carriage return, backspace, erasing in a line. All other control sequences are
-// dropped, also those of links and titles (OSC); what would change the direction of writing,
-// or is a control character, is made visible.
+// Understood: SGR (colours of 16, 256 and 16 million, bold, faint, italic, underline,
+// inverse, struck out), carriage return, backspace, erasing in a line. All other control
+// sequences are dropped, also those of links and titles (OSC); what would change the
+// direction of writing, or is a control character, is made visible.
 
 const LONGEST_SEQUENCE = 4096; // characters after which one that never ends is text
 const MOST_SPANS = 5000; // of a line; what follows has the style of the last
@@ -35,13 +35,18 @@ export class Ansi {
         this.#line = new Line();
         at = end + 1;
       } else if (character === "\r") {
-        if (end + 1 === all.length) { // perhaps half of a line's end
+        if (end + 1 === all.length) {
+          // perhaps half of a line's end
           this.#held = "\r";
           break;
         }
         if (all[end + 1] !== "\n") this.#line.toStart();
         at = end + 1;
-      } else if (character === "\u001b" || character === "\u009b" || character === "\u009d") {
+      } else if (
+        character === "\u001b" ||
+        character === "\u009b" ||
+        character === "\u009d"
+      ) {
         const next = this.#sequence(all, end);
         if (next === null) {
           this.#held = all.slice(end);
@@ -64,13 +69,19 @@ export class Ansi {
 
   // Where the sequence that begins at `start` ends; null if that is not here yet.
   #sequence(all, start) {
-    const kind = all[start] === "\u001b" ? all[start + 1] : all[start] === "\u009b" ? "[" : "]";
+    const kind =
+      all[start] === "\u001b" ? all[start + 1] : all[start] === "\u009b" ? "[" : "]";
     const body = all[start] === "\u001b" ? start + 2 : start + 1;
     if (kind === undefined) return null;
     const isTooLong = all.length - start > LONGEST_SEQUENCE;
     if (kind === "[") {
       let end = body;
-      while (end < all.length && end - body < LONGEST_SEQUENCE && /[\u0020-\u003f]/.test(all[end])) end += 1;
+      while (
+        end < all.length &&
+        end - body < LONGEST_SEQUENCE &&
+        /[\u0020-\u003f]/.test(all[end])
+      )
+        end += 1;
       if (end >= all.length) return isTooLong ? body : null;
       if (all[end] === "m") this.#style = styled(this.#style, all.slice(body, end));
       else if (all[end] === "K") this.#line.erase(all.slice(body, end));
@@ -102,14 +113,18 @@ class Line {
   #column = 0;
 
   write(given, style) {
-    const told = given.replace(HIDDEN, (each) => `<U+${each.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}>`);
+    const told = given.replace(
+      HIDDEN,
+      (each) => `<U+${each.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}>`,
+    );
     if (this.#column >= this.text.length) {
       this.#begin(this.text.length, style);
       this.text += told;
       this.#column = this.text.length;
       return;
     }
-    if (this.text.length > LONGEST_REWRITTEN) { // one that long is written anew
+    if (this.text.length > LONGEST_REWRITTEN) {
+      // one that long is written anew
       this.text = "";
       this.spans = [];
       this.#column = 0;
@@ -130,7 +145,8 @@ class Line {
 
   #begin(start, style) {
     const last = this.spans[this.spans.length - 1];
-    if (this.spans.length >= MOST_SPANS || (last ? last[1] === style : style === PLAIN)) return;
+    if (this.spans.length >= MOST_SPANS || (last ? last[1] === style : style === PLAIN))
+      return;
     if (last && last[0] === start) last[1] = style;
     else this.spans.push([start, style]);
   }
@@ -141,12 +157,21 @@ class Line {
     return found;
   }
 
-  toStart() { this.#column = 0; }
+  toStart() {
+    this.#column = 0;
+  }
 
-  back() { this.#column = Math.max(0, this.#column - 1); }
+  back() {
+    this.#column = Math.max(0, this.#column - 1);
+  }
 
   erase(how) {
-    if (how === "2") { this.text = ""; this.spans = []; this.#column = 0; return; }
+    if (how === "2") {
+      this.text = "";
+      this.spans = [];
+      this.#column = 0;
+      return;
+    }
     if (how !== "" && how !== "0") return;
     this.text = this.text.slice(0, this.#column);
     this.spans = this.spans.filter(([start]) => start < this.#column);
@@ -164,12 +189,29 @@ class Line {
   }
 }
 
-const ON = { 1: "bold", 2: "faint", 3: "italic", 4: "underline", 7: "inverse", 9: "struck" };
-const OFF = { 22: ["bold", "faint"], 23: ["italic"], 24: ["underline"], 27: ["inverse"], 29: ["struck"],
-  39: ["fg"], 49: ["bg"] };
+const ON = {
+  1: "bold",
+  2: "faint",
+  3: "italic",
+  4: "underline",
+  7: "inverse",
+  9: "struck",
+};
+const OFF = {
+  22: ["bold", "faint"],
+  23: ["italic"],
+  24: ["underline"],
+  27: ["inverse"],
+  29: ["struck"],
+  39: ["fg"],
+  49: ["bg"],
+};
 
 function styled(before, parameters) {
-  const numbers = parameters.slice(0, 200).split(/[;:]/).map((each) => Number.parseInt(each || "0", 10));
+  const numbers = parameters
+    .slice(0, 200)
+    .split(/[;:]/)
+    .map((each) => Number.parseInt(each || "0", 10));
   let style = { ...before };
   for (let at = 0; at < numbers.length; at += 1) {
     const code = numbers[at];
@@ -192,7 +234,8 @@ function styled(before, parameters) {
 // A number of the palette below 16, or "#rrggbb"; and how many parameters it took.
 function colourOf(numbers, at) {
   const isByte = (value) => Number.isInteger(value) && value >= 0 && value <= 255;
-  if (numbers[at] === 5) return [isByte(numbers[at + 1]) ? of256(numbers[at + 1]) : null, 2];
+  if (numbers[at] === 5)
+    return [isByte(numbers[at + 1]) ? of256(numbers[at + 1]) : null, 2];
   if (numbers[at] === 2) {
     const parts = numbers.slice(at + 1, at + 4);
     return [parts.length === 3 && parts.every(isByte) ? hex(...parts) : null, 4];
@@ -205,7 +248,12 @@ function of256(number) {
   if (number >= 232) return hex(...Array(3).fill(8 + 10 * (number - 232)));
   const level = (value) => (value ? 55 + 40 * value : 0);
   const place = number - 16;
-  return hex(level(Math.floor(place / 36)), level(Math.floor(place / 6) % 6), level(place % 6));
+  return hex(
+    level(Math.floor(place / 36)),
+    level(Math.floor(place / 6) % 6),
+    level(place % 6),
+  );
 }
 
-const hex = (...parts) => `#${parts.map((each) => each.toString(16).padStart(2, "0")).join("")}`;
+const hex = (...parts) =>
+  `#${parts.map((each) => each.toString(16).padStart(2, "0")).join("")}`;

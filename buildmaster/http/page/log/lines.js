@@ -1,4 +1,5 @@
-// The lines of a log that is still written: kept within bounds, found by text, folded. Pure.
+// The lines of a log that is still written: kept within bounds, found by text, folded.
+// Pure.
 
 import { Ansi } from "/page/log/ansi.js";
 
@@ -28,11 +29,16 @@ export class Lines {
       this.lines.push(line);
       this.#characters += line.text.length + 40;
       const found = TITLE.exec(line.text.slice(0, 400));
-      if (found && this.#titles.has(found[1]) && !this.sections.some((each) => each.title === found[1])) {
+      if (
+        found &&
+        this.#titles.has(found[1]) &&
+        !this.sections.some((each) => each.title === found[1])
+      ) {
         this.sections.push({ title: found[1], line: this.first + this.lines.length - 1 });
       }
     }
-    if (this.lines.length > MOST_LINES || this.#characters > MOST_CHARACTERS) this.#forget();
+    if (this.lines.length > MOST_LINES || this.#characters > MOST_CHARACTERS)
+      this.#forget();
     this.#shown = null;
   }
 
@@ -46,8 +52,11 @@ export class Lines {
   #forget() {
     let dropped = 0;
     const most = this.lines.length - 1;
-    while (dropped < most && (this.lines.length - dropped > MOST_LINES * 0.9
-      || this.#characters > MOST_CHARACTERS * 0.9)) {
+    while (
+      dropped < most &&
+      (this.lines.length - dropped > MOST_LINES * 0.9 ||
+        this.#characters > MOST_CHARACTERS * 0.9)
+    ) {
       this.#characters -= this.lines[dropped].text.length + 40;
       dropped += 1;
     }

@@ -37,7 +37,9 @@ export class LogStream {
           this.#tries += 1;
           this.tell.note(`the log broke off; trying again (${count(this.#tries, "time")})`);
         }
-        await new Promise((resolve) => { setTimeout(resolve, wait); });
+        await new Promise((resolve) => {
+          setTimeout(resolve, wait);
+        });
       }
     }
   }
@@ -49,8 +51,14 @@ export class LogStream {
   async #read() {
     const isLong = this.length !== null && this.length > MOST;
     const headers = isLong ? { Range: `bytes=${this.length - MOST}-` } : {};
-    const path = isLong ? this.path : `${this.path}${this.path.includes("?") ? "&" : "?"}follow=1`;
-    const response = await open(path, { Accept: "text/plain", ...headers }, this.#abort.signal);
+    const path = isLong
+      ? this.path
+      : `${this.path}${this.path.includes("?") ? "&" : "?"}follow=1`;
+    const response = await open(
+      path,
+      { Accept: "text/plain", ...headers },
+      this.#abort.signal,
+    );
     this.tell.note(this.length === null ? "following" : "reading …");
     const reader = response.body.getReader();
     let skip = this.#received; // what was shown before the line broke

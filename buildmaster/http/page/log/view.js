@@ -29,35 +29,83 @@ export class LogView {
   constructor({ address, raw, rule = null }) {
     this.address = address;
     this.rule = rule;
-    this.toRule = button("Rule …", () => this.rule(this.model.line(this.#marked[0]).text), { class: "plain", hidden: true,
-      title: "Make a rule of the marked line, for failures like this" });
+    this.toRule = button("Rule …", () => this.rule(this.model.line(this.#marked[0]).text), {
+      class: "plain",
+      hidden: true,
+      title: "Make a rule of the marked line, for failures like this",
+    });
     this.model = new Lines([]);
     this.isFollowing = true;
-    this.search = h("input", { type: "search", "data-search": true, "aria-label": "Search in the log",
-      placeholder: "Search", autocomplete: "off", spellcheck: "false",
-      on: { input: () => this.#searchSoon() } });
+    this.search = h("input", {
+      type: "search",
+      "data-search": true,
+      "aria-label": "Search in the log",
+      placeholder: "Search",
+      autocomplete: "off",
+      spellcheck: "false",
+      on: { input: () => this.#searchSoon() },
+    });
     this.search.addEventListener("keydown", (event) => {
-      if (event.key === "Enter") { event.preventDefault(); this.#searchNow(); this.step(event.shiftKey ? -1 : 1); }
+      if (event.key === "Enter") {
+        event.preventDefault();
+        this.#searchNow();
+        this.step(event.shiftKey ? -1 : 1);
+      }
     });
     this.hits = h("span", { class: "quiet", role: "status", "aria-label": "Lines found" });
-    this.follow = button("Follow", () => this.setFollowing(!this.isFollowing), { class: "plain", "aria-pressed": "true" });
-    this.state = h("span", { class: "quiet", role: "status", "aria-label": "State of the log" }, "reading …");
-    this.folds = h("select", { "aria-label": "Go to a pipeline job", on: { change: (event) => this.#jump(event.target) } });
+    this.follow = button("Follow", () => this.setFollowing(!this.isFollowing), {
+      class: "plain",
+      "aria-pressed": "true",
+    });
+    this.state = h(
+      "span",
+      { class: "quiet", role: "status", "aria-label": "State of the log" },
+      "reading …",
+    );
+    this.folds = h("select", {
+      "aria-label": "Go to a pipeline job",
+      on: { change: (event) => this.#jump(event.target) },
+    });
     this.raw = h("a", { href: raw, download: "" }, "Download");
-    this.bar = h("div", { class: "log-bar" }, this.search, this.hits,
-      button("↑", () => this.step(-1), { class: "plain", "aria-label": "The hit before", title: "N" }),
-      button("↓", () => this.step(1), { class: "plain", "aria-label": "Next hit", title: "n" }),
-      this.folds, this.toRule, h("span", { class: "stretch" }), this.state, this.follow, this.raw);
+    this.bar = h(
+      "div",
+      { class: "log-bar" },
+      this.search,
+      this.hits,
+      button("↑", () => this.step(-1), {
+        class: "plain",
+        "aria-label": "The hit before",
+        title: "N",
+      }),
+      button("↓", () => this.step(1), {
+        class: "plain",
+        "aria-label": "Next hit",
+        title: "n",
+      }),
+      this.folds,
+      this.toRule,
+      h("span", { class: "stretch" }),
+      this.state,
+      this.follow,
+      this.raw,
+    );
     this.lines = h("div", { class: "log-lines" });
-    this.box = h("div", { class: "log", tabindex: "0", role: "region", "aria-label": "Log" }, this.lines);
+    this.box = h(
+      "div",
+      { class: "log", tabindex: "0", role: "region", "aria-label": "Log" },
+      this.lines,
+    );
     this.root = h("div", { class: "log-view" }, this.bar, this.box);
     this.box.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.lines.addEventListener("click", (event) => this.#clicked(event));
     this.resized = new ResizeObserver(() => this.soon());
     this.resized.observe(this.box);
-    this.keys = { n: ["next hit in the log", () => this.step(1)], N: ["the hit before", () => this.step(-1)],
+    this.keys = {
+      n: ["next hit in the log", () => this.step(1)],
+      N: ["the hit before", () => this.step(-1)],
       f: ["follow the log, or not", () => this.setFollowing(!this.isFollowing)],
-      e: ["fold or unfold all pipeline jobs", () => this.foldAll()] };
+      e: ["fold or unfold all pipeline jobs", () => this.foldAll()],
+    };
   }
 
   // Read a log: `path` with its query, `titles` of the pipeline jobs that it can have,
@@ -68,10 +116,22 @@ export class LogView {
     this.path = path;
     this.model = new Lines(titles);
     this.stream = new LogStream(path, length, {
-      text: (text) => { this.model.add(text); this.#changed(); },
-      note: (note) => { this.#notes.stream = note; this.#say(); },
-      left: (bytes) => { this.#notes.left = `the first ${size(bytes)} are left out; lines are counted from there`; this.#say(); },
-      end: () => { this.model.end(); this.#changed(); },
+      text: (text) => {
+        this.model.add(text);
+        this.#changed();
+      },
+      note: (note) => {
+        this.#notes.stream = note;
+        this.#say();
+      },
+      left: (bytes) => {
+        this.#notes.left = `the first ${size(bytes)} are left out; lines are counted from there`;
+        this.#say();
+      },
+      end: () => {
+        this.model.end();
+        this.#changed();
+      },
     });
     this.stream.start();
   }
@@ -86,7 +146,9 @@ export class LogView {
   // Mark the lines that the address names, and go there.
   mark(text) {
     const found = /^L([0-9]{1,9})(?:-L?([0-9]{1,9}))?$/.exec(text || "");
-    this.#marked = found ? [Number(found[1]), Number(found[2] || found[1])].sort((one, other) => one - other) : null;
+    this.#marked = found
+      ? [Number(found[1]), Number(found[2] || found[1])].sort((one, other) => one - other)
+      : null;
     if (this.#marked) {
       this.#goTo = this.#marked[0];
       this.setFollowing(false);
@@ -112,7 +174,8 @@ export class LogView {
     if (this.#hit < 0) {
       const top = this.model.shown[Math.floor(this.box.scrollTop / HEIGHT)] || 0;
       const first = this.#found.findIndex((line) => line >= top);
-      this.#hit = by > 0 ? Math.max(0, first) : (first <= 0 ? this.#found.length : first) - 1;
+      this.#hit =
+        by > 0 ? Math.max(0, first) : (first <= 0 ? this.#found.length : first) - 1;
     } else this.#hit = (this.#hit + by + this.#found.length) % this.#found.length;
     const line = this.#found[this.#hit];
     const section = this.model.sectionOf(line);
@@ -139,8 +202,13 @@ export class LogView {
   }
 
   #count() {
-    const told = !this.#searched ? "" : !this.#found.length ? "no line"
-      : this.#hit < 0 ? count(this.#found.length, "line") : `${number(this.#hit + 1)} of ${number(this.#found.length)}`;
+    const told = !this.#searched
+      ? ""
+      : !this.#found.length
+        ? "no line"
+        : this.#hit < 0
+          ? count(this.#found.length, "line")
+          : `${number(this.#hit + 1)} of ${number(this.#found.length)}`;
     if (this.hits.textContent !== told) this.hits.textContent = told;
   }
 
@@ -157,8 +225,12 @@ export class LogView {
     }
     const sections = this.model.sections;
     if (this.folds.options.length !== sections.length + 2) {
-      become(this.folds, h("option", { value: "" }, sections.length ? "Pipeline jobs" : "No pipeline jobs"),
-        h("option", { value: "all" }, "fold or unfold all"), sections.map((each) => h("option", { value: each.title }, each.title)));
+      become(
+        this.folds,
+        h("option", { value: "" }, sections.length ? "Pipeline jobs" : "No pipeline jobs"),
+        h("option", { value: "all" }, "fold or unfold all"),
+        sections.map((each) => h("option", { value: each.title }, each.title)),
+      );
       this.folds.hidden = !sections.length;
     }
     this.soon();
@@ -190,14 +262,19 @@ export class LogView {
     const top = this.box.scrollTop;
     // Whoever scrolls up wants to read; whoever comes back to the end, to follow.
     if (!this.model.isOver) {
-      if (this.isFollowing && top < Math.min(this.placed, farthest) - HEIGHT) this.setFollowing(false);
+      if (this.isFollowing && top < Math.min(this.placed, farthest) - HEIGHT)
+        this.setFollowing(false);
       else if (!this.isFollowing && farthest - top < HEIGHT / 2) this.setFollowing(true);
     }
     this.soon();
   }
 
   soon() {
-    if (this.#frame === null) this.#frame = requestAnimationFrame(() => { this.#frame = null; this.#render(); });
+    if (this.#frame === null)
+      this.#frame = requestAnimationFrame(() => {
+        this.#frame = null;
+        this.#render();
+      });
   }
 
   #render() {
@@ -214,7 +291,10 @@ export class LogView {
       this.placed = this.box.scrollTop;
     }
     const first = Math.max(0, Math.floor(this.box.scrollTop / HEIGHT) - BEYOND);
-    const last = Math.min(all, Math.ceil((this.box.scrollTop + this.box.clientHeight) / HEIGHT) + BEYOND);
+    const last = Math.min(
+      all,
+      Math.ceil((this.box.scrollTop + this.box.clientHeight) / HEIGHT) + BEYOND,
+    );
     const wanted = [];
     for (let place = first; place < last; place += 1) {
       const no = place < shown.length ? shown[place] : this.model.last + 1;
@@ -235,36 +315,81 @@ export class LogView {
     const isHit = this.#hit >= 0 && this.#found[this.#hit] === no;
     const section = this.model.sections.find((each) => each.line === no);
     const more = line.text.length - CUT;
-    return h("div", { class: `line${isMarked ? " marked" : ""}${isHit ? " hit" : ""}`, "data-key": `line ${no}`, "data-place": place },
-      h("a", { class: "no", href: this.address(`L${no}`), "data-no": no, tabindex: "-1", "aria-label": `Line ${no}` }, no),
+    return h(
+      "div",
+      {
+        class: `line${isMarked ? " marked" : ""}${isHit ? " hit" : ""}`,
+        "data-key": `line ${no}`,
+        "data-place": place,
+      },
+      h(
+        "a",
+        {
+          class: "no",
+          href: this.address(`L${no}`),
+          "data-no": no,
+          tabindex: "-1",
+          "aria-label": `Line ${no}`,
+        },
+        no,
+      ),
       section ? this.#foldButton(section) : null,
       h("bdi", { class: "text", dir: "ltr" }, this.#pieces(line)),
-      more > 0 ? button(`show ${number(more)} more characters`, () => this.#open(line, no), { class: "plain more" }) : null);
+      more > 0
+        ? button(`show ${number(more)} more characters`, () => this.#open(line, no), {
+            class: "plain more",
+          })
+        : null,
+    );
   }
 
   #foldButton(section) {
     const isFolded = this.model.folded.has(section.title);
-    return button(isFolded ? "▸" : "▾", () => { this.model.fold(section.title, !isFolded); this.#changed(); },
-      { class: "fold", "aria-expanded": String(!isFolded), "aria-label": `Log of ${section.title}` });
+    return button(
+      isFolded ? "▸" : "▾",
+      () => {
+        this.model.fold(section.title, !isFolded);
+        this.#changed();
+      },
+      {
+        class: "fold",
+        "aria-expanded": String(!isFolded),
+        "aria-label": `Log of ${section.title}`,
+      },
+    );
   }
 
   #open(line, no) {
-    const told = line.text.length > OPENED
-      ? `The first ${number(OPENED)} of ${number(line.text.length)} characters; the download has all.` : "";
-    showDialog(`Line ${number(no)}`, told ? h("p", { class: "quiet" }, told) : null,
-      h("pre", { class: "whole", tabindex: "0" }, h("bdi", {}, line.text.slice(0, OPENED))));
+    const told =
+      line.text.length > OPENED
+        ? `The first ${number(OPENED)} of ${number(line.text.length)} characters; the download has all.`
+        : "";
+    showDialog(
+      `Line ${number(no)}`,
+      told ? h("p", { class: "quiet" }, told) : null,
+      h("pre", { class: "whole", tabindex: "0" }, h("bdi", {}, line.text.slice(0, OPENED))),
+    );
   }
 
   #pieces(line) {
     const text = line.text.slice(0, CUT);
     const cuts = [];
     const spans = line.spans.filter(([start]) => start < text.length);
-    if (!spans.length || spans[0][0] > 0) cuts.push([0, spans.length ? spans[0][0] : text.length, null]);
-    spans.forEach(([start, style], place) => cuts.push([start, place + 1 < spans.length ? spans[place + 1][0] : text.length, style]));
-    return cuts.filter(([start, end]) => end > start).map(([start, end, style]) => {
-      const inner = this.#hits(text.slice(start, end));
-      return style && Object.keys(style).length ? h("span", look(style), inner) : inner;
-    });
+    if (!spans.length || spans[0][0] > 0)
+      cuts.push([0, spans.length ? spans[0][0] : text.length, null]);
+    spans.forEach(([start, style], place) =>
+      cuts.push([
+        start,
+        place + 1 < spans.length ? spans[place + 1][0] : text.length,
+        style,
+      ]),
+    );
+    return cuts
+      .filter(([start, end]) => end > start)
+      .map(([start, end, style]) => {
+        const inner = this.#hits(text.slice(start, end));
+        return style && Object.keys(style).length ? h("span", look(style), inner) : inner;
+      });
   }
 
   #hits(text) {
@@ -274,8 +399,15 @@ export class LogView {
     if (lower.length !== text.length) return text; // letters whose small ones are longer
     const pieces = [];
     let at = 0;
-    for (let next = lower.indexOf(wanted); next >= 0 && pieces.length < 400; next = lower.indexOf(wanted, at)) {
-      pieces.push(text.slice(at, next), h("mark", {}, text.slice(next, next + wanted.length)));
+    for (
+      let next = lower.indexOf(wanted);
+      next >= 0 && pieces.length < 400;
+      next = lower.indexOf(wanted, at)
+    ) {
+      pieces.push(
+        text.slice(at, next),
+        h("mark", {}, text.slice(next, next + wanted.length)),
+      );
       at = next + wanted.length;
     }
     return [...pieces, text.slice(at)];
@@ -292,12 +424,21 @@ export class LogView {
   }
 }
 
-// Classes for the sixteen colours, which follow the reader's light or dark; others are exact.
+// Classes for the sixteen colours, which follow the reader's light or dark; others are
+// exact.
 function look(style) {
-  const { fg, bg } = style.inverse ? { fg: style.bg ?? "ground", bg: style.fg ?? "text" } : style;
-  const names = ["bold", "faint", "italic", "underline", "struck"].filter((name) => style[name]);
+  const { fg, bg } = style.inverse
+    ? { fg: style.bg ?? "ground", bg: style.fg ?? "text" }
+    : style;
+  const names = ["bold", "faint", "italic", "underline", "struck"].filter(
+    (name) => style[name],
+  );
   const isExact = (colour) => typeof colour === "string" && colour.startsWith("#");
   if (fg !== undefined && !isExact(fg)) names.push(`fg-${fg}`);
   if (bg !== undefined && !isExact(bg)) names.push(`bg-${bg}`);
-  return { class: names.join(" "), "data-fg": isExact(fg) ? fg : null, "data-bg": isExact(bg) ? bg : null };
+  return {
+    class: names.join(" "),
+    "data-fg": isExact(fg) ? fg : null,
+    "data-bg": isExact(bg) ? bg : null,
+  };
 }

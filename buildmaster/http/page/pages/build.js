@@ -1,18 +1,25 @@
-// One job whole: what became of it and why, its pipeline jobs, log, files, attempts, history.
+// One job whole: what became of it and why, its pipeline jobs, log, files, attempts,
+// history.
 
 import { chosen, href, part, queryOf } from "/page/farm/address.js";
 import * as acts from "/page/farm/acts.js";
 import { may } from "/page/farm/me.js";
-import { durations, interval, trend } from "/page/draw/bars.js";
 import { LogView } from "/page/log/view.js";
+import * as shown from "/page/show/build.js";
 import { h, keep } from "/page/show/dom.js";
-import { cellOf, place } from "/page/show/jobs.js";
+import { place } from "/page/show/jobs.js";
 import * as parts from "/page/show/parts.js";
 import { classWord, isBad, isRed, look } from "/page/show/states.js";
-import { count, size, span } from "/page/show/words.js";
+import { count } from "/page/show/words.js";
 
-const WHO = { success: null, failure: "the job's own fault", error: "the farm's fault, or that of what it needs",
-  timeout: "it took too long", malformed: "what was asked for makes no sense", unrun: "another job's end" };
+const WHO = {
+  success: null,
+  failure: "the job's own fault",
+  error: "the farm's fault, or that of what it needs",
+  timeout: "it took too long",
+  malformed: "what was asked for makes no sense",
+  unrun: "another job's end",
+};
 
 export function create(at, page) {
   const id = part(at.id);
@@ -26,58 +33,125 @@ export function create(at, page) {
 
   function read(job) {
     if (!job || !job.attempts.length) return;
-    log.rule = isBad(job.result) && may("operate") ? async (line) => {
-      if (await acts.addRule(line, { name: job.name, job: job.id }) !== null) page.again();
-    } : null;
+    log.rule =
+      isBad(job.result) && may("operate")
+        ? async (line) => {
+            if ((await acts.addRule(line, { name: job.name, job: job.id })) !== null)
+              page.again();
+          }
+        : null;
     const number = Number(query.attempt || job.attempt);
     const attempt = job.attempts.find((each) => each.number === number);
     const titles = job.pipeline_jobs.map((each) => each.title);
     const isOver = attempt && attempt.result && !query.name;
-    log.read(`/api/v1/jobs/${id}/log${queryOf({ ...query, attempt: number })}`, titles, isOver ? attempt.log_length : null);
+    log.read(
+      `/api/v1/jobs/${id}/log${queryOf({ ...query, attempt: number })}`,
+      titles,
+      isOver ? attempt.log_length : null,
+    );
   }
 
   // A farm that has no whole builds yet is asked for the parts.
   let isWhole = true;
   return {
-    asks: () => (isWhole ? { whole: `/api/v1/jobs/${id}/whole?tail=0` } : { job: `/api/v1/jobs/${id}`,
-      explanation: `/api/v1/jobs/${id}/explain` }),
+    asks: () =>
+      isWhole
+        ? { whole: `/api/v1/jobs/${id}/whole?tail=0` }
+        : { job: `/api/v1/jobs/${id}`, explanation: `/api/v1/jobs/${id}/explain` },
     optional: ["whole"],
     follows: () => `/api/v1/events?job=${id}`,
     title: (documents) => {
       const job = documents && (documents.job || (documents.whole && documents.whole.job));
-      return job ? `${job.result || job.state}: ${job.name} · job ${at.id}` : `Job ${at.id}`;
+      return job
+        ? `${job.result || job.state}: ${job.name} · job ${at.id}`
+        : `Job ${at.id}`;
     },
     keys: log.keys,
     close: () => log.close(),
     moved(to) {
-      if (!isLog || to.rest[0] !== "log" || queryOf(to.query) !== queryOf(at.query)) return false;
+      if (!isLog || to.rest[0] !== "log" || queryOf(to.query) !== queryOf(at.query))
+        return false;
       log.mark(to.rest[1]);
       return true;
     },
     draw(documents) {
       const { whole } = documents;
-      if (whole === null && isWhole) { isWhole = false; page.again(); }
+      if (whole === null && isWhole) {
+        isWhole = false;
+        page.again();
+      }
       const job = whole ? whole.job : documents.job;
-      if (!job) return [h("h1", {}, `Job ${at.id}`), h("p", { class: "empty" }, "Reading …")];
+      if (!job)
+        return [h("h1", {}, `Job ${at.id}`), h("p", { class: "empty" }, "Reading …")];
       read(job);
       const explanation = whole ? whole.explanation : documents.explanation;
-      return isLog ? [head(job, true, at), keep(log.root)] : [
-        head(job, false, at), verdict(job, explanation), actions(job, page), about(job),
-        h("div", { class: "columns wide-left" },
-          h("div", { "data-key": "left" }, pipelineJobs(job), job.attempts.length ? parts.section("Log", keep(log.root)) : null),
-          h("div", { "data-key": "right" }, files(job), past(job, whole), attempts(job), edges("Needs", job.needs),
-            edges("Wanted by", job.wanted_by), asked(job))),
-      ];
+      return isLog
+        ? [head(job, true, at), keep(log.root)]
+        : [
+            head(job, false, at),
+            verdict(job, explanation),
+            actions(job, page),
+            shown.about(job),
+            h(
+              "div",
+              { class: "columns wide-left" },
+              h(
+                "div",
+                { "data-key": "left" },
+                shown.pipelineJobs(job),
+                job.attempts.length ? parts.section("Log", keep(log.root)) : null,
+              ),
+              h(
+                "div",
+                { "data-key": "right" },
+                shown.files(job),
+                shown.past(job, whole),
+                shown.attempts(job),
+                shown.edges("Needs", job.needs),
+                shown.edges("Wanted by", job.wanted_by),
+                shown.asked(job),
+              ),
+            ),
+          ];
     },
   };
 }
 
 function head(job, isLog, at) {
-  return h("div", { class: "title" }, h("h1", {}, parts.badge(job.state, job.result, job.classification), " ",
-    parts.name(job.name), " ", h("span", { class: "quiet" }, `${place(job)} · job `, h("a", { href: href("jobs", job.id) }, job.id))),
-  isLog ? h("p", { class: "quiet" }, at.query.name ? ["Log of ", parts.name(`${at.query.name}:${at.query.index}`)] : "Log",
-    at.query.attempt ? `, attempt ${at.query.attempt}` : "", " · ", h("a", { href: href("jobs", job.id) }, "to the job"))
-    : h("p", {}, h("a", { href: href("jobs", job.id, {}, "log") }, "Log on a page of its own")));
+  return h(
+    "div",
+    { class: "title" },
+    h(
+      "h1",
+      {},
+      parts.badge(job.state, job.result, job.classification),
+      " ",
+      parts.name(job.name),
+      " ",
+      h(
+        "span",
+        { class: "quiet" },
+        `${place(job)} · job `,
+        h("a", { href: href("jobs", job.id) }, job.id),
+      ),
+    ),
+    isLog
+      ? h(
+          "p",
+          { class: "quiet" },
+          at.query.name
+            ? ["Log of ", parts.name(`${at.query.name}:${at.query.index}`)]
+            : "Log",
+          at.query.attempt ? `, attempt ${at.query.attempt}` : "",
+          " · ",
+          h("a", { href: href("jobs", job.id) }, "to the job"),
+        )
+      : h(
+          "p",
+          {},
+          h("a", { href: href("jobs", job.id, {}, "log") }, "Log on a page of its own"),
+        ),
+  );
 }
 
 // What happened, whose fault it is, and what somebody said about it.
@@ -86,105 +160,115 @@ function verdict(job, explanation) {
   const summary = (explanation && explanation.summary) || job.reason;
   const start = explanation && explanation.start;
   const found = job.classified;
-  return h("div", { class: `verdict ${look(job.state, job.result).tone}`, "data-key": "verdict" },
-    summary ? h("p", {}, fault ? h("strong", {}, `${fault[0].toUpperCase()}${fault.slice(1)}. `) : null, parts.name(summary)) : null,
-    start ? h("p", {}, "Starts ", parts.when(start.likely), " (between ", parts.when(start.earliest), " and ", parts.when(start.latest), ")") : null,
-    explanation && explanation.end ? h("p", {}, "Should end ", parts.when(explanation.end.likely)) : null,
-    explanation && explanation.position ? h("p", { class: "quiet" }, `${explanation.position.of_workers.exact ? "" : "about "}`
-      + `${count(explanation.position.of_workers.before, "job")} before it`) : null,
-    job.root_cause ? h("p", {}, "Root cause: ", parts.jobLink(job.root_cause, `job ${job.root_cause}`)) : null,
-    job.superseded_by ? h("p", {}, "Its place took ", parts.jobLink(job.superseded_by, `job ${job.superseded_by}`)) : null,
-    found ? h("p", {}, h("strong", {}, classWord(found.classification)), found.note ? [": ", parts.name(found.note)] : null,
-      found.link ? [" ", parts.outside(found.link)] : null, h("span", { class: "quiet" },
-        found.rule ? ` by rule ${found.rule}` : [" by ", parts.name(found.by || "")], " ", parts.when(found.at))) : null,
-    isRed(job.result, job.classification) ? h("p", { class: "quiet" }, "Nobody has said yet what the cause is.") : null);
+  return h(
+    "div",
+    { class: `verdict ${look(job.state, job.result).tone}`, "data-key": "verdict" },
+    summary
+      ? h(
+          "p",
+          {},
+          fault ? h("strong", {}, `${fault[0].toUpperCase()}${fault.slice(1)}. `) : null,
+          parts.name(summary),
+        )
+      : null,
+    start
+      ? h(
+          "p",
+          {},
+          "Starts ",
+          parts.when(start.likely),
+          " (between ",
+          parts.when(start.earliest),
+          " and ",
+          parts.when(start.latest),
+          ")",
+        )
+      : null,
+    explanation && explanation.end
+      ? h("p", {}, "Should end ", parts.when(explanation.end.likely))
+      : null,
+    explanation && explanation.position
+      ? h(
+          "p",
+          { class: "quiet" },
+          `${explanation.position.of_workers.exact ? "" : "about "}` +
+            `${count(explanation.position.of_workers.before, "job")} before it`,
+        )
+      : null,
+    job.root_cause
+      ? h("p", {}, "Root cause: ", parts.jobLink(job.root_cause, `job ${job.root_cause}`))
+      : null,
+    job.superseded_by
+      ? h(
+          "p",
+          {},
+          "Its place took ",
+          parts.jobLink(job.superseded_by, `job ${job.superseded_by}`),
+        )
+      : null,
+    found
+      ? h(
+          "p",
+          {},
+          h("strong", {}, classWord(found.classification)),
+          found.note ? [": ", parts.name(found.note)] : null,
+          found.link ? [" ", parts.outside(found.link)] : null,
+          h(
+            "span",
+            { class: "quiet" },
+            found.rule ? ` by rule ${found.rule}` : [" by ", parts.name(found.by || "")],
+            " ",
+            parts.when(found.at),
+          ),
+        )
+      : null,
+    isRed(job.result, job.classification)
+      ? h("p", { class: "quiet" }, "Nobody has said yet what the cause is.")
+      : null,
+  );
 }
 
 function actions(job, page) {
-  const then = (act) => async () => { if (await act() !== null) page.again(); };
+  const then = (act) => async () => {
+    if ((await act()) !== null) page.again();
+  };
   const is = (scope) => may(scope, job.repository);
-  const shown = [
-    job.state !== "done" && is("cancel") ? parts.button("Cancel", then(() => acts.cancelJob(job.id)), { id: "cancel" }) : null,
-    job.state === "done" && is("submit") ? parts.button("Run again", then(() => acts.retry(job.id)), { id: "retry" }) : null,
-    isBad(job.result) && is("operate") ? parts.button(job.classification ? "Classify anew" : "Classify",
-      then(() => acts.classify(job.id, job.classified)), { id: "classify" }) : null,
-    job.state !== "done" && is("operate") ? parts.button("Score", then(() => acts.rescore(job.id, job.manual_score)), { id: "rescore" }) : null,
+  const buttons = [
+    job.state !== "done" && is("cancel")
+      ? parts.button(
+          "Cancel",
+          then(() => acts.cancelJob(job.id)),
+          { id: "cancel" },
+        )
+      : null,
+    job.state === "done" && is("submit")
+      ? parts.button(
+          "Run again",
+          then(() => acts.retry(job.id)),
+          { id: "retry" },
+        )
+      : null,
+    isBad(job.result) && is("operate")
+      ? parts.button(
+          job.classification ? "Classify anew" : "Classify",
+          then(() => acts.classify(job.id, job.classified)),
+          { id: "classify" },
+        )
+      : null,
+    job.state !== "done" && is("operate")
+      ? parts.button(
+          "Score",
+          then(() => acts.rescore(job.id, job.manual_score)),
+          { id: "rescore" },
+        )
+      : null,
     ["waiting", "ready", "parked"].includes(job.state) && is("operate")
-      ? parts.button("Move", then(() => acts.move(job.id)), { id: "move" }) : null,
+      ? parts.button(
+          "Move",
+          then(() => acts.move(job.id)),
+          { id: "move" },
+        )
+      : null,
   ].filter(Boolean);
-  return shown.length ? h("div", { class: "actions" }, shown) : null;
-}
-
-function about(job) {
-  return parts.facts([
-    ["Source", job.repository ? [parts.project(job.repository), " ", parts.revision(job)] : ""],
-    ["Refs", job.refs.length ? parts.name(job.refs.join(", ")) : ""], ["Cell", cellOf(job) ? parts.name(cellOf(job)) : ""],
-    ["Run", job.runs.map((id) => [parts.link("runs", id, `#${id}`), " "])],
-    ["Owner", parts.name(job.owner)], ["Worker", job.worker ? parts.link("workers", job.worker) : ""],
-    ["Asked", parts.when(job.created_at)],
-    ["Waited", job.ready_at && job.started_at ? span((Date.parse(job.started_at) - Date.parse(job.ready_at)) / 1000) : ""],
-    ["Began", parts.when(job.started_at)], ["Took", parts.took(job.started_at, job.finished_at)],
-    ["Attempt", job.attempt > 1 ? job.attempt : ""],
-  ]);
-}
-
-function pipelineJobs(job) {
-  if (!job.pipeline_jobs.length) return null;
-  const moments = job.pipeline_jobs.flatMap((each) => [each.started_at, each.finished_at]).filter(Boolean).map(Date.parse);
-  const from = Math.min(...moments);
-  const to = job.state === "done" ? Math.max(...moments) : Date.now();
-  return parts.section("Pipeline jobs", parts.table("Pipeline jobs, stage by stage",
-    [["Stage", "narrow"], ["State", "narrow"], ["Pipeline job", ""], ["Took", "narrow number"], ["When", "bar"], ["Reason", ""]],
-    job.pipeline_jobs.map((each) => ({ key: `pipeline job ${each.title}`, cells: [
-      each.stage + 1, parts.badge(each.state, each.result),
-      h("a", { href: href("jobs", job.id, { attempt: job.attempt, name: each.name, index: each.index }, "log") }, parts.name(each.title)),
-      parts.took(each.started_at, each.finished_at),
-      each.started_at ? interval(from, to, Date.parse(each.started_at), each.finished_at ? Date.parse(each.finished_at) : to,
-        look(each.state, each.result).tone, `${each.title} began ${span((Date.parse(each.started_at) - from) / 1000)} after the first`) : null,
-      [parts.name(each.reason), each.kept_from ? h("span", { class: "quiet" }, ` kept from attempt ${each.kept_from}`) : null],
-    ] })), ""));
-}
-
-function files(job) {
-  const all = job.pipeline_jobs.flatMap((each) => each.artifacts);
-  if (!all.length) return null;
-  return parts.section("Files", h("ul", { class: "files" }, all.slice(0, 200).map((file) => h("li", { "data-key": `file ${file.path}` },
-    h("a", { href: `/api/v1/artifacts/${part(file.sha256)}`, download: file.path.split("/").pop() }, parts.name(file.path)),
-    h("span", { class: "quiet number" }, size(file.size))))), all.length > 200 ? h("p", {}, `and ${all.length - 200} more`) : null);
-}
-
-function past(job, whole) {
-  if (!whole) return null;
-  const similar = whole.similar || [];
-  const days = Array.isArray(whole.history) ? whole.history : (whole.history || {}).trend;
-  return parts.section("History", durations(similar, job.id), trend(days), h("p", {}, h("a", { href: href("history", null, {
-    name: job.name, repository: job.repository, architecture: job.architecture }) }, "All of its kind")));
-}
-
-function attempts(job) {
-  return parts.section("Attempts", parts.table("Attempts", [[parts.unseen("Attempt"), "narrow"], ["Result", ""], ["Worker", "narrow"],
-    ["Took", "narrow number"], ["Log", "narrow number"]], [...job.attempts].sort((one, other) => other.number - one.number)
-    .map((each) => ({ key: `attempt ${each.number}`, cells: [each.number,
-      [each.result ? parts.badge("done", each.result) : h("span", { class: "quiet" }, "under way"),
-        each.reason && each.number !== job.attempt ? h("p", { class: "quiet" }, parts.name(each.reason)) : null],
-      each.worker ? parts.link("workers", each.worker) : "", parts.took(each.started_at, each.finished_at),
-      h("a", { href: href("jobs", job.id, { attempt: each.number }, "log"), "aria-label": `Log of attempt ${each.number}` },
-        size(each.log_length))] })), "There was none yet."));
-}
-
-function edges(title, list) {
-  if (!list.length) return null;
-  return parts.section(title, h("ul", {}, list.slice(0, 50).map((edge) => h("li", {}, parts.jobLink(edge.job, `job ${edge.job}`),
-    edge.stage === null ? "" : `, stage ${edge.stage + 1}`, `, ${edge.require}`, edge.resolved_at ? ", there" : ""))),
-  list.length > 50 ? h("p", {}, `and ${list.length - 50} more`) : null);
-}
-
-function asked(job) {
-  const needs = job.requirements;
-  return parts.section("Asked for", parts.facts([["Performs", job.performs ? parts.name(job.performs) : ""],
-    ["Arguments", job.arguments ? parts.name(JSON.stringify(job.arguments)) : ""], ["Isolation", job.isolation],
-    ["Tags", needs.tags.length ? parts.name(needs.tags.join(", ")) : ""], ["Slots", needs.slots > 1 ? needs.slots : ""],
-    ["Only on", needs.worker ? parts.link("workers", needs.worker) : ""],
-    ["Score", job.manual_score === null ? job.score : `${job.manual_score} (its own: ${job.score})`],
-    ["Semaphores", job.semaphores.length ? parts.name(job.semaphores.join(", ")) : ""], ["Group", job.group ? parts.name(job.group) : ""]]));
+  return buttons.length ? h("div", { class: "actions" }, buttons) : null;
 }

@@ -21,8 +21,13 @@ export function create(at, page) {
   const view = new GridView(model);
   const filters = chosen(at.query, ...FILTERS);
   const path = (query) => `/api/v1/grid${queryOf({ ...filters, ...query })}`;
-  const go = (query) => { location.hash = changed(at, query); };
-  const arrangement = () => ({ redFirst: at.query.order !== "newest", only: at.query.only || "" });
+  const go = (query) => {
+    location.hash = changed(at, query);
+  };
+  const arrangement = () => ({
+    redFirst: at.query.order !== "newest",
+    only: at.query.only || "",
+  });
   const rest = { next: null, isReading: false, isStarted: false, isComplete: false };
   let wanted = ENOUGH;
   let timer = null;
@@ -62,7 +67,9 @@ export function create(at, page) {
         model.add(await read(path({ limit: NEWEST }), page.signal));
         arrange();
         page.draw();
-      } catch { /* the line will tell */ }
+      } catch {
+        /* the line will tell */
+      }
     }, SOON);
   }
 
@@ -70,15 +77,27 @@ export function create(at, page) {
     asks: () => ({ grid: path({ limit: FIRST }) }),
     follows: () => `/api/v1/grid${queryOf(filters)}`,
     title: () => "Grid",
-    close: () => { view.close(); clearTimeout(timer); },
-    keys: { j: ["a row down", () => view.step(1, 0)], k: ["a row up", () => view.step(-1, 0)],
-      r: ["failures first, or newest first", () => go({ order: at.query.order === "newest" ? null : "newest" })] },
+    close: () => {
+      view.close();
+      clearTimeout(timer);
+    },
+    keys: {
+      j: ["a row down", () => view.step(1, 0)],
+      k: ["a row up", () => view.step(-1, 0)],
+      r: [
+        "failures first, or newest first",
+        () => go({ order: at.query.order === "newest" ? null : "newest" }),
+      ],
+    },
     happened(events) {
       for (const event of events) {
         const found = model.happened(event);
         if (!found) newest();
         else {
-          for (const cell of found.cells) { view.update(cell.run, cell.column); view.update(cell.run); }
+          for (const cell of found.cells) {
+            view.update(cell.run, cell.column);
+            view.update(cell.run);
+          }
           for (const run of found.rows) view.update(run);
         }
       }
@@ -88,28 +107,81 @@ export function create(at, page) {
       if (grid && !rest.isStarted) {
         model.add(grid);
         arrange();
-        readOn(grid).catch((error) => { if (error.name !== "AbortError") page.again(); });
+        readOn(grid).catch((error) => {
+          if (error.name !== "AbortError") page.again();
+        });
       }
       return [
-        h("div", { class: "title" }, h("h1", {}, "Grid"), h("p", { class: "quiet", id: "grid-count" }, grid
-          ? `${count(model.cellCount, "job")} of ${count(model.rows.size, "run")}${rest.isComplete ? "" : " so far"}`
-          : "Reading …")),
-        h("div", { class: "filters", role: "search" },
-          parts.choice("First", [["", "open failures"], ["newest", "newest"]], at.query.order, (order) => go({ order })),
-          parts.choice("Only", [["", "all"], ["red", "open failures"], ["unfinished", "unfinished"]], at.query.only,
-            (only) => go({ only })),
-          parts.choice("Cells", [["", "jobs"], ["pipeline_jobs", "pipeline jobs"]], at.query.cells, (cells) => go({ cells })),
-          parts.field("Repository", at.query.repository || "", (repository) => go({ repository }), { "data-search": true }),
-          parts.field("Architecture", at.query.architecture || "", (architecture) => go({ architecture })),
+        h(
+          "div",
+          { class: "title" },
+          h("h1", {}, "Grid"),
+          h(
+            "p",
+            { class: "quiet", id: "grid-count" },
+            grid
+              ? `${count(model.cellCount, "job")} of ${count(model.rows.size, "run")}${rest.isComplete ? "" : " so far"}`
+              : "Reading …",
+          ),
+        ),
+        h(
+          "div",
+          { class: "filters", role: "search" },
+          parts.choice(
+            "First",
+            [
+              ["", "open failures"],
+              ["newest", "newest"],
+            ],
+            at.query.order,
+            (order) => go({ order }),
+          ),
+          parts.choice(
+            "Only",
+            [
+              ["", "all"],
+              ["red", "open failures"],
+              ["unfinished", "unfinished"],
+            ],
+            at.query.only,
+            (only) => go({ only }),
+          ),
+          parts.choice(
+            "Cells",
+            [
+              ["", "jobs"],
+              ["pipeline_jobs", "pipeline jobs"],
+            ],
+            at.query.cells,
+            (cells) => go({ cells }),
+          ),
+          parts.field(
+            "Repository",
+            at.query.repository || "",
+            (repository) => go({ repository }),
+            { "data-search": true },
+          ),
+          parts.field("Architecture", at.query.architecture || "", (architecture) =>
+            go({ architecture }),
+          ),
           parts.field("Owner", at.query.owner || "", (owner) => go({ owner })),
-          parts.field("Kind", at.query.kind || "", (kind) => go({ kind }))),
-        grid && !model.shown.length ? h("p", { class: "empty" }, "No run is like that.") : null,
+          parts.field("Kind", at.query.kind || "", (kind) => go({ kind })),
+        ),
+        grid && !model.shown.length
+          ? h("p", { class: "empty" }, "No run is like that.")
+          : null,
         keep(view.root),
         keep(view.told),
-        rest.next !== null && !rest.isReading ? parts.button("Read older ones", () => {
-          wanted = model.cellCount + ENOUGH;
-          readOn({ next: rest.next });
-        }, { class: "plain", id: "older" }) : null,
+        rest.next !== null && !rest.isReading
+          ? parts.button(
+              "Read older ones",
+              () => {
+                wanted = model.cellCount + ENOUGH;
+                readOn({ next: rest.next });
+              },
+              { class: "plain", id: "older" },
+            )
+          : null,
         legend(),
       ];
     },
@@ -117,12 +189,33 @@ export function create(at, page) {
 }
 
 function legend() {
-  const one = (word, [sign, tone]) => h("li", {}, h("span", { class: `cell ${tone}`, "aria-hidden": "true" }, sign), word);
-  return h("details", { class: "legend" }, h("summary", {}, "Signs"), h("ul", {},
-    Object.entries(RESULTS).map(([word, look]) => one(word, look)),
-    ["waiting", "ready", "assigned", "running", "parked"].map((word) => one(word, STATES[word])),
-    h("li", {}, h("span", { class: "cell bad red", "aria-hidden": "true" }, "✗"), "failed, cause open"),
-    h("li", {}, h("span", { class: "cell bad known", "aria-hidden": "true" }, "✗"),
-      `a cause is known: ${Object.values(CLASSIFICATIONS).map(([, word]) => word).join(", ")}`)));
+  const one = (word, [sign, tone]) =>
+    h("li", {}, h("span", { class: `cell ${tone}`, "aria-hidden": "true" }, sign), word);
+  return h(
+    "details",
+    { class: "legend" },
+    h("summary", {}, "Signs"),
+    h(
+      "ul",
+      {},
+      Object.entries(RESULTS).map(([word, look]) => one(word, look)),
+      ["waiting", "ready", "assigned", "running", "parked"].map((word) =>
+        one(word, STATES[word]),
+      ),
+      h(
+        "li",
+        {},
+        h("span", { class: "cell bad red", "aria-hidden": "true" }, "✗"),
+        "failed, cause open",
+      ),
+      h(
+        "li",
+        {},
+        h("span", { class: "cell bad known", "aria-hidden": "true" }, "✗"),
+        `a cause is known: ${Object.values(CLASSIFICATIONS)
+          .map(([, word]) => word)
+          .join(", ")}`,
+      ),
+    ),
+  );
 }
-

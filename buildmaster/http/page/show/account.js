@@ -14,17 +14,33 @@ const place = document.getElementById("account");
 export function account(changed) {
   const me = who();
   const isKnown = Boolean(me.who) && me.by !== "open";
-  become(place,
-    isKnown || token() ? h("span", { class: "who" }, h("bdi", {}, me.display || me.who || "with a token")) : null,
-    isKnown && !token() && me.by !== "proxy" ? button("Sign out", () => signOut(changed), { class: "plain", id: "sign-out" }) : null,
-    token() ? button("Forget the token", () => change(null, changed), { class: "plain", id: "forget-token" }) : null,
+  become(
+    place,
+    isKnown || token()
+      ? h("span", { class: "who" }, h("bdi", {}, me.display || me.who || "with a token"))
+      : null,
+    isKnown && !token() && me.by !== "proxy"
+      ? button("Sign out", () => signOut(changed), { class: "plain", id: "sign-out" })
+      : null,
+    token()
+      ? button("Forget the token", () => change(null, changed), {
+          class: "plain",
+          id: "forget-token",
+        })
+      : null,
     may("admin") ? h("a", { href: "#/audit" }, "Audit") : null,
-    isKnown || token() ? null : ways(changed));
+    isKnown || token() ? null : ways(changed),
+  );
 }
 
 function ways(changed) {
-  const links = (who().login || []).map((way) => h("a", { href: localPath(way.url) }, way.label || "Sign in"));
-  return [...links, button("Use a token", () => typed(changed), { class: "plain", id: "use-token" })];
+  const links = (who().login || []).map((way) =>
+    h("a", { href: localPath(way.url) }, way.label || "Sign in"),
+  );
+  return [
+    ...links,
+    button("Use a token", () => typed(changed), { class: "plain", id: "use-token" }),
+  ];
 }
 
 // Only addresses of this farm: it is the farm that sends people elsewhere.
@@ -36,10 +52,13 @@ function localPath(url) {
 }
 
 function typed(changed) {
-  return ask({ title: "Use a token", yes: "Use it",
+  return ask({
+    title: "Use a token",
+    yes: "Use it",
     text: "It is kept in this tab until the tab is closed, and sent to this farm only.",
     fields: [{ name: "token", label: "Token", type: "password", required: true }],
-    act: (given) => change(given.token, changed) });
+    act: (given) => change(given.token, changed),
+  });
 }
 
 async function change(text, changed) {
@@ -64,7 +83,10 @@ async function signOut(changed) {
 
 // Instead of a page that not everybody may read.
 export function signIn(view, changed) {
-  become(view, h("h1", {}, "This farm shows its state to those it knows"),
+  become(
+    view,
+    h("h1", {}, "This farm shows its state to those it knows"),
     token() ? problem(new Error("It does not know the token that was typed in.")) : null,
-    h("p", { class: "buttons" }, ways(changed)));
+    h("p", { class: "buttons" }, ways(changed)),
+  );
 }

@@ -1,7 +1,7 @@
 // Elements made from plain descriptions, and the shown page turned into the wanted one.
 //
-// Text only ever becomes text nodes. What is shown already stays the same element as long as
-// it can, so that focus, selection and scrolling survive every update.
+// Text only ever becomes text nodes. What is shown already stays the same element as long
+// as it can, so that focus, selection and scrolling survive every update.
 
 // The page itself has a drawing, which knows the name space of drawings.
 const DRAWINGS = document.querySelector("svg").namespaceURI;
@@ -22,9 +22,10 @@ function fill(node, attributes, children) {
 }
 
 function nodesOf(children) {
-  return children.flat(Infinity).filter((each) => each !== null && each !== undefined
-    && each !== false && each !== "").map((each) => (each instanceof Node
-    ? each : document.createTextNode(String(each))));
+  return children
+    .flat(Infinity)
+    .filter((each) => each !== null && each !== undefined && each !== false && each !== "")
+    .map((each) => (each instanceof Node ? each : document.createTextNode(String(each))));
 }
 
 // An element of HTML. `on` has handlers by the name of their event.
@@ -37,7 +38,8 @@ export function svg(name, attributes, ...children) {
   return fill(document.createElementNS(DRAWINGS, name), attributes, children);
 }
 
-// Stands for an element that looks after itself: it is put in place and otherwise left alone.
+// Stands for an element that looks after itself: it is put in place and otherwise left
+// alone.
 export function keep(element) {
   const place = document.createElement("span");
   place.setAttribute("data-kept", "");
@@ -60,8 +62,12 @@ for (const kind of HEARD) document.addEventListener(kind, dispatch);
 const keyOf = (node) => (node.nodeType === 1 ? node.getAttribute("data-key") : null);
 
 function isAlike(old, wanted) {
-  return old.nodeType === wanted.nodeType && old.nodeName === wanted.nodeName
-    && keyOf(old) === keyOf(wanted) && !old.isKept;
+  return (
+    old.nodeType === wanted.nodeType &&
+    old.nodeName === wanted.nodeName &&
+    keyOf(old) === keyOf(wanted) &&
+    !old.isKept
+  );
 }
 
 function update(old, wanted) {
@@ -91,7 +97,8 @@ function update(old, wanted) {
 // A new element with what stays as it is put in its places.
 function settled(wanted) {
   if (wanted.nodeType === 1) {
-    for (const place of wanted.querySelectorAll("[data-kept]")) place.replaceWith(kept.get(place));
+    for (const place of wanted.querySelectorAll("[data-kept]"))
+      place.replaceWith(kept.get(place));
   }
   return wanted;
 }
@@ -134,7 +141,8 @@ export function become(parent, ...children) {
   const key = focused && parent.contains(focused) ? keyOf(focused) || focused.id : null;
   merge(parent, nodesOf(children));
   if (!key || document.activeElement === focused) return;
-  const again = [...parent.querySelectorAll("[data-key], [id]")]
-    .find((each) => keyOf(each) === key || each.id === key);
+  const again = [...parent.querySelectorAll("[data-key], [id]")].find(
+    (each) => keyOf(each) === key || each.id === key,
+  );
   if (again) again.focus({ preventScroll: true });
 }

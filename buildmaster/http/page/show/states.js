@@ -3,22 +3,41 @@
 // The sign tells them apart without colours; the tone is a class of the style sheet.
 
 export const RESULTS = {
-  success: ["✓", "good"], reused: ["↻", "good"], skipped: ["⤼", "void"],
-  failure: ["✗", "bad"], error: ["!", "bad"], timeout: ["◷", "bad"], malformed: ["⌇", "bad"],
-  unrun: ["–", "void"], cancelled: ["⊘", "void"],
+  success: ["✓", "good"],
+  reused: ["↻", "good"],
+  skipped: ["⤼", "void"],
+  failure: ["✗", "bad"],
+  error: ["!", "bad"],
+  timeout: ["◷", "bad"],
+  malformed: ["⌇", "bad"],
+  unrun: ["–", "void"],
+  cancelled: ["⊘", "void"],
 };
 export const STATES = {
-  waiting: ["·", "wait"], ready: ["○", "wait"], assigned: ["◔", "busy"], running: ["▶", "busy"],
-  parked: ["‖", "wait"], open: ["▶", "busy"], sealed: ["▶", "busy"], done: ["✓", "good"],
-  connected: ["●", "good"], unreachable: ["!", "bad"], offline: ["○", "void"],
+  waiting: ["·", "wait"],
+  ready: ["○", "wait"],
+  assigned: ["◔", "busy"],
+  running: ["▶", "busy"],
+  parked: ["‖", "wait"],
+  open: ["▶", "busy"],
+  sealed: ["▶", "busy"],
+  done: ["✓", "good"],
+  connected: ["●", "good"],
+  unreachable: ["!", "bad"],
+  offline: ["○", "void"],
 };
 // What the farm calls it, and what people would.
 const WORDS = { open: "under way", sealed: "under way" };
 export const DUTIES = {
-  active: ["●", "void"], paused: ["‖", "busy"], draining: ["▽", "busy"], retired: ["⊘", "void"],
+  active: ["●", "void"],
+  paused: ["‖", "busy"],
+  draining: ["▽", "busy"],
+  retired: ["⊘", "void"],
 };
 export const CLASSIFICATIONS = {
-  known_issue: ["K", "known issue"], infrastructure: ["I", "infrastructure"], flaky: ["F", "flaky"],
+  known_issue: ["K", "known issue"],
+  infrastructure: ["I", "infrastructure"],
+  flaky: ["F", "flaky"],
 };
 export const BAD = ["failure", "error", "timeout", "malformed"];
 export const UNFINISHED = ["waiting", "ready", "assigned", "running", "parked"];

@@ -10,16 +10,30 @@ let timer = null;
 // `undo`, if given, is what takes it back.
 export function tell(sentence, undo = null) {
   clearTimeout(timer);
-  const back = undo && button("Undo", async (event) => {
-    event.target.disabled = true;
-    try {
-      tell(await undo());
-    } catch (error) {
-      tell(`This could not be undone: ${error.message}`);
-    }
-  }, { class: "plain" });
-  become(place, h("p", {}, h("span", {}, sentence), back,
-    button("Close", clear, { class: "plain", "aria-label": "Close this message" })));
+  const back =
+    undo &&
+    button(
+      "Undo",
+      async (event) => {
+        event.target.disabled = true;
+        try {
+          tell(await undo());
+        } catch (error) {
+          tell(`This could not be undone: ${error.message}`);
+        }
+      },
+      { class: "plain" },
+    );
+  become(
+    place,
+    h(
+      "p",
+      {},
+      h("span", {}, sentence),
+      back,
+      button("Close", clear, { class: "plain", "aria-label": "Close this message" }),
+    ),
+  );
   timer = setTimeout(clear, STAYS);
 }
 

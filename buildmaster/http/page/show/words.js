@@ -51,14 +51,20 @@ function oneUnit(seconds) {
 
 // The moment itself, for titles: here, and in UTC.
 export function exactly(moment) {
-  const here = new Date(moment).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+  const here = new Date(moment).toLocaleString("en-GB", {
+    dateStyle: "medium",
+    timeStyle: "medium",
+  });
   return `${here} (${String(moment).replace(/\.[0-9]+Z$/, "Z")})`;
 }
 
 export function size(bytes) {
   let unit = 0;
   let value = bytes;
-  while (value >= 1024 && unit < UNITS.length - 1) { value /= 1024; unit += 1; }
+  while (value >= 1024 && unit < UNITS.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
   return `${unit ? value.toFixed(1) : value} ${UNITS[unit]}`;
 }
 
@@ -71,10 +77,17 @@ export function count(amount, one, many = `${one}s`) {
 // The end of a repository's address, by which people know it.
 export function project(repository) {
   if (!repository) return "";
-  const parts = String(repository).replace(/\.git$/, "").split("/").filter(Boolean);
+  const parts = String(repository)
+    .replace(/\.git$/, "")
+    .split("/")
+    .filter(Boolean);
   return parts.slice(-1)[0] || String(repository);
 }
 
 export function digest(text) {
-  return text ? String(text).replace(/^sha256:/, "").slice(0, 10) : "";
+  return text
+    ? String(text)
+        .replace(/^sha256:/, "")
+        .slice(0, 10)
+    : "";
 }
