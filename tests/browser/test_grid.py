@@ -79,3 +79,34 @@ class LargeGridTests(BrowserCase):
         await self.tab.press("Enter")
         await self.tab.until(f"location.hash === {goal!r}")
         await self.tab.until("document.querySelector('h1').innerText.includes('job')")
+
+
+class PipelineGridTests(BrowserCase):
+    async def test_cells_of_pipeline_jobs_follow_them_and_not_their_job(self) -> None:
+        job = self.scene.running[0]
+        await self.open("#/grid?order=newest&cells=pipeline_jobs")
+        await self.live()
+        await self.tab.until("!!document.querySelector('.grid[data-complete]')")
+        signs = (
+            "[...document.querySelectorAll(\".grid a.cell[href='#/jobs/%d']\")]"
+            ".map((cell) => cell.textContent.trim()[0]).join('')" % job
+        )
+        self.assertEqual(await self.tab.run(signs), "✓··▶")
+        self.happen(
+            """UPDATE pipeline_job SET state = 'done', result = 'failure', reason = 'x',
+                   finished_at = farm_now() WHERE job = %s AND state = 'running'""",
+            *("pipeline-job.done", job),
+            name="unit-tests",
+            index=0,
+            result="failure",
+        )
+        await self.tab.until(f"{signs} === '✓··✗'")
+        # That the job goes on to another state says nothing of its pipeline jobs.
+        self.happen(
+            "UPDATE job SET cancel_asked_at = farm_now() WHERE id = %s",
+            *("job.assigned", job),
+            state="assigned",
+            attempt=1,
+        )
+        await self.tab.run("new Promise((done) => setTimeout(done, 600))")
+        self.assertEqual(await self.tab.run(signs), "✓··✗")

@@ -5,7 +5,7 @@ import { placeOf } from "/page/farm/address.js";
 import { perhaps, read } from "/page/farm/client.js";
 import { Live } from "/page/farm/live.js";
 import { learn } from "/page/farm/me.js";
-import { account, signIn } from "/page/show/account.js";
+import { account, projects, signIn } from "/page/show/account.js";
 import { start as startClock } from "/page/show/clock.js";
 import { become, h } from "/page/show/dom.js";
 import { ownKeys } from "/page/show/keys.js";
@@ -104,6 +104,7 @@ class Shown {
   draw() {
     if (this.isOver) return;
     const failed = this.failed ? [problem(this.failed)] : [];
+    if (this.failed && this.failed.code === "outside_project") failed.push(projects());
     const isKnown = Object.values(this.documents).some(Boolean);
     let shown = [];
     try {

@@ -1,7 +1,7 @@
 // A run's graph on the screen: jobs in layers, what waits to the right of what it waits
 // for.
 
-import { arrange } from "/page/draw/layers.js";
+import { arrange, ends } from "/page/draw/layers.js";
 import { href } from "/page/farm/address.js";
 import { become, h, svg } from "/page/show/dom.js";
 import { cellOf } from "/page/show/jobs.js";
@@ -19,6 +19,7 @@ export class GraphView {
   #places = new Map();
   #shape = "";
   #layout = null;
+  #isPlaced = false;
   #at = null; // the node that the keyboard is at
 
   constructor(title) {
@@ -67,6 +68,17 @@ export class GraphView {
         this.#at = graph.nodes.length ? graph.nodes[0].id : null;
     }
     this.#draw();
+    if (!this.#isPlaced) requestAnimationFrame(() => this.#begin());
+  }
+
+  // Whoever comes sees where the graph begins, however high it is.
+  #begin() {
+    if (!this.box.clientHeight) return;
+    this.#isPlaced = true;
+    const first = this.#layout.place.get(this.#at);
+    if (!first) return;
+    this.box.scrollTop = this.#y(first.row) * this.scale - this.box.clientHeight / 2;
+    this.box.scrollLeft = 0;
   }
 
   zoom(by) {
@@ -114,9 +126,9 @@ export class GraphView {
     const { place, bends } = this.#layout;
     const from = place.get(edge.from);
     const to = place.get(edge.to);
-    const way = [...bends].find(([each]) => each.from === edge.from && each.to === edge.to);
+    const way = bends.get(ends(edge)) || [];
     const points = [[this.#x(from.layer) + WIDE, this.#y(from.row) + HIGH / 2]];
-    for (const bend of way ? way[1] : []) {
+    for (const bend of way) {
       const at = place.get(bend);
       points.push(
         [this.#x(at.layer), this.#y(at.row) + HIGH / 2],
@@ -135,6 +147,8 @@ export class GraphView {
       "g",
       {
         class: `edge${edge.resolved_at ? " there" : ""}`,
+        "data-from": edge.from,
+        "data-to": edge.to,
         "data-key": `edge ${edge.from} ${edge.to} ${edge.stage}`,
       },
       svg("path", { d: curve(points) }),
@@ -161,9 +175,17 @@ export class GraphView {
       svg("title", {}, words),
       svg("rect", { width: WIDE, height: HIGH, rx: 4 }),
       svg("rect", { class: "edge-of", width: 4, height: HIGH, rx: 2 }),
-      svg("text", { class: "sign", x: 12, y: 16 }, found.sign),
-      svg("text", { class: "name", x: 26, y: 16 }, cut(node.name, 24)),
-      svg("text", { class: "quiet", x: 26, y: 31 }, cut(where || node.kind, 26)),
+      svg("text", { "aria-hidden": "true", class: "sign", x: 12, y: 16 }, found.sign),
+      svg(
+        "text",
+        { "aria-hidden": "true", class: "name", x: 26, y: 16 },
+        cut(node.name, 24),
+      ),
+      svg(
+        "text",
+        { "aria-hidden": "true", class: "quiet", x: 26, y: 31 },
+        cut(where || node.kind, 26),
+      ),
     );
   }
 
@@ -180,6 +202,10 @@ export class GraphView {
       this.graph.nodes.find((each) => nodeKey(each.id) === link.getAttribute("data-key"));
     if (!node) return;
     this.#at = node.id;
+    for (const edge of this.drawing.querySelectorAll(".edge")) {
+      const ends = [edge.dataset.from, edge.dataset.to];
+      edge.classList.toggle("near", ends.includes(String(node.id)));
+    }
     const needs = this.graph.edges.filter((edge) => edge.to === node.id).length;
     const wanted = this.graph.edges.filter((edge) => edge.from === node.id).length;
     this.told.textContent = `${this.#words(node)} · waits for ${needs}, ${wanted} wait for it${node.reason ? ` · ${node.reason}` : ""}`;

@@ -171,17 +171,18 @@ export class GridView {
     for (let at = this.left; at < this.right; at += 1) {
       const column = this.model.order[at];
       if (!row.cells.has(column)) continue;
-      const link = links.pop() || h("a", { role: "gridcell", tabindex: "-1" });
+      const link = links.pop() || cell();
       link.at = at;
-      link.style.left = `${this.labelWidth + at * this.cellWidth}px`;
-      link.style.width = `${this.cellWidth - 2}px`;
-      link.setAttribute("aria-colindex", at + 2);
+      const box = link.parentNode;
+      box.style.left = `${this.labelWidth + at * this.cellWidth}px`;
+      box.style.width = `${this.cellWidth - 2}px`;
+      box.setAttribute("aria-colindex", at + 2);
       link.tabIndex = place === this.#at.row && at === this.#at.column ? 0 : -1;
       this.#dress(link, row, column);
       element.cells.set(column, link);
-      if (!link.isConnected || link.parentNode !== element) element.append(link);
+      if (box.parentNode !== element) element.append(box);
     }
-    for (const link of links) link.remove();
+    for (const link of links) link.parentNode.remove();
     if (element.parentNode !== this.body) this.body.append(element);
   }
 
@@ -321,4 +322,11 @@ export class GridView {
     else return;
     event.preventDefault();
   }
+}
+
+// A link in a cell of the grid.
+function cell() {
+  const link = h("a", { tabindex: "-1" });
+  h("div", { class: "grid-cell", role: "gridcell" }, link);
+  return link;
 }

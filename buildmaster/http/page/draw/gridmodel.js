@@ -2,7 +2,6 @@
 
 import { isRed } from "/page/show/states.js";
 
-const RESULT_EVENTS = /^job\./;
 const micros = (moment) => Date.parse(moment) * 1000;
 const nameOf = (column) =>
   JSON.stringify([
@@ -76,30 +75,45 @@ export class GridModel {
     this.shown = found;
   }
 
-  // What an event changes: {cells: [{run, column}], rows: [run]}; null if only the farm
-  // knows.
-  happened(event) {
-    const { kind, payload, at } = event;
-    if (event.run !== null && event.job === null) {
-      const row = this.rows.get(event.run);
-      if (!row || !["run.done", "run.reopened"].includes(kind)) return null;
-      row.state = payload.state || (kind === "run.reopened" ? "sealed" : row.state);
-      row.result = payload.result ?? null;
-      if (row.state === "done") row.finished_at = at;
-      return { cells: [], rows: [row.run] };
-    }
-    if (event.job === null || !RESULT_EVENTS.test(kind))
-      return event.job === null ? { cells: [], rows: [] } : null;
-    const places = this.#jobs.get(event.job);
-    if (!places) return null;
-    if (!payload.state && kind !== "job.classified")
-      return kind === "job.retried" ? null : { cells: [], rows: [] };
-    for (const { run, column } of places) {
+  // What an event changes: {cells: [{run, column}], rows: [run]} are others now; of the
+  // runs in `ask` only the farm knows what became of them; `isNew` tells of others.
+  happened({ kind, run, job, payload, at }) {
+    const found = { cells: [], rows: [], ask: [], isNew: false };
+    if (kind === "run.created") found.isNew = true;
+    if (run !== null && job === null && this.rows.has(run)) {
       const row = this.rows.get(run);
-      row.cells.set(column, changed(row.cells.get(column), kind, payload, at));
-      row.red = redOf(row);
+      if (kind === "run.done") {
+        row.state = "done";
+        row.result = payload.result ?? null;
+        row.finished_at = at;
+      } else if (kind === "run.reopened") {
+        row.state = "sealed";
+        row.result = null;
+      }
+      found.rows.push(run);
     }
-    return { cells: places, rows: [] };
+    if (job === null || !/^(job|pipeline-job)\./.test(kind)) return found;
+    const places = this.#jobs.get(job);
+    if (!places) {
+      found.isNew = !kind.startsWith("pipeline-job.");
+      return found;
+    }
+    const isPart = ({ run: one, column }) =>
+      this.rows.get(one).cells.get(column)[8] !== null;
+    if (places.some(isPart) || kind === "job.retried") {
+      found.ask.push(...new Set(places.map((each) => each.run)));
+    } else if (kind.startsWith("job.") && (payload.state || kind === "job.classified")) {
+      for (const place of places) {
+        const row = this.rows.get(place.run);
+        row.cells.set(
+          place.column,
+          changed(row.cells.get(place.column), kind, payload, at),
+        );
+        row.red = redOf(row);
+      }
+      found.cells.push(...places);
+    }
+    return found;
   }
 }
 

@@ -2,7 +2,8 @@
 // Pure.
 
 const SWEEPS = 6;
-const MOST_BENDS = 6000; // places in between that long edges get
+const BEND = 0.3; // rows that an edge takes where it passes a layer
+const MOST_BENDS = 1500; // places in between that long edges get
 
 // `nodes` are ids, `edges` {from, to} -> {place: Map id -> {layer, row}, layers, rows,
 // bends}
@@ -16,15 +17,23 @@ export function arrange(nodes, edges) {
   for (const node of nodes) (layers[layerOf.get(node)] ||= []).push(node);
   const { links, bends } = withBends(ours, layerOf, layers);
   untangle(layers, links);
+  const room = (node) => (known.has(node) ? 1 : BEND);
+  const heights = layers.map((layer) => layer.reduce((all, node) => all + room(node), 0));
+  const highest = Math.max(1, ...heights);
   const place = new Map();
-  const widest = Math.max(1, ...layers.map((layer) => layer.length));
-  layers.forEach((layer, number) =>
-    layer.forEach((node, row) =>
-      place.set(node, { layer: number, row: row + (widest - layer.length) / 2 }),
-    ),
-  );
-  return { place, layers: layers.length, rows: widest, bends };
+  layers.forEach((layer, number) => {
+    let row = (highest - heights[number]) / 2;
+    for (const node of layer) {
+      // Of a bend as if it were in the middle of a whole row.
+      place.set(node, { layer: number, row: row + (room(node) - 1) / 2 });
+      row += room(node);
+    }
+  });
+  return { place, layers: layers.length, rows: highest, bends };
 }
+
+// What an edge is called among the bends.
+export const ends = ({ from, to }) => `${from} ${to}`;
 
 // The longest way from a node that waits for nothing; a circle, which no farm makes, is
 // cut.
@@ -51,12 +60,13 @@ function layersOf(nodes, edges) {
 // node.
 function withBends(edges, layerOf, layers) {
   const links = [];
-  const bends = new Map(); // edge -> its places
+  const bends = new Map(); // the two ends of an edge -> its places
   let count = 0;
   for (const edge of edges) {
     const first = layerOf.get(edge.from);
     const last = layerOf.get(edge.to);
     const between = last - first - 1;
+    if (bends.has(ends(edge))) continue; // for another stage of the same job
     if (between <= 0 || count + between > MOST_BENDS) {
       links.push([edge.from, edge.to]);
       continue;
@@ -68,7 +78,7 @@ function withBends(edges, layerOf, layers) {
       layers[layer].push(bend);
       way.push(bend);
     }
-    bends.set(edge, way);
+    bends.set(ends(edge), way);
     [edge.from, ...way, edge.to].forEach((each, place, all) => {
       if (place) links.push([all[place - 1], each]);
     });

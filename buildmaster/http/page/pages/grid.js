@@ -13,6 +13,7 @@ const FIRST = 100; // runs of the first page: soon there
 const MORE = 1000;
 const ENOUGH = 10_000; // cells that are read without being asked for
 const NEWEST = 30; // runs that are asked for when something new came
+const AT_ONCE = 20; // runs that are asked for by themselves
 const SOON = 300; // ms in which news are gathered
 const FILTERS = ["repository", "owner", "architecture", "kind", "cells"];
 
@@ -31,6 +32,8 @@ export function create(at, page) {
   const rest = { next: null, isReading: false, isStarted: false, isComplete: false };
   let wanted = ENOUGH;
   let timer = null;
+  const stale = new Set(); // runs that the farm knows better
+  let hasNew = false;
 
   function arrange() {
     model.arrange(arrangement());
@@ -58,13 +61,21 @@ export function create(at, page) {
     page.draw();
   }
 
-  // What came meanwhile, of which no event tells all.
-  function newest() {
-    if (timer !== null) return;
+  // What came meanwhile, of which no event tells all: new runs, and some that are here.
+  function renew(runs, isNew) {
+    for (const run of runs) stale.add(run);
+    hasNew ||= isNew;
+    if (timer !== null || (!stale.size && !hasNew)) return;
     timer = setTimeout(async () => {
       timer = null;
+      const asked = [...stale]
+        .slice(0, AT_ONCE)
+        .map((run) => ({ after: run + 1, limit: 1 }));
+      if (hasNew) asked.push({ limit: NEWEST });
+      stale.clear();
+      hasNew = false;
       try {
-        model.add(await read(path({ limit: NEWEST }), page.signal));
+        for (const query of asked) model.add(await read(path(query), page.signal));
         arrange();
         page.draw();
       } catch {
@@ -92,14 +103,12 @@ export function create(at, page) {
     happened(events) {
       for (const event of events) {
         const found = model.happened(event);
-        if (!found) newest();
-        else {
-          for (const cell of found.cells) {
-            view.update(cell.run, cell.column);
-            view.update(cell.run);
-          }
-          for (const run of found.rows) view.update(run);
+        for (const cell of found.cells) {
+          view.update(cell.run, cell.column);
+          view.update(cell.run);
         }
+        for (const run of found.rows) view.update(run);
+        renew(found.ask, found.isNew);
       }
       return true;
     },

@@ -227,11 +227,12 @@ function actions(run, page) {
           { id: "cancel-run" },
         )
       : null,
-    h(
-      "a",
-      { class: "button", href: `#/grid${queryOf({ repository: run.repository })}` },
-      "Its repository's grid",
-    ),
+    run.repository &&
+      h(
+        "a",
+        { class: "button", href: `#/grid${queryOf({ repository: run.repository })}` },
+        "Its repository's grid",
+      ),
   ];
   return h("div", { class: "actions" }, shown);
 }

@@ -1,10 +1,12 @@
 // Who is signed in, in the head of the page; and how to become somebody.
 
+import { href } from "/page/farm/address.js";
 import { write } from "/page/farm/client.js";
 import { learn, may, useToken, who } from "/page/farm/me.js";
 import { token } from "/page/farm/token.js";
 import { ask } from "/page/show/dialog.js";
 import { become, h } from "/page/show/dom.js";
+import * as parts from "/page/show/parts.js";
 import { button, problem } from "/page/show/parts.js";
 import { tell } from "/page/show/told.js";
 
@@ -79,6 +81,23 @@ async function signOut(changed) {
   } catch (error) {
     tell(`You are still signed in: ${error.message}`);
   }
+}
+
+// For whom may see some projects only: where these are.
+export function projects() {
+  const named = new Set((who().grants || []).map((grant) => grant.project).filter(Boolean));
+  if (!named.size) return null;
+  return h(
+    "ul",
+    {},
+    [...named].map((repository) =>
+      h(
+        "li",
+        {},
+        h("a", { href: href("grid", null, { repository }) }, parts.name(repository)),
+      ),
+    ),
+  );
 }
 
 // Instead of a page that not everybody may read.

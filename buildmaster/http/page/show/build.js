@@ -179,7 +179,7 @@ export function attempts(job) {
               "a",
               {
                 href: href("jobs", job.id, { attempt: each.number }, "log"),
-                "aria-label": `Log of attempt ${each.number}`,
+                "aria-label": `${size(each.log_length)}, log of attempt ${each.number}`,
               },
               size(each.log_length),
             ),
