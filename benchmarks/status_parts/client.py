@@ -49,14 +49,15 @@ class _Connection:
 def ask(port: int, path: str, count: int, clients: int, headers: list[str]) -> None:
     """Ask ``count`` times, each of ``clients`` one question at a time.
 
-    A number in braces in ``path`` is one less in each question: nobody asks for the same.
+    A number in braces in ``path`` is one less in each question, and the first again after
+    1,000: nobody asks for the same at the same time.
     """
     begin, _, rest = path.partition("{")
     first, _, end = rest.partition("}")
     others = [f"Host: 127.0.0.1:{port}", *headers, "", ""]
 
     def request(number: int) -> bytes:
-        place = f"{begin}{int(first) - number}{end}" if first else path
+        place = f"{begin}{int(first) - number % 1000}{end}" if first else path
         return "\r\n".join([f"GET {place} HTTP/1.1", *others]).encode()
 
     chosen = selectors.DefaultSelector()

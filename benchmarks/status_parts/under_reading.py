@@ -17,12 +17,13 @@ from benchmarks.status_parts.rows import add_builds
 _RATIO = Bar(
     "pick-up while 8 clients list 1,000 builds, p99, of the quiet one", "times", "<=", 2
 )
-_JOBS = 150
+_JOBS = 400
 
 
 async def _measure(bench: Bench) -> Measured:
     dsn = bench.server.database("reading")
-    add_builds(dsn, 1, bench.count(10_000, 2000))
+    count = bench.count(10_000, 3000)
+    add_builds(dsn, 1, count)
     farm = Farm(bench, dsn, workers=bench.count(10, 2), slots=1)
     try:
         async with opened(dsn, bench.reactor, claims=False) as books:
@@ -36,12 +37,15 @@ async def _measure(bench: Bench) -> Measured:
             command = [sys.executable, "-m", "benchmarks.status_parts.client", "ask"]
             front = await farm.start_front()
             seen: Figures = {}
-            for name, address in (
-                ("while_read", farm.addresses.http),
-                ("while_read_at_a_front", front),
+            other = f"{LIST}&after={{{count}}}"  # nobody shares an answer with another
+            for name, address, path in (
+                ("while_read", farm.addresses.http, LIST),
+                ("while_read_at_a_front", front, LIST),
+                ("while_each_reads_another", farm.addresses.http, other),
+                ("while_each_reads_another_at_a_front", front, other),
             ):
                 port = address.rpartition(":")[2]
-                asking = [*command, port, LIST, "10000000", "8", FRESH]
+                asking = [*command, port, path, "10000000", "8", FRESH]
                 log = farm.folder / f"{name}.log"
                 say(f"pick-up {name.replace('_', ' ')}")
                 readers = bench.processes.start(asking, log, environ())

@@ -50,6 +50,7 @@ from buildmaster.neighbours import Elsewhere
 from buildmaster.operations import Operations
 from buildmaster.requests import Farm
 from buildmaster.status.interface import IStatus
+from buildmaster.status.lane import Lane
 from buildmaster.status.reading import Status
 from buildmaster.status.remembering import Remembering
 from buildmaster.status.sharing import Sharing
@@ -147,7 +148,7 @@ def site(
         feed,
     )
     meters = meters or Meters(pools={"readers": database})
-    status = Sharing(status)
+    status = Sharing(Lane(status, clock), clock)
     memory = Remembering(status, feed, clock)
     routes = _routes(
         StatusHandlers(status, memory, Live(status, Sockets(clock))),

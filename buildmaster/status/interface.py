@@ -49,16 +49,20 @@ class IStatus(Interface):
         The filters of the question hold for events, too, as far as they are about what
         never changes: an event that takes a job out of a list concerns the list.
 
+        To `queue` and `explain` almost every event makes a little difference: their news
+        are further snapshots, once a second and every two seconds at most.
+
         `StatusProblem` comes out of the iterator: 400 ``not_followed`` for answers that
-        no event tells of (`forecast`, `semaphores`, `rules`, `tokens`, `holds`); 503
-        ``too_slow`` for who does not keep up. Close it in the end.
+        no event tells of (`forecast`, `rules`, `tokens`); 503 ``too_slow`` for who does
+        not keep up. Close it in the end.
         """
 
     def overview(asked: q.Nothing) -> Awaitable[Told[d.Overview]]:
         """The whole farm in a few numbers.
 
-        Jobs by architecture, kind, state and result; the job that waits for longest;
-        workers by state and duty. It comes from counters, however many jobs there are.
+        Jobs by architecture, kind, state and result, and by owner; how the newest failures
+        are classified; the job that waits for longest; workers by state and duty. It
+        comes from counters, however many jobs there are.
         """
 
     def runs(asked: q.Runs) -> Awaitable[Told[d.RunPage]]:

@@ -11,7 +11,8 @@
     follower.close()              -> ["closed"]
 
 ``next`` answers when there is news, at the latest after 15 seconds; one at a time. The
-third of its parts is the snapshot, as pieces, at first.
+third of its parts is the snapshot, as pieces, at first; and again of answers that are
+renewed instead of told by events.
 
 Answers and problems are the JSON of HTTP, in pieces because PB refuses long strings. Only
 lists, texts, numbers and references go over the line, no class, not even an exception.

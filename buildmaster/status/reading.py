@@ -86,7 +86,7 @@ class Status:
         self._forecaster = forecaster
         self._feed = feed
         self._known = Known()
-        self._memory = Remembering(Sharing(self), feed, feed.clock)
+        self._memory = Remembering(Sharing(self, feed.clock), feed, feed.clock)
 
     def follow(self, method: str, asked: q.Question, since: str | None = None) -> Following:
         # Who is told the whole answer again gets what others at this moment get.

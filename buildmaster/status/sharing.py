@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from buildmaster.status.interface import IFollow, IStatus
@@ -16,16 +17,21 @@ from buildmaster.status.proxy import StatusProxy
 from buildmaster.status.questions import Question
 from buildmaster.status.told import Told
 
+#: Bytes from which on an answer is large, and seconds between two who get it.
+LARGE, GAP = 64 * 1024, 0.002
+
 T = TypeVar("T")
+Key = tuple[str, Question]
 
 
 class Sharing(StatusProxy):
     """`IStatus` of another. For whoever may see what the other shows."""
 
-    def __init__(self, status: IStatus) -> None:
+    def __init__(self, status: IStatus, clock: IReactorTime) -> None:
         self._status = status
+        self._clock = clock
         #: Who waits for the answer after the one that is under way.
-        self._waiting: dict[tuple[str, Question], list[Deferred[Any]]] = {}
+        self._waiting: dict[Key, list[Deferred[Any]]] = {}
 
     def follow(self, method: str, asked: Question, since: str | None = None) -> IFollow:
         """What happens to an answer; nothing of it is shared."""
@@ -45,7 +51,7 @@ class Sharing(StatusProxy):
         finally:
             self._next(key)
 
-    def _next(self, key: tuple[str, Question]) -> None:
+    def _next(self, key: Key) -> None:
         waiting = [each for each in self._waiting.pop(key) if not each.called]
         if not waiting:
             return
@@ -53,10 +59,20 @@ class Sharing(StatusProxy):
         name, asked = key
         asking = Deferred.fromCoroutine(getattr(self._status, name)(asked))
 
-        def tell(told: Any) -> None:
-            self._next(key)
-            for each in waiting:
-                if not each.called:  # else it was cancelled: that one left
-                    each.errback(told) if isinstance(told, Failure) else each.callback(told)
+        asking.addBoth(self._hand_out, key, waiting)
 
-        asking.addBoth(tell)
+    def _hand_out(self, told: Any, key: Key, waiting: list[Deferred[Any]]) -> None:
+        """To all who wait; a large one to one after the other, and then comes the next.
+
+        Sending a large answer is work, and dispatch is to have its turns meanwhile.
+        """
+        is_large = isinstance(told, Told) and len(told.json) >= LARGE
+        while waiting:
+            each = waiting.pop(0)
+            if each.called:  # it was cancelled: that one left
+                continue
+            each.errback(told) if isinstance(told, Failure) else each.callback(told)
+            if waiting and is_large:
+                self._clock.callLater(GAP, self._hand_out, told, key, waiting)
+                return
+        self._next(key)

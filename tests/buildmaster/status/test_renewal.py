@@ -9,9 +9,13 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from buildmaster.forecasting import Forecaster
+from buildmaster.kinds.details import Details
+from buildmaster.kinds.registry import Kinds
 from buildmaster.status import questions as q
 from buildmaster.status.interface import IFollow
 from buildmaster.status.news import News
+from buildmaster.status.reading import Status
 from tests.buildmaster.status.test_following import FollowingCase
 from tests.buildmaster.status.test_ways import TEAM
 
@@ -77,6 +81,17 @@ class RenewalTests(FollowingCase):
         follower = following._follower
         assert follower is not None
         self.assertEqual(len(follower._waiting), 0)
+
+    async def test_an_answer_made_from_an_old_picture_is_followed_by_another(self) -> None:
+        slow = Forecaster(self.database, reactor, seen_for=1.5)
+        details = Details(self.database, Kinds())
+        status = Status(self.database, details, slow, self.feed)
+        following = status.follow("queue", q.Queue())
+        self.addCleanup(following.close)
+        await self.news(following)
+        job = await self.rows.job()
+        await self.until(following, await self.rows.event("job.ready", job=job))
+        self.assertEqual(self.renewals, 2)
 
     async def test_who_comes_back_to_the_line_is_told_what_came_meanwhile(self) -> None:
         following = self.status.follow("queue", q.Queue())

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from buildmaster.status import questions as q
 from buildmaster.status.problems import StatusProblem
-from buildmaster.status.sharing import Sharing
+from buildmaster.status.sharing import GAP, LARGE, Sharing
+from buildmaster.status.told import Told
 
 FIRST, OTHER = q.Jobs(limit=1), q.Jobs(limit=2)
 
@@ -30,7 +32,8 @@ class SharingTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.held = _Held()
         status: Any = self.held
-        self.sharing = Sharing(status)
+        self.clock = Clock()
+        self.sharing = Sharing(status, self.clock)
 
     def ask(self, asked: q.Jobs = FIRST) -> Deferred[Any]:
         return Deferred.fromCoroutine(self.sharing.jobs(asked))
@@ -53,6 +56,22 @@ class SharingTests(SynchronousTestCase):
         self.answer(2, "newest")
         self.assertEqual(self.successResultOf(late), "newest")
         self.assertEqual(len(self.held.asked), 3)
+
+    def test_large_answers_are_handed_out_one_by_one_before_the_next_is_made(self) -> None:
+        large: Told[Any] = Told(b"x" * LARGE, dict)
+        first, second, third = self.ask(), self.ask(), self.ask()
+        self.answer(0, large)
+        self.assertIs(self.successResultOf(first), large)
+        late = self.ask()
+        self.answer(1, large)
+        self.assertIs(self.successResultOf(second), large)
+        self.assertNoResult(third)
+        self.assertEqual(len(self.held.asked), 2)
+        self.clock.advance(GAP)
+        self.assertIs(self.successResultOf(third), large)
+        self.assertEqual(len(self.held.asked), 3)
+        self.answer(2, large)
+        self.assertIs(self.successResultOf(late), large)
 
     def test_other_questions_wait_for_nobody(self) -> None:
         self.ask()
