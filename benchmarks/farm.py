@@ -8,7 +8,7 @@ import secrets
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,17 @@ _LONG = 600.0
 class Farm:
     """A master on the database ``dsn``, and ``workers`` workers of ``slots`` slots each."""
 
-    def __init__(self, bench: Bench, dsn: str, *, workers: int, slots: int) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        dsn: str,
+        *,
+        workers: int,
+        slots: int,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """``settings`` are further ones of the master."""
+        self._settings = dict(settings or {})
         self.dsn = dsn
         self.folder = bench.folder / f"farm-{secrets.token_hex(3)}"
         self.names = [f"worker-{number:02}" for number in range(1, workers + 1)]
@@ -152,6 +162,7 @@ class Farm:
                 "database": self.dsn,
                 "listen": listen,
                 "workers": workers,
+                **self._settings,
             },
         )
 

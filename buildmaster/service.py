@@ -18,6 +18,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from buildmaster import durability
+from buildmaster.acts import Acts
 from buildmaster.addresses import Addresses, endpoint, reached_at
 from buildmaster.admission import Admission, settled_workers
 from buildmaster.bearers import Bearers
@@ -38,6 +39,9 @@ from buildmaster.kinds.registry import BadKind, Kinds
 from buildmaster.masters import KIND, forget_sessions
 from buildmaster.neighbours import Neighbours
 from buildmaster.operations import Operations
+from buildmaster.people.entrance import Entrance
+from buildmaster.people.opening import open_entrance, open_provider
+from buildmaster.people.watched import BadFile
 from buildmaster.pidfile import PidFile
 from buildmaster.postgres.embedded import EmbeddedPostgres
 from buildmaster.requests import Requirements
@@ -46,7 +50,6 @@ from buildmaster.series import DEFAULT_SERIES
 from buildmaster.session import Session
 from buildmaster.source.reader import GitReader
 from buildmaster.status import pb_server
-from buildmaster.status.interface import IStatus
 from buildmaster.status.permission import Permission
 from buildmaster.status.reading import Status
 from buildmaster.store.masters import Neighbour, announce
@@ -78,7 +81,8 @@ def makeService(options: Options) -> Service:
 
     make_steady(reactor)
     try:
-        return Master(read_config(Path(options["config"]).absolute()), reactor)
+        path = Path(options["config"]).absolute()
+        return Master(read_config(path), reactor, path)
     except ConfigError as error:
         raise SystemExit(f"buildmaster: {error}") from error
 
@@ -92,8 +96,12 @@ class Master(Service):
 
     log = Logger()
 
-    def __init__(self, config: MasterConfig, reactor: Any) -> None:
+    def __init__(
+        self, config: MasterConfig, reactor: Any, settings: Path | None = None
+    ) -> None:
+        """``settings`` is the file of ``config``, whose roles are read when it changes."""
         self._config = config
+        self._settings = settings
         self._reactor = reactor
         self._undo: list[Callable[[], object]] = []
 
@@ -137,6 +145,7 @@ class Master(Service):
 
         clients = Clients(books)
         await clients.round()
+        entrance = await self._entrance(books)
         forecaster = Forecaster(readers, clock)
         feed = EventFeed(readers, clock)
         feed.start()
@@ -185,16 +194,27 @@ class Master(Service):
                 kinds=kinds,
                 elsewhere=neighbours,
                 project_quota=config.project_quota,
+                acts=Acts(books),
+                entrance=entrance,
+                provider=(
+                    None
+                    if config.people is None
+                    else open_provider(config.people, data, clock)
+                ),
+                public_url=config.public_url,
                 meters=meters,
             ),
             tls,
         )
         await books.transaction(partial(announce, master=self._as_neighbour(http)))
 
-        admitting = Rounds("clients", clients.round, clock, interval=5.0)
-        admitting.startService()
-        self._undo.append(admitting.stopService)
-        books.listen(TOKEN_CHANNEL, admitting.woken)
+        knowing = [Rounds("clients", clients.round, clock, interval=5.0)]
+        if entrance is not None:
+            knowing.append(Rounds("stays", entrance.stays.round, clock, interval=5.0))
+        for rounds in knowing:
+            rounds.startService()
+            self._undo.append(rounds.stopService)
+            books.listen(TOKEN_CHANNEL, rounds.woken)
         workers = None
         if config.listen.workers is not None:
             place = Place(config, clock, books, readers, tokens, kinds)
@@ -221,6 +241,21 @@ class Master(Service):
         scheme = "https" if tls else "http"
         return self._config.public_url or reached_at(scheme, address, port)
 
+    async def _entrance(self, books: Database) -> Entrance | None:
+        """Where people come in, if the settings have any."""
+        config = self._config
+        if config.people is None:
+            return None
+        entrance = open_entrance(
+            config.people,
+            books,
+            config.data_folder,
+            is_secure=config.is_secure,
+            settings=self._settings,
+        )
+        await entrance.stays.round()
+        return entrance
+
     def _access_log(self) -> AccessLog | None:
         if not self._config.access_log:
             return None
@@ -229,7 +264,7 @@ class Master(Service):
         return log
 
     async def _serve_status(
-        self, status: IStatus, readers: Database, bearers: Bearers, tls: Any
+        self, status: Status, readers: Database, bearers: Bearers, tls: Any
     ) -> str | None:
         """The status over PB, if the settings say where; its address."""
         address = self._config.listen.status
@@ -322,7 +357,7 @@ class Master(Service):
                 f" each a name of its own with name in its settings file"
             )
             return
-        if failure.check(BadCertificate, BadKind):
+        if failure.check(BadCertificate, BadKind, BadFile):
             self._end_with(failure.getErrorMessage())
             return
         self.log.failure("the buildmaster did not start", failure)

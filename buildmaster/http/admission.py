@@ -28,7 +28,7 @@ class _Rotating(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 class _NewToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: _Name
-    scopes: Annotated[tuple[Scope, ...], Meta(min_length=1, max_length=4)]
+    scopes: Annotated[tuple[Scope, ...], Meta(min_length=1, max_length=5)]
     project: Annotated[str, Meta(min_length=1, max_length=2000)] | None = None
 
 
@@ -44,6 +44,7 @@ class Doors:
         """POST /api/v1/workers"""
         call.query.allow()
         name = call.json(_NewWorker).name
+        call.facts["worker"] = name
         return _told(201, name=name, token=await self._admission.add_worker(name))
 
     async def rotate_worker(self, call: Call) -> Answer:
@@ -64,6 +65,7 @@ class Doors:
         """POST /api/v1/tokens"""
         call.query.allow()
         asked = call.json(_NewToken)
+        call.facts.update(msgspec.to_builtins(asked))
         scopes = sorted({scope.value for scope in asked.scopes})
         by = call.grant.who if call.grant is not None else "?"
         token = await self._admission.add_client(asked.name, scopes, asked.project, by)

@@ -30,8 +30,8 @@ from buildmaster.store.documents.jobs import job_in_short, retried_job
 from buildmaster.store.documents.runs import run_in_short
 from protocol.order import LONGEST_LINGER
 
-#: What a job gets that says nothing; only admins may put theirs before those of others.
-_USUAL_SCORE = 500_000
+#: What a job gets that says nothing; only operators may put theirs before those of others.
+USUAL_SCORE = 500_000
 _TITLE = re.compile(r"(.{1,200}):([0-9]{1,9})\Z", re.DOTALL)
 
 
@@ -65,6 +65,7 @@ class Changes:
         if isinstance(request.source, MadeRequest):
             _check_trust(call.grant, GraphRequest(jobs=(request.source.by,)))
         submitted = await self._farm.submit(request, by(call))
+        call.facts.update(run=submitted.run, **_about(request))
         is_new = not submitted.jobs or not all(job.merged for job in submitted.jobs)
         return Answer(
             201 if is_new else 200,
@@ -78,6 +79,7 @@ class Changes:
         request = _graph(call)
         _check_trust(call.grant, request)
         enqueued = await self._farm.enqueue(request, by(call))
+        call.facts.update(run=enqueued.run, jobs=len(request.jobs))
         return Answer(
             201,
             msgspec.json.encode(enqueued),
@@ -89,6 +91,7 @@ class Changes:
         call.query.allow()
         run = call.id("run")
         asked = call.json(_Cancelling, empty=_Cancelling())
+        call.facts["why"] = asked.why
         _existing(f"run {run}", await run_in_short(self._database, run))
         await self._farm.cancel_run(run, by(call), _why(asked))
         text = await run_in_short(self._database, run)
@@ -99,6 +102,7 @@ class Changes:
         call.query.allow()
         job = call.id("job")
         asked = call.json(_Cancelling, empty=_Cancelling())
+        call.facts["why"] = asked.why
         _existing(f"job {job}", await job_in_short(self._database, job))
         await self._farm.cancel_job(job, by(call), _why(asked))
         text = await job_in_short(self._database, job)
@@ -109,6 +113,7 @@ class Changes:
         call.query.allow()
         job = call.id("job")
         asked = call.json(_Retrying, empty=_Retrying())
+        call.facts.update(msgspec.to_builtins(asked))
         _existing(f"job {job}", await job_in_short(self._database, job))
         if asked.hold is not None:
             _check_hold(call.grant)
@@ -117,6 +122,12 @@ class Changes:
         )
         text = await retried_job(self._database, job)
         return document(_existing(f"job {job}", text), 202)
+
+
+def _about(request: SubmissionRequest) -> dict[str, str]:
+    source = request.source
+    told = {key: getattr(source, key, None) for key in ("repository", "name", "revision")}
+    return {key: text for key, text in told.items() if text}
 
 
 def by(call: Call) -> str:
@@ -128,8 +139,8 @@ def by(call: Call) -> str:
 def _check_project(grant: Grant | None, request: SubmissionRequest) -> None:
     """A work tree that is sent is of no repository that anybody could be limited to."""
     repository = getattr(request.source, "repository", None)
-    if grant is not None and not grant.reaches(repository):
-        raise outside(grant)
+    if grant is not None and not grant.reaches(Scope.SUBMIT, repository):
+        raise outside(grant, Scope.SUBMIT)
 
 
 def _graph(call: Call) -> GraphRequest:
@@ -143,16 +154,16 @@ def _check_trust(grant: Grant | None, request: GraphRequest) -> None:
     """Native jobs run without walls, and are of no project."""
     if grant is None:
         return
-    if not grant.reaches(None):
-        raise outside(grant)
-    if not grant.covers(Scope.ADMIN):
+    if not grant.reaches(Scope.SUBMIT, None):
+        raise outside(grant, Scope.SUBMIT)
+    if not grant.reaches(Scope.OPERATE, None):
         for job in request.jobs:
-            if job.score > _USUAL_SCORE:
+            if job.score > USUAL_SCORE:
                 raise Problem(
                     403,
                     "not_allowed",
-                    f"a score above {_USUAL_SCORE} puts a job before those of others, and"
-                    f" needs the scope admin",
+                    f"a score above {USUAL_SCORE} puts a job before those of others, and"
+                    f" needs the scope operate",
                 )
 
 

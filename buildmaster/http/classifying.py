@@ -65,6 +65,7 @@ class Judging:
         """POST /api/v1/jobs/ID/classify"""
         call.query.allow()
         job, asked = call.id("job"), call.json(_Saying)
+        call.facts.update(msgspec.to_builtins(asked))
         await self._classifying.say(
             job, asked.classification, asked.note, asked.link, by(call)
         )
@@ -77,6 +78,7 @@ class Judging:
         """POST /api/v1/rules"""
         call.query.allow()
         asked = call.json(_NewRule)
+        call.facts.update(msgspec.to_builtins(asked))
         rule = FailureRule(
             0,
             asked.pattern,
@@ -100,6 +102,7 @@ class Judging:
         """POST /api/v1/rules/try"""
         call.query.allow()
         asked = call.json(_Trying)
+        call.facts.update(msgspec.to_builtins(asked))
         log = await find_log(self._database, asked.job, None, None)
         if log is None:
             raise not_found(f"job {asked.job}")

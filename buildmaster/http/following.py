@@ -10,7 +10,7 @@ from buildmaster.http.call import Call
 from buildmaster.http.problems import Problem
 from buildmaster.http.sockets import Sockets
 from buildmaster.status.asking import from_texts
-from buildmaster.status.interface import IFollow, IStatus
+from buildmaster.status.interface import BoundedStatus, IFollow
 from buildmaster.status.methods import Method
 from buildmaster.status.news import Happened, News
 from buildmaster.status.problems import StatusProblem
@@ -26,7 +26,7 @@ _GREETING = b"retry: 1000\n: the events of this farm\n\n"
 class Live:
     """Goes on with answers that their readers want to follow."""
 
-    def __init__(self, status: IStatus, sockets: Sockets) -> None:
+    def __init__(self, status: BoundedStatus, sockets: Sockets) -> None:
         self._status = status
         self._sockets = sockets
 
@@ -45,7 +45,7 @@ class Live:
         question = from_texts(method, {**given, **call.parts})
         if call.head.method == "HEAD":
             return Answer(content_type=_EVENT_STREAM)
-        following = self._status.follow(method.name, question, since)
+        following = self._status.within(call.within).follow(method.name, question, since)
         # What cannot be followed is refused while an answer can still say so.
         first = await following.__anext__()
         if call.head.is_upgrade:

@@ -40,6 +40,7 @@ class Limits:
         """POST /api/v1/semaphores"""
         call.query.allow()
         asked = call.json(_Setting)
+        call.facts.update(msgspec.to_builtins(asked))
         if asked.name.startswith("cap:"):
             raise bad_request("bad_body", "the caps of owners are set with /api/v1/caps")
         await self._semaphores.set(asked.name, asked.capacity, by(call))
@@ -55,6 +56,7 @@ class Limits:
         """POST /api/v1/caps"""
         call.query.allow()
         asked = call.json(_Capping)
+        call.facts.update(msgspec.to_builtins(asked))
         count = await self._semaphores.cap(
             asked.owner, asked.architecture, asked.jobs, by(call)
         )

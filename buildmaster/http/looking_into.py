@@ -45,6 +45,7 @@ class LookingInto:
         """POST /api/v1/jobs/ID/shell"""
         call.query.allow()
         asked = call.json(_Wish)
+        call.facts.update(msgspec.to_builtins(asked))
         job = call.id("job")
         if await job_in_short(self._database, job) is None:
             raise not_found(f"job {job}")

@@ -409,7 +409,7 @@ class Token(_Document, frozen=True, kw_only=True):
     id: str
     kind: Literal["token"]
     name: str
-    scopes: tuple[Literal["read", "submit", "cancel", "admin"], ...]
+    scopes: tuple[Literal["read", "submit", "cancel", "operate", "admin"], ...]
     project: str | None
     state: Literal["good", "revoked"]
     created_by: str
@@ -423,6 +423,54 @@ class TokenPage(_Document, frozen=True, kw_only=True):
 
     tokens: tuple[Token, ...]
     next: str | None
+    cursor: Cursor
+
+
+class Stay(_Document, frozen=True, kw_only=True):
+    """A person who is logged in; nothing of their cookie."""
+
+    id: int
+    kind: Literal["stay"]
+    who: str
+    by: Literal["htpasswd", "proxy", "oidc"]
+    display: str
+    groups: tuple[str, ...]
+    address: str
+    created_at: Moment
+    last_used_at: Moment  #: roughly
+    expires_at: Moment
+
+
+class StayPage(_Document, frozen=True, kw_only=True):
+    """A page of people who are logged in."""
+
+    stays: tuple[Stay, ...]
+    next: int | None
+    cursor: Cursor
+
+
+class Act(_Document, frozen=True, kw_only=True):
+    """Something that somebody did, or was refused."""
+
+    id: int
+    kind: Literal["act"]
+    act: str  #: login, job.cancel, worker.duty ...
+    at: Moment
+    who: str  #: person ada, token ci, farm token, nobody
+    address: str
+    outcome: str | None  #: done, or the word of the problem; null: it is not known
+    status: int | None  #: of the answer, as in HTTP
+    run: int | None
+    job: int | None
+    worker: str | None
+    facts: dict[str, Any]  #: what else it was about
+
+
+class ActPage(_Document, frozen=True, kw_only=True):
+    """A page of the audit."""
+
+    audit: tuple[Act, ...]
+    next: int | None
     cursor: Cursor
 
 

@@ -15,6 +15,7 @@ from buildmaster.feed import (
     FollowerTooSlow,
     TooManyFollowers,
 )
+from buildmaster.grants import is_within
 from buildmaster.status import questions as q
 from buildmaster.status.news import News
 from buildmaster.status.problems import StatusProblem
@@ -43,12 +44,14 @@ class Following:
         asked: q.Question,
         since: str | None,
         patience: float | None = None,
+        within: tuple[str, ...] | None = None,
     ) -> None:
         """``patience`` are the seconds after which there is news without any event.
 
         ``ask`` is asked for the snapshot; and again and again by those whose news are
-        snapshots (`RENEWED`).
+        snapshots (`RENEWED`). With ``within`` only what is of these projects is told.
         """
+        self._within = within
         self._feed = feed
         self._ask = ask
         self._method = method
@@ -134,7 +137,7 @@ class Following:
         return True
 
     async def _begin(self) -> News:
-        wants = wanted(self._method, self._asked)
+        wants = _bounded(wanted(self._method, self._asked), self._within)
         if self._pace is not None:
             self._concerns = wants or _anything
             wants = self._wants_one
@@ -188,6 +191,16 @@ _OF_THE_LINE = frozenset(
 _OF_ENDS = frozenset({"job.done", "job.retried", "job.waiting", "job.classified"})
 #: Events that change a bar of a timeline.
 _OF_BARS = frozenset({"job.assigned", "job.running", "job.done", "job.ready"})
+
+
+def _bounded(
+    wants: Callable[[Event], bool] | None, projects: tuple[str, ...] | None
+) -> Callable[[Event], bool] | None:
+    if projects is None:
+        return wants
+    return lambda event: (
+        is_within(projects, event.about.repository) and (wants is None or wants(event))
+    )
 
 
 def wanted(method: str, asked: q.Question) -> Callable[[Event], bool] | None:

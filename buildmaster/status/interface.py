@@ -25,7 +25,7 @@ from buildmaster.status import questions as q
 from buildmaster.status.news import News
 from buildmaster.status.told import Told
 
-__all__ = ["IFollow", "IStatus"]
+__all__ = ["BoundedStatus", "IFollow", "IStatus"]
 
 
 class IFollow(Protocol):
@@ -35,6 +35,17 @@ class IFollow(Protocol):
     async def __anext__(self) -> News: ...
     def close(self) -> None:
         """Follow no longer. Harmless when repeated."""
+
+
+class BoundedStatus(Protocol):
+    """An `IStatus` that can be narrowed."""
+
+    def within(self, projects: tuple[str, ...] | None) -> IStatus:
+        """The status as somebody sees it who may see these projects only; None: all.
+
+        Lists and events are filtered. What is about one run or job has to be checked
+        before, and what is about the whole farm is not for them.
+        """
 
 
 class IStatus(Interface):
@@ -53,8 +64,8 @@ class IStatus(Interface):
         are further snapshots, once a second and every two seconds at most.
 
         `StatusProblem` comes out of the iterator: 400 ``not_followed`` for answers that
-        no event tells of (`forecast`, `rules`, `tokens`); 503 ``too_slow`` for who does
-        not keep up. Close it in the end.
+        no event tells of (`forecast`, `rules`, `tokens`, `stays`, `audit`); 503
+        ``too_slow`` for who does not keep up. Close it in the end.
         """
 
     def overview(asked: q.Nothing) -> Awaitable[Told[d.Overview]]:
@@ -155,6 +166,15 @@ class IStatus(Interface):
         With a ``name`` the newest job comes first. 10,000 attempts, or jobs of the name,
         are looked at for one page: with filters that few pass it may be short, or empty,
         and still have a ``next``. The trend is of those that were looked at.
+        """
+
+    def stays(asked: q.Stays) -> Awaitable[Told[d.StayPage]]:
+        """A page of people who are logged in, for admins."""
+
+    def audit(asked: q.Audit) -> Awaitable[Told[d.ActPage]]:
+        """A page of what was done, by whom, from where and on what, for admins.
+
+        Newest first, unless ``order`` says otherwise. What was refused is there, too.
         """
 
     def events(asked: q.Events) -> Awaitable[Told[d.EventPage]]:

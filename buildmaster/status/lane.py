@@ -6,7 +6,8 @@ behind them.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from copy import copy
+from typing import Any, TypeVar
 
 from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
@@ -33,6 +34,15 @@ class Lane(StatusProxy):
         self._status = status
         self._clock = clock
         self._places = DeferredSemaphore(width)
+
+    def within(self, projects: tuple[str, ...] | None) -> IStatus:
+        """The status of some projects only, whose large answers take the same places."""
+        if projects is None:
+            return self
+        whole: Any = self._status  # which is a `BoundedStatus`
+        narrow = copy(self)
+        narrow._status = whole.within(projects)
+        return narrow
 
     def follow(self, method: str, asked: Question, since: str | None = None) -> IFollow:
         """What happens to an answer; its snapshot waits for nobody."""

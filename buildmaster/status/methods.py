@@ -106,9 +106,15 @@ METHODS: Mapping[str, Method] = {
             "/api/v1/history",
             is_of_repository=True,
         ),
+        Method("stays", questions.Stays, documents.StayPage, "/api/v1/stays", Scope.ADMIN),
+        Method("audit", questions.Audit, documents.ActPage, "/api/v1/audit", Scope.ADMIN),
         Method("events", questions.Events, documents.EventPage, "/api/v1/events"),
     )
 }
+
+
+#: What can be answered for some projects only; of the rest of the farm nothing is in it.
+FILTERED = frozenset({"runs", "jobs", "events"})
 
 
 def _unindented(doc: str) -> str:

@@ -83,6 +83,12 @@ class StatusProxy:
     async def history(self, asked: q.History) -> Told[d.History]:
         return await self._told("history", asked, d.History)
 
+    async def stays(self, asked: q.Stays) -> Told[d.StayPage]:
+        return await self._told("stays", asked, d.StayPage)
+
+    async def audit(self, asked: q.Audit) -> Told[d.ActPage]:
+        return await self._told("audit", asked, d.ActPage)
+
     async def events(self, asked: q.Events) -> Told[d.EventPage]:
         return await self._told("events", asked, d.EventPage)
 

@@ -39,6 +39,13 @@ Id = Annotated[int, Meta(ge=1, le=LARGEST_ID, description="an id")]
 Text = Annotated[
     str, Meta(max_length=2000, pattern=r"^[^\x00]*$", description="a text, compared whole")
 ]
+Time = Annotated[
+    str,
+    Meta(
+        pattern=r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9.]{2,9})?)?Z?$",
+        description="a time in UTC, as 2026-01-31T12:00:00Z",
+    ),
+]
 Limit = Annotated[int, Meta(ge=1, le=LARGEST_LIMIT, description="entries of a page")]
 Field = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,60}$")]
 Fields = Annotated[
@@ -203,6 +210,42 @@ class Tokens(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     order: ByName = "name"
     after: NameAfter | None = None
+    limit: Limit = DEFAULT_LIMIT
+    fields: Fields = ()
+
+
+class Stays(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """People who are logged in, newest first, page by page."""
+
+    who: Annotated[Text, Meta(description="of this name")] | None = None
+    order: ById = "-id"
+    after: IdAfter | None = None
+    limit: Limit = DEFAULT_LIMIT
+    fields: Fields = ()
+
+
+class Audit(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was done, newest first, page by page. What is given must all be so."""
+
+    who: (
+        Annotated[Text, Meta(description="by whom, as 'person ada' or 'token ci'")] | None
+    ) = None
+    act: (
+        Annotated[
+            str,
+            Meta(
+                max_length=60,
+                pattern=r"^[a-z]+(\.[a-z]+)*$",
+                description="what was done, as login or job.cancel",
+            ),
+        ]
+        | None
+    ) = None
+    job: Annotated[Id, Meta(description="to this job")] | None = None
+    run: Annotated[Id, Meta(description="to this run")] | None = None
+    since: Annotated[Time, Meta(description="not before this time")] | None = None
+    order: ById = "-id"
+    after: IdAfter | None = None
     limit: Limit = DEFAULT_LIMIT
     fields: Fields = ()
 

@@ -33,6 +33,14 @@ class Sharing(StatusProxy):
         #: Who waits for the answer after the one that is under way.
         self._waiting: dict[Key, list[Deferred[Any]]] = {}
 
+    def within(self, projects: tuple[str, ...] | None) -> IStatus:
+        """The status of some projects only, of which nothing is shared; None: this one."""
+        if projects is None:
+            return self
+        whole: Any = self._status  # which is a `BoundedStatus`
+        narrow: IStatus = whole.within(projects)
+        return narrow
+
     def follow(self, method: str, asked: Question, since: str | None = None) -> IFollow:
         """What happens to an answer; nothing of it is shared."""
         return self._status.follow(method, asked, since)

@@ -142,14 +142,19 @@ async def events_after(
     run: int | None = None,
     job: int | None = None,
     limit: int = PAGE,
+    within: tuple[str, ...] | None = None,
 ) -> Reading:
     """At most ``limit`` readable events after ``after``, oldest first.
 
     ``until`` is the last that may be told. With ``run`` only events of that run and of
-    the jobs that belong to it; with ``job`` only those of that job. `BadEventId` if
+    the jobs that belong to it; with ``job`` only those of that job; with
+    ``within`` only those about these projects. `BadEventId` if
     ``after`` lies ahead of everything that this database can have told.
     """
     tests, parameters = _tests(after, until, run, job)
+    if within is not None:
+        tests.append("is_within(coalesce(j.repository, r.repository), %s::text[])")
+        parameters.append(list(within))
     rows = await database.rows(
         f"""
         SELECT {CURSOR}, {_HORIZON}::text,

@@ -61,13 +61,18 @@ _NOTES = """
 """
 
 
-async def run_list(database: Database, asked: Runs) -> Listing:
-    """The runs that are ``asked`` for."""
+async def run_list(
+    database: Database, asked: Runs, within: tuple[str, ...] | None = None
+) -> Listing:
+    """The runs that are ``asked`` for, of the projects ``within`` only; None: of all."""
     tests, parameters = tests_of(
         asked,
         ("repository", "source_digest", "owner", "requester"),
         {"state": "run_state", "result": "job_result"},
     )
+    if within is not None:
+        tests.append("is_within(repository, %s::text[])")
+        parameters.append(list(within))
     page = Page(
         "run s",
         "s.id",

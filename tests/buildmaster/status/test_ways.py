@@ -245,11 +245,13 @@ class PermissionTests(WaysCase):
             for asking in (
                 status.job(q.OneJob(job=outside)),
                 status.events(q.Events(job=outside)),
-                status.jobs(q.Jobs()),
+                status.workers(q.Workers()),
                 status.overview(q.Nothing()),
             ):
                 told = await self.problem(asking)
                 self.assertEqual(told[:2], (403, "outside_project"))
+            page = (await status.jobs(q.Jobs())).read()
+            self.assertEqual([job.id for job in page.jobs], [inside])
             told = await self.problem(status.tokens(q.Tokens()))
             self.assertEqual(told[:2], (403, "not_allowed"))
 

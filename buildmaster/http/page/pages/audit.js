@@ -31,7 +31,7 @@ export function create(at) {
           ),
         ),
       ),
-      page ? table(page.acts || page.audit || []) : h("p", { class: "empty" }, "Reading …"),
+      page ? table(page.audit) : h("p", { class: "empty" }, "Reading …"),
       page && page.next
         ? h(
             "p",

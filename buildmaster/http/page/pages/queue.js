@@ -194,7 +194,6 @@ function line(jobs, page) {
   const then = (act) => async () => {
     if ((await act()) !== null) page.again();
   };
-  const isAdmin = may("operate");
   return parts.section(
     "In line",
     parts.table(
@@ -225,7 +224,7 @@ function line(jobs, page) {
             : h("strong", { title: `its own: ${job.score}` }, number(job.manual_score)),
           parts.took(job.ready_at, null),
           start(job),
-          isAdmin
+          may("operate", job.repository)
             ? [
                 parts.button(
                   "Score",
