@@ -114,6 +114,8 @@ export class LogView {
     if (this.path === path) return;
     if (this.stream) this.stream.stop();
     this.path = path;
+    // One that is over is read from its beginning.
+    this.setFollowing(length === null && this.#marked === null);
     this.model = new Lines(titles);
     this.stream = new LogStream(path, length, {
       text: (text) => {
