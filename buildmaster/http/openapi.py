@@ -24,7 +24,7 @@ from buildmaster.http.answers import Answer
 from buildmaster.http.call import Call
 from buildmaster.http.openapi_bytes import bytes_paths
 from buildmaster.http.queries import LARGEST_ID
-from buildmaster.http.scopes import NEEDS, Need
+from buildmaster.http.scopes import NEEDS, SCOPES
 from buildmaster.http.writing import Writing
 from buildmaster.status.asking import entry_fields
 from buildmaster.status.methods import METHODS, Method
@@ -71,7 +71,6 @@ WRITINGS: tuple[Writing, ...] = (
     *looking_into.WRITINGS,
     *classifying.WRITINGS,
 )
-_SCOPES = {Need.SUBMIT: "submit", Need.CANCEL: "cancel", Need.ADMIN: "admin"}
 
 
 def openapi() -> dict[str, Any]:
@@ -150,7 +149,7 @@ def _change(writing: Writing) -> dict[str, Any]:
     told: dict[str, Any] = {
         "operationId": writing.name,
         "summary": writing.summary,
-        "description": f"Needs a token with the scope {_SCOPES[need]}.",
+        "description": f"Needs a token with the scope {SCOPES[need].value}.",
         "parameters": [_part(name) for name in writing.in_path],
         "security": [{"token": []}],
         "responses": {
