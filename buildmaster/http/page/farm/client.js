@@ -70,13 +70,14 @@ export async function perhaps(path, signal) {
 }
 
 // Ask for a change; the answer's document.
-export async function write(path, body) {
-  const headers = {
-    "Content-Type": "application/json",
-    Accept: "application/json",
-    ...authorization(),
-  };
-  const response = await ask(path, { method: "POST", headers, body: JSON.stringify(body) });
+export async function write(path, body = null) {
+  const headers = { Accept: "application/json", ...authorization() };
+  if (body !== null) headers["Content-Type"] = "application/json";
+  const response = await ask(path, {
+    method: "POST",
+    headers,
+    body: body === null ? null : JSON.stringify(body),
+  });
   if (!response.ok) throw await refusal(response);
   const text = await response.text();
   return text ? JSON.parse(text) : null;

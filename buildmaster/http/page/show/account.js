@@ -1,7 +1,7 @@
 // Who is signed in, in the head of the page; and how to become somebody.
 
 import { href } from "/page/farm/address.js";
-import { write } from "/page/farm/client.js";
+import { forget, write } from "/page/farm/client.js";
 import { learn, may, useToken, who } from "/page/farm/me.js";
 import { token } from "/page/farm/token.js";
 import { ask } from "/page/show/dialog.js";
@@ -75,7 +75,8 @@ async function change(text, changed) {
 
 async function signOut(changed) {
   try {
-    await write("/logout", {});
+    await write("/logout");
+    forget();
     await learn();
     changed();
   } catch (error) {
