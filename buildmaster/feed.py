@@ -63,6 +63,8 @@ class Follower:
         self._waiting: deque[Event] = deque()
         self._news: Deferred[None] | None = None
         self._end: Exception | None = None
+        self._timer: IDelayedCall | None = None
+        self._patient_until = 0.0
 
     async def next(self, patience: float | None = None) -> tuple[Event, ...]:
         """The next events, oldest first; waits for them, and is empty after ``patience``.
@@ -81,15 +83,26 @@ class Follower:
 
     async def _wait(self, patience: float | None) -> None:
         self._news = Deferred()
-        timer = None
         if patience is not None:
-            timer = self._feed.clock.callLater(patience, self._wake)
+            clock = self._feed.clock
+            self._patient_until = clock.seconds() + patience
+            # One timer for many waits: a thousand followers hear of each event.
+            if self._timer is None:
+                self._timer = clock.callLater(patience, self._look_at_clock)
         try:
             await self._news
         finally:
             self._news = None
-            if timer is not None and timer.active():
-                timer.cancel()
+
+    def _look_at_clock(self) -> None:
+        self._timer = None
+        if self._news is None:
+            return
+        left = self._patient_until - self._feed.clock.seconds()
+        if left > 0:
+            self._timer = self._feed.clock.callLater(left, self._look_at_clock)
+        else:
+            self._wake()
 
     async def _earlier(self) -> tuple[Event, ...]:
         reading = await events_after(
@@ -140,6 +153,9 @@ class Follower:
     def close(self) -> None:
         """Leave the feed. Harmless when repeated."""
         self._feed.forget(self)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _wake(self) -> None:
         if self._news is not None and not self._news.called:
