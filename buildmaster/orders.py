@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from buildmaster.database import Cursor
+from buildmaster.handing import handed_over, variables_of
 from buildmaster.sources import MadeSource, Source
 from buildmaster.store import orders as store
 from buildmaster.submission import TRUSTED
@@ -76,6 +77,8 @@ class OrderMaker:
             license=pipeline.license,
             kept=tuple(_kept(entry) for entry in kept),
             upstream=tuple(_kept(entry) for entry in await self._upstream(cursor, row)),
+            handed=() if row.node is None else await handed_over(cursor, job),
+            variables={} if row.node is None else variables_of(row.node),
             artifacts=self.artifacts(row.job, row.attempt),
             limits=Limits(run=row.run_limit, idle=row.idle_limit),
             fence_after=self.fence_after,

@@ -25,6 +25,7 @@ from buildmaster.references.expansion import Edge, Expanded, Graph, Node, expand
 from buildmaster.references.model import References, cell_text, plain
 from buildmaster.references.reading import Parsed, parse
 from buildmaster.series import DEFAULT_SERIES, Series
+from protocol.order import variable_part
 from protocol.pipeline.configuration import parse as parse_pipeline
 from protocol.pipeline.document import SIZE_LIMIT
 from protocol.pipeline.model import Pipeline
@@ -312,11 +313,6 @@ def folder_name(edge: Edge) -> str:
     assert edge.handed is not None
     name = f"$CI_INPUT_{variable_part(edge.handed.job)}"
     return f"{name}/{edge.handed.folder}" if edge.handed.folder else name
-
-
-def variable_part(name: str) -> str:
-    """``name`` as it can stand in a variable's name."""
-    return "".join(char if char.isalnum() else "_" for char in name).upper()
 
 
 def _say_dot(graph: Graph, outlook: Sequence[str]) -> None:

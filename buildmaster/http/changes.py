@@ -19,6 +19,7 @@ from buildmaster.requests import (
     GraphRequest,
     JobRequest,
     MadeRequest,
+    RerunRequest,
     SubmissionRequest,
 )
 from buildmaster.store.documents.jobs import job_in_short, retried_job
@@ -98,6 +99,24 @@ class Changes:
         await self._farm.cancel_job(job, by(call), _why(asked))
         text = await job_in_short(self._database, job)
         return document(_existing(f"job {job}", text), 202)
+
+    async def release(self, call: Call) -> Answer:
+        """POST /api/v1/jobs/ID/release"""
+        call.query.allow()
+        job = call.id("job")
+        _existing(f"job {job}", await job_in_short(self._database, job))
+        await self._farm.release_job(job, by(call))
+        text = await job_in_short(self._database, job)
+        return document(_existing(f"job {job}", text), 202)
+
+    async def rerun(self, call: Call) -> Answer:
+        """POST /api/v1/runs/ID/rerun"""
+        call.query.allow()
+        run = call.id("run")
+        asked = call.json(RerunRequest)
+        _existing(f"run {run}", await run_in_short(self._database, run))
+        done = await self._farm.rerun(run, asked, by(call))
+        return Answer(202, msgspec.json.encode(done))
 
     async def retry(self, call: Call) -> Answer:
         """POST /api/v1/jobs/ID/retry"""

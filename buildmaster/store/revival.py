@@ -20,14 +20,12 @@ _STAGE_PASSED = """
 """
 #: Whether the attempt that the edge saw let its downstream go.
 _LET_GO = """
-    EXISTS (
+    (EXISTS (
         SELECT FROM attempt
-        WHERE attempt.job = edge.up AND attempt.number = edge.up_attempt AND (
-            edge.require = 'always'
-            OR attempt.result IN ('success', 'reused', 'skipped')
-               AND edge.require <> 'bad'
-            OR attempt.result IN ('failure', 'error', 'timeout', 'malformed')
-               AND edge.require <> 'good'))
+        WHERE attempt.job = edge.up AND attempt.number = edge.up_attempt
+          AND judge(edge.require, counted(attempt.result, up.allow_failure)) = 'go')
+    -- Of a choice another edge let it go, and will again if that is opened.
+    OR edge.up_attempt = 0)
 """
 
 
@@ -48,13 +46,16 @@ async def jobs_unrun_because_of(cursor: Cursor, job: int) -> list[int]:
     return [int(number) for (number,) in rows]
 
 
-async def upstreams_of(cursor: Cursor, jobs: Sequence[int]) -> list[int]:
-    """All that ``jobs`` wait for, or have waited for."""
+async def upstreams_of(
+    cursor: Cursor, jobs: Sequence[int], *, with_own: bool = False
+) -> list[int]:
+    """All that ``jobs`` wait for, or have waited for; perhaps themselves as well."""
     rows = await cursor.rows(
         "SELECT DISTINCT up FROM edge WHERE down = ANY (%s::bigint[]) LIMIT 100000",
         (list(jobs),),
     )
-    return [int(up) for (up,) in rows]
+    ups = {int(up) for (up,) in rows}
+    return sorted(ups | set(jobs)) if with_own else sorted(ups)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ async def reopen_edges(cursor: Cursor, revived: Sequence[int]) -> list[OpenEdge]
         FROM job AS up
         WHERE up.id = edge.up AND edge.down = ANY (%(revived)s::bigint[])
           AND edge.resolved_at IS NOT NULL AND NOT {_STAGE_PASSED}
-          AND (edge.up = ANY (%(revived)s::bigint[]) OR NOT {_LET_GO})
+          AND (edge.up = ANY (%(revived)s::bigint[]) AND edge.up_attempt <> 0
+               OR NOT {_LET_GO})
         RETURNING edge.up, edge.down, edge.require::text
         """,
         {"revived": list(revived)},

@@ -103,6 +103,17 @@ VALID: dict[str, Row] = {
         "sha256": DIGEST,
     },
     "kind_end": {"job": 1, "attempt": 1},
+    "node": {
+        "job": 1,
+        "job_name": "build",
+        "covers": [],
+        "scope": "run",
+        "reuse": "never",
+        "base": DIGEST,
+        "inputs": DIGEST,
+        "is_late": False,
+        "environment": "chroot/amd64/noble",
+    },
     "artifact": {
         "job": 1,
         "attempt": 1,
@@ -271,6 +282,15 @@ CASES = [
     Case("artifact", "artifact_path_check", {"path": "../secret"}),
     Case("artifact", "artifact_path_check", {"path": "a/../../secret"}),
     Case("artifact", "artifact_path_check", {"path": "a/.."}),
+    Case("node", "node_scope_check", {"scope": "all"}),
+    Case("node", "node_reuse_check", {"reuse": "always"}),
+    Case("node", "node_base_check", {"base": b"x"}),
+    Case("node", "node_inputs_check", {"inputs": b"x"}),
+    Case("node", "node_key_check", {"key": b"x"}),
+    Case("node", "reused_is_whole", {"reused_from": 2}),
+    Case("node", "reused_is_whole", {"reused_attempt": 1}),
+    Case("node", "not_from_itself", {"reused_from": 1, "reused_attempt": 1}),
+    Case("node", "not_from_itself", {"verifies": 1}),
 ]
 
 #: Not in VALID: what needs a second job.

@@ -1,0 +1,219 @@
+"""Jobs that refer to each other, from the file to the result, on a whole farm."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from tests.farm import Farm, Said, farm, folder_for
+
+CHAIN = """\
+packages: {A: {paths: [a], depends: [B]}, B: {paths: [b]}}
+defaults: {series: noble}
+jobs:
+  build:
+    per_package: true
+    run: |
+      cat $(echo $CI_PACKAGE | tr A-Z a-z)/file > made.txt
+      find $CI_INPUT_BUILD -type f | sed "s,$CI_INPUT_BUILD/,," | sort >> made.txt
+      cat $CI_INPUT_BUILD/*/made.txt >> made.txt || true
+    output: {paths: [made.txt]}
+  test:
+    per_package: true
+    needs: [build]
+    run: |
+      echo "$CI_JOB of $CI_PACKAGE"; cat $CI_INPUT_BUILD/made.txt
+      test ! -e $(echo $CI_PACKAGE | tr A-Z a-z)/broken
+  publish:
+    scope: component
+    needs: [{job: test, map: all}]
+    run: echo "publish $CI_PACKAGES"
+"""
+
+
+class Nodes:
+    """The jobs of a run, by name."""
+
+    def __init__(self, jobs: list[dict[str, Any]]) -> None:
+        self._jobs = jobs
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        [found] = [job for job in self._jobs if job["name"] == name]
+        return found
+
+    @property
+    def results(self) -> dict[str, str]:
+        """How each ended."""
+        return {job["name"]: job["result"] for job in self._jobs}
+
+
+class WholeFarm(TestCase):
+    """A farm, and a repository whose commits it runs."""
+
+    timeout = 180
+    here: Farm
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        self.folder = folder_for(self) / "project"
+        self.folder.mkdir()
+        self.git("init", "-q", "-b", "main")
+        self.here = await farm(self)
+
+    def git(self, *arguments: str) -> None:
+        subprocess.run(["git", "-C", str(self.folder), *arguments], check=True)
+
+    def commit(self, text: str | None = None, **files: str) -> None:
+        """One commit with these files; ``a__b`` stands for ``a/b``."""
+        if text is not None:
+            (self.folder / ".headrace.yaml").write_text(text)
+        for name, content in files.items():
+            path = self.folder / name.replace("__", "/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+        self.git("add", "-A")
+        self.git("-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "x")
+
+    async def ask(self, *arguments: str, status: int = 0) -> Said:
+        said = await self.here.headrace(*arguments)
+        self.assertEqual(said.status, status, said.all)
+        return said
+
+    async def submit(self, *options: str) -> int:
+        """Ask for the newest commit; the run."""
+        said = await self.ask("submit", str(self.folder), "--json", *options)
+        return int(said.document[0]["run"])
+
+    async def run_of(self, run: int) -> dict[str, Any]:
+        return dict((await self.ask("status", "run", str(run), "--json")).document)
+
+    async def done(self, run: int) -> Nodes:
+        """The jobs of the run, once it is over."""
+        while (found := await self.run_of(run))["state"] != "done":
+            await deferLater(reactor, 0.2)
+        return Nodes(found["jobs"])
+
+    async def built(self, *options: str) -> Nodes:
+        """The jobs of a run of the newest commit, once it is over."""
+        return await self.done(await self.submit(*options))
+
+    async def log(self, job: dict[str, Any]) -> str:
+        return (await self.ask("logs", str(job["id"]))).out
+
+    async def until(self, job: int, state: str) -> dict[str, Any]:
+        while True:
+            [found] = (await self.ask("show", str(job), "--json")).document
+            if found["state"] == state:
+                return dict(found)
+            await deferLater(reactor, 0.2)
+
+
+class ChainTests(WholeFarm):
+    async def test_files_go_along_the_edges(self) -> None:
+        self.commit(CHAIN, a__file="one\n", b__file="two\n")
+        nodes = await self.built()
+        self.assertEqual(
+            nodes.results,
+            dict.fromkeys(
+                ("A/build", "A/test", "B/build", "B/test", "A/publish"), "success"
+            ),
+        )
+        said = await self.log(nodes["A/test"])
+        self.assertIn("test of A\none\nB/made.txt\ntwo\n", said)
+        self.assertIn("publish A B", await self.log(nodes["A/publish"]))
+        # Asked for again, the same commit is the same jobs.
+        again = await self.built()
+        self.assertEqual(again["A/publish"]["id"], nodes["A/publish"]["id"])
+
+    async def test_a_failure_names_its_cause_and_is_run_again(self) -> None:
+        gate = self.folder.parent / "gate"
+        text = CHAIN.replace("test ! -e $(echo $CI_PACKAGE | tr A-Z a-z)/broken",
+                             f"test $CI_PACKAGE = A || test -e {gate}")  # fmt: skip
+        self.commit(text, a__file="one\n", b__file="two\n")
+        run = await self.submit()
+        nodes = await self.done(run)
+        self.assertEqual(nodes.results["B/test"], "failure")
+        self.assertEqual(nodes.results["A/test"], "unrun")
+        self.assertEqual(nodes.results["A/publish"], "unrun")
+        self.assertEqual(nodes["A/publish"]["root_cause"], nodes["B/test"]["id"])
+        self.assertEqual(nodes.results["A/build"], "success")
+        # An empty selection is never everything.
+        said = await self.ask("rerun", str(run), "--failed", "--package", "X", status=1)
+        self.assertIn("Nothing of run", said.all)
+        # What is in the way is run as well.
+        gate.touch()
+        said = await self.ask("rerun", str(run), "--failed", "--package", "A")
+        self.assertIn(f"job {nodes['B/test']['id']} as well", said.all)
+        nodes = await self.done(run)
+        self.assertEqual(set(nodes.results.values()), {"success"})
+        self.assertEqual(nodes["A/build"]["attempt"], 1)
+        said = await self.ask("rerun", str(run), "--failed", status=1)
+        self.assertIn("none of the jobs that are meant has ended badly", said.all)
+        # From here on: the build anew, and all that builds upon it.
+        await self.ask("rerun", str(run), "--from-here", "build", "--package", "B")
+        nodes = await self.done(run)
+        self.assertEqual(nodes["B/build"]["attempt"], 2)
+        self.assertEqual(nodes["A/test"]["attempt"], 3)
+
+    async def test_a_manual_job_waits_for_somebody(self) -> None:
+        self.commit(
+            "jobs:\n  first: {run: 'true', allow_failure: true}\n"
+            "  second: {run: 'false', needs: [first], allow_failure: true}\n"
+            "  gated: {run: 'echo $CI_JOB', needs: [second], manual: true}\n"
+            "  sad: {run: 'true', needs: [{job: first, require: bad}]}\n"
+        )
+        run = await self.submit()
+        [gated] = [
+            job for job in (await self.run_of(run))["jobs"] if job["name"] == "gated"
+        ]
+        found = await self.until(gated["id"], "parked")
+        self.assertIn("headrace release", found["parked_for"])
+        await self.ask("release", str(gated["id"]))
+        nodes = await self.done(run)
+        self.assertEqual(
+            nodes.results,
+            {"first": "success", "second": "failure", "gated": "success", "sad": "skipped"},
+        )
+        self.assertEqual((await self.run_of(run))["result"], "success")
+        await self.ask("release", str(gated["id"]), status=1)
+
+    async def test_retry_rules_and_any_cell(self) -> None:
+        mark = self.folder.parent / "mark"
+        self.commit(
+            f"jobs:\n  flaky: {{run: 'test -e {mark} || {{ touch {mark}; exit 75; }}',"
+            " retry: [{limit: 2, exit: 75}]}\n"
+            "  some: {run: 'echo $CI_CELL_WORD > x; test $CI_CELL_WORD = good',"
+            " matrix: {word: [good, bad]}, output: {paths: [x]}}\n"
+            "  after: {run: 'cat $CI_INPUT_SOME/*/x', needs: [{job: some, map: any}]}\n"
+        )
+        found = await self.run_of(await self.submit())
+        await self.done(found["id"])
+        jobs = {
+            (job["name"], job["cell"]): job
+            for job in (await self.run_of(found["id"]))["jobs"]
+        }
+        self.assertEqual(jobs["flaky", ""]["result"], "success")
+        self.assertEqual(jobs["flaky", ""]["attempt"], 2)
+        self.assertEqual(jobs["some", "word=bad"]["result"], "failure")
+        self.assertEqual(jobs["after", ""]["result"], "success")
+        self.assertIn("good", await self.log(jobs["after", ""]))
+
+    async def test_what_cannot_be_is_refused_whole(self) -> None:
+        self.commit("jobs:\n  aa: {run: x, needs: [bb]}\n  bb: {run: x, needs: [aa]}\n")
+        said = await self.ask("submit", str(self.folder), status=1)
+        self.assertIn("aa -> bb -> aa", said.all)
+        self.commit("jobs:\n  aa: {run: x, need: [bb]}\n")
+        said = await self.ask("submit", str(self.folder), status=1)
+        self.assertIn("line 2, jobs.aa.need", said.all)
+        self.assertEqual((await self.ask("runs", "--json")).document, [])
+
+    async def test_a_work_tree_is_run_likewise(self) -> None:
+        (self.folder / ".headrace.yaml").write_text(CHAIN)
+        for name in ("a", "b"):
+            (self.folder / name).mkdir()
+            (self.folder / name / "file").write_text(name)
+        said = await self.ask("run", str(self.folder))
+        self.assertIn("passed", said.all)
