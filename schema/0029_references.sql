@@ -279,3 +279,34 @@ BEGIN
     END IF;
     RETURN true;
 END $$;
+
+-- End jobs that were just written, each in its own way, then all that follows. All of them
+-- end before any edge is resolved, so that none is queued.
+CREATE FUNCTION end_new_jobs(jobs bigint[], ends job_result[], whys text[]) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    now_ timestamptz := farm_now();
+BEGIN
+    PERFORM FROM job WHERE id = ANY (jobs) ORDER BY id FOR NO KEY UPDATE;
+    WITH given AS (
+        SELECT * FROM unnest(jobs, ends, whys) AS one (job, ended, why)
+    ), changed AS (
+        UPDATE job AS j
+        SET state = 'done', result = g.ended, reason = g.why, finished_at = now_
+        FROM given AS g WHERE j.id = g.job AND j.state = 'waiting'
+        RETURNING j.id, j.attempt, j.result, j.reason
+    ), ended AS (
+        UPDATE attempt AS a SET result = c.result, reason = c.reason, finished_at = now_
+        FROM changed AS c WHERE a.job = c.id AND a.number = c.attempt
+    ), over AS (
+        UPDATE pipeline_job AS p
+        SET state = 'done', result = c.result, reason = c.reason, finished_at = now_
+        FROM changed AS c WHERE p.job = c.id AND p.attempt = c.attempt
+    )
+    INSERT INTO event (kind, job, payload)
+    SELECT 'job.done', c.id,
+           jsonb_build_object('state', 'done', 'result', c.result, 'reason', c.reason,
+                              'attempt', c.attempt)
+    FROM changed AS c ORDER BY c.id;
+    PERFORM settle_done(jobs);
+END $$;

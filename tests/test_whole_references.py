@@ -217,3 +217,104 @@ class ChainTests(WholeFarm):
             (self.folder / name / "file").write_text(name)
         said = await self.ask("run", str(self.folder))
         self.assertIn("passed", said.all)
+
+
+MONOREPO = """\
+packages: {A: {paths: [a], depends: [B, {name: C, rebuild: true}]}, B: {paths: [b]},
+           C: {paths: [c]}}
+defaults: {series: noble}
+jobs:
+  build:
+    per_package: true
+    run: |
+      dir=$(echo $CI_PACKAGE | tr A-Z a-z)
+      if test -e $dir/file; then cut -d' ' -f1 $dir/file > made.txt; fi
+      cat $CI_INPUT_BUILD/*/made.txt >> made.txt || true
+    output: {paths: [made.txt]}
+  test: {per_package: true, needs: [build], install: closure, run: 'true'}
+  publish:
+    scope: component
+    needs: [{job: test, map: all}]
+    interruptible: false
+    run: echo "publish $CI_PACKAGES"
+"""
+ALL = ("A/build", "B/build", "C/build", "A/test", "B/test", "C/test")
+
+
+class ReuseTests(WholeFarm):
+    """What has not changed is not done again."""
+
+    def assert_results(self, nodes: Nodes, publish: str, **results: str) -> None:
+        expected = dict.fromkeys(ALL, "reused") | {
+            f"{package}/{job}": result
+            for package, result in results.items()
+            for job in ("build", "test")
+        }
+        self.assertEqual(nodes.results, expected | {"A/publish": publish})
+
+    async def test_a_change_goes_up_the_chain_and_is_published_with_it(self) -> None:
+        self.commit(MONOREPO, a__file="a", b__file="b", c__file="c", README="1")
+        first = await self.built()
+        self.assertEqual(set(first.results.values()), {"success"})
+        self.assertIn("publish A B C", await self.log(first["A/publish"]))
+
+        # Only C.
+        self.commit(c__file="c2")
+        second = await self.built()
+        self.assert_results(second, "success", A="success", C="success")
+        self.assertIn("publish A C\n", await self.log(second["A/publish"]))
+        [reused] = (await self.ask("show", str(second["B/build"]["id"]), "--json")).document
+        self.assertEqual(reused["node"]["reused_from"], first["B/build"]["id"])
+        self.assertEqual(reused["pipeline_jobs"][0]["result"], "reused")
+
+        # Nothing that counts.
+        self.commit(README="2")
+        third = await self.built()
+        self.assert_results(third, "skipped")
+        self.assertIn("unchanged", third["A/publish"]["reason"])
+
+        # Back to what was there before: it is built already, and published anew.
+        self.commit(c__file="c")
+        fourth = await self.built()
+        self.assert_results(fourth, "success")
+        self.assertIn("publish A C\n", await self.log(fourth["A/publish"]))
+
+        # All of it, because somebody wants that.
+        self.commit(README="3")
+        fifth = await self.built("--force")
+        self.assertEqual(set(fifth.results.values()), {"success"})
+        self.assertIn("publish A B C", await self.log(fifth["A/publish"]))
+
+        # A reused job that is tried again runs.
+        await self.ask("retry", str(third["B/build"]["id"]))
+        self.assertEqual(
+            (await self.until(third["B/build"]["id"], "done"))["result"], "success"
+        )
+
+    async def test_a_change_that_makes_no_difference_ends_there(self) -> None:
+        text = MONOREPO.replace("per_package: true", "per_package: true, cutoff: true", 2)
+        text = text.replace("build:\n    per_package: true, cutoff: true",
+                            "build:\n    per_package: true\n    cutoff: true")  # fmt: skip
+        self.commit(text, a__file="a 1", b__file="b 1", c__file="c 1")
+        await self.built()
+        # C is built anew, and comes out the same: A stays as it is.
+        self.commit(c__file="c 2")
+        second = await self.built()
+        self.assertEqual(second.results["C/build"], "success")
+        self.assertEqual(second.results["A/build"], "reused")
+        # And again it is known at once.
+        self.commit(README="x")
+        third = await self.built()
+        self.assertEqual(set(third.results.values()), {"reused", "skipped"})
+
+    async def test_what_failed_to_be_published_is_published_next(self) -> None:
+        gate = self.folder.parent / "gate"
+        text = MONOREPO.replace('run: echo "publish', f'run: test -e {gate}; echo "publish')
+        self.commit(text, a__file="a", b__file="b", c__file="c")
+        first = await self.built()
+        self.assertEqual(first.results["A/publish"], "failure")
+        gate.touch()
+        self.commit(README="x")
+        second = await self.built()
+        self.assert_results(second, "success")
+        self.assertIn("publish A B C", await self.log(second["A/publish"]))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from buildmaster.database import Cursor
+from protocol.results import Result
 
 #: Name, cell and part: what tells apart the jobs of one source.
 Identity = tuple[str, str, int]
@@ -305,6 +306,18 @@ async def add_to_run(cursor: Cursor, run: int, jobs: Mapping[int, bool]) -> None
         WHERE id = %s
         """,
         (run,),
+    )
+
+
+async def end_new(cursor: Cursor, ends: Mapping[int, tuple[Result, str]]) -> None:
+    """End jobs that were just written, each in its own way, and what follows."""
+    await cursor.run(
+        "SELECT end_new_jobs(%s::bigint[], %s::job_result[], %s::text[])",
+        (
+            list(ends),
+            [result.value for result, _ in ends.values()],
+            [reason for _, reason in ends.values()],
+        ),
     )
 
 
