@@ -16,6 +16,7 @@ from benchmarks.queue_parts import (
     old_snapshot,
     peers,
     pickup,
+    references,
     whole_path,
 )
 
@@ -26,6 +27,7 @@ PARTS = (
     pickup.PART,
     depth.PART,
     graph.PART,
+    references.PART,
     old_snapshot.PART,
     peers.PART,
 )

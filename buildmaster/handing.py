@@ -11,14 +11,18 @@ from buildmaster.store import nodes as store
 from protocol.order import HandedOver, KeptFile, variable_part
 
 
-async def handed_over(cursor: Cursor, job: int) -> tuple[HandedOver, ...]:
+async def handed_over(
+    cursor: Cursor, job: int, node: Mapping[str, Any]
+) -> tuple[HandedOver, ...]:
     """The files that the upstreams of ``job`` made for it, by the job that made them.
 
-    A folder is there also for a job that made none, so that a command finds it empty.
+    A folder is there also for a job that made none, so that a command finds it empty; and
+    for a package's own job, though the package may depend on none.
     """
-    files: dict[str, dict[str, KeptFile]] = {
-        name: {} for name in await store.handed_jobs(cursor, job)
-    }
+    names = await store.handed_jobs(cursor, job)
+    if node["scope"] in ("each", "top"):
+        names = sorted({*names, node["job_name"]})
+    files: dict[str, dict[str, KeptFile]] = {name: {} for name in names}
     for row in await store.handed_rows(cursor, job):
         patterns = row.handed.get("patterns")
         folders = [row.handed.get("folder", "")]

@@ -157,7 +157,9 @@ async def retry_job(
         if (up := all_locked[edge.up]).result is not None and up.id not in revived
     ]
     for edge, up in decided:
-        if edge.down == job and judge(edge.require, _counted(up)) is not Verdict.GO:
+        if edge.down != job or edge.choice is not None:
+            continue
+        if judge(edge.require, _counted(up)) is not Verdict.GO:
             raise Refusal(
                 409,
                 "needs_another",

@@ -147,6 +147,7 @@ class NodeSubmission:
         was_there = {one.id: True for one in merged.values()}
         await store.add_to_run(cursor, run, {job: job in was_there for job in ids})
         await self._settle(cursor, nodes, fresh, earlier)
+        await self._wait(cursor, graph, placed, ids, fresh)
         await queue.make_ready(cursor, [one.id for one in nodes if one.id in fresh])
         await self._supersede(cursor, nodes, fresh)
         if self.request.force:
@@ -379,6 +380,7 @@ class NodeSubmission:
         if any(groups):
             await semaphores.make_groups(cursor, {group for group in groups if group})
         seen: Counter[Place] = Counter()
+        blocked = Counter(edge.down for edge in graph.edges)
         nodes = []
         for node, place, need, where, key, group in zip(
             graph.nodes, placed, needs, places, known, groups, strict=True
@@ -390,6 +392,7 @@ class NodeSubmission:
                     place,
                     key,
                     ids[node.number],
+                    blocked[node.number],
                     classes[need],
                     turns[where].of(seen[where]),
                     group,
@@ -426,6 +429,7 @@ class NodeSubmission:
         place: _Placed,
         key: keys.Keys,
         number: int,
+        blocked_by: int,
         class_id: int,
         turn: int,
         group: str | None,
@@ -436,6 +440,7 @@ class NodeSubmission:
             limits = [*limits, semaphores.group_name(group)]
         return NewNode(
             id=number,
+            blocked_by=blocked_by,
             name=f"{node.name}{self._suffix}",
             cell=cell_text(node.cell),
             part=node.build.part if node.build else 0,
@@ -467,6 +472,8 @@ class NodeSubmission:
             environment=f"{place.isolation}/{place.architecture}/{place.series}",
             verifies=None,
             skipped=node.skipped,
+            provides=job.provides,
+            member=self._member(node) if job.provides is not None else None,
             pipeline_jobs=place.pipeline_jobs,
         )
 
@@ -497,6 +504,37 @@ class NodeSubmission:
             and (one.scope != "component" or earlier.job in own)
         }
 
+    def _member(self, node: Node) -> str:
+        """As what a node's files are in a collection: a package, or the repository."""
+        address = (self.material.repository or "").rstrip("/")
+        own = address.rsplit("/", 1)[-1].removesuffix(".git")
+        return (node.job.member or node.package or own or node.job.name)[:100]
+
+    async def _wait(
+        self, cursor: Cursor, graph: Graph, placed: Sequence[_Placed], ids: Sequence[int],
+        fresh: set[int],
+    ) -> None:  # fmt: skip
+        """Let new nodes wait for the collections that they need."""
+        waits = []
+        for node, place, job in zip(graph.nodes, placed, ids, strict=True):
+            for need in node.job.collections if job in fresh else ():
+                own = {"arch": place.architecture, "series": place.series}
+                value = {**own, **dict(node.cell)}.get(need.same) if need.same else None
+                if need.same and value is None:
+                    raise Refusal(
+                        422,
+                        "unplannable",
+                        f"{node.job.name} waits for the same {need.same} in a collection,"
+                        f" and has no such axis itself.",
+                    )
+                waits.append(
+                    store.NewWait(
+                        job, need.collection, need.contains, need.same, value, need.timeout
+                    )
+                )
+        if waits:
+            await store.wait_for_collections(cursor, self.rules.trust_domain, waits)
+
     async def _write(
         self, cursor: Cursor, nodes: Sequence[NewNode]
     ) -> tuple[set[int], dict[Identity, Known]]:
@@ -523,7 +561,7 @@ class NodeSubmission:
             if edge.handed is not None:
                 text = handed.get(edge.handed)
                 if text is None:
-                    text = msgspec.json.encode(edge.handed).decode()
+                    text = msgspec.json.encode([edge.handed]).decode()
                     handed[edge.handed] = text
             edges.append(
                 NewEdge(

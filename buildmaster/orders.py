@@ -87,7 +87,7 @@ class OrderMaker:
             license=pipeline.license,
             kept=tuple(_kept(entry) for entry in kept),
             upstream=tuple(_kept(entry) for entry in await self._upstream(cursor, row)),
-            handed=() if node is None else await handed_over(cursor, job),
+            handed=() if node is None else await handed_over(cursor, job, node),
             variables={} if node is None else variables_of(node),
             artifacts=self.artifacts(row.job, row.attempt),
             limits=Limits(run=row.run_limit, idle=row.idle_limit),

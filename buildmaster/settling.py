@@ -34,14 +34,13 @@ async def settle(
     if not node["is_late"] and node["scope"] != "component":
         return node
     ups = await store.ups_of(cursor, job)
-    labels = node["labels"]
     by_files = node["reuse"] == "outputs"
     key = keys.with_ups(
         _bytes(node["base"]),
         [
-            (labels[str(up.job)], up.files if by_files else up.key)
+            (up.label, up.files if by_files else up.key)
             for up in ups
-            if str(up.job) in labels
+            if up.label is not None
         ],
     )
     may_reuse = attempt == 1 and node["reuse"] != "never"

@@ -6,7 +6,9 @@ ALTER TABLE job
     ADD gate           text NOT NULL DEFAULT '';         -- why it is parked before it is queued
 ALTER TABLE edge
     ADD choice  integer,    -- of the edges of a job with this number one suffices
-    ADD handed  jsonb;      -- which files of its upstream the job gets, and where
+    ADD handed  jsonb CHECK (jsonb_typeof(handed) = 'array'),
+                            -- which files of its upstream the job gets, and where
+    ADD label   text;       -- what the key of the job calls its upstream; NULL: it does not count
 
 -- What only nodes have.
 CREATE TABLE node (
@@ -21,7 +23,6 @@ CREATE TABLE node (
     is_late         boolean NOT NULL,            -- its key depends on what upstreams make
     key             bytea CHECK (length(key) = 32),              -- known when they have ended
     environment     text NOT NULL,               -- isolation/architecture/series
-    labels          jsonb NOT NULL DEFAULT '{}', -- of each upstream (job) that counts, its label
     reused_from     bigint REFERENCES job,       -- whose result stands for its own
     reused_attempt  integer,
     verifies        bigint REFERENCES job,       -- whose result it could have had; made anew to compare
@@ -310,3 +311,104 @@ BEGIN
     FROM changed AS c ORDER BY c.id;
     PERFORM settle_done(jobs);
 END $$;
+
+-- Collections: files of several repositories that somebody needs together.
+ALTER TABLE node ADD provides text, ADD member text,
+    ADD CONSTRAINT provides_as_somebody CHECK ((provides IS NULL) = (member IS NULL));
+-- Who is in one: the last job of each member and cell that passed.
+CREATE TABLE collection_member (
+    collection    text NOT NULL,
+    trust_domain  text NOT NULL,
+    member        text NOT NULL,
+    cell          jsonb NOT NULL,
+    job           bigint NOT NULL REFERENCES job,
+    since         timestamptz NOT NULL DEFAULT farm_now(),
+    PRIMARY KEY (collection, trust_domain, member, cell)
+);
+-- Who waits for one.
+CREATE TABLE collection_wait (
+    job           bigint NOT NULL REFERENCES job ON DELETE CASCADE,
+    collection    text NOT NULL,
+    trust_domain  text NOT NULL,
+    contains      text[] NOT NULL CHECK (cardinality(contains) > 0),
+    axis          text,            -- on which members must agree with the job
+    value         text,
+    since         timestamptz NOT NULL DEFAULT farm_now(),
+    PRIMARY KEY (job, collection),
+    CONSTRAINT agrees_on_something CHECK ((axis IS NULL) = (value IS NULL))
+);
+CREATE INDEX collection_wait_for ON collection_wait (collection, trust_domain);
+
+-- Look at what jobs wait for: those whose collections are complete are let go, with edges on
+-- the members, whose files they get; the gates of others say who is missing.
+CREATE FUNCTION look_at_collections(jobs bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    one bigint;
+    missing text;
+BEGIN
+    FOREACH one IN ARRAY jobs LOOP
+        PERFORM FROM job WHERE id = one AND state <> 'done' FOR NO KEY UPDATE;
+        CONTINUE WHEN NOT FOUND;
+        SELECT string_agg(format('%s is missing from the collection %s since %s', m.member,
+                                 w.collection, to_char(w.since AT TIME ZONE 'UTC',
+                                                       'YYYY-MM-DD HH24:MI UTC')),
+                          '; ' ORDER BY w.collection, m.member)
+        INTO missing
+        FROM collection_wait AS w CROSS JOIN LATERAL unnest(w.contains) AS m (member)
+        WHERE w.job = one AND NOT EXISTS (
+            SELECT FROM collection_member AS c
+            WHERE c.collection = w.collection AND c.trust_domain = w.trust_domain
+              AND c.member = m.member
+              AND (w.axis IS NULL OR c.cell ->> w.axis IS NOT DISTINCT FROM w.value));
+        IF missing IS NOT NULL THEN
+            UPDATE job SET gate = left(missing, 4000),
+                   parked_for = CASE WHEN state = 'parked' AND parked_for = gate
+                                     THEN left(missing, 4000) ELSE parked_for END
+            WHERE id = one;
+            CONTINUE;
+        END IF;
+        INSERT INTO edge (up, down, handed, resolved_at, up_attempt)
+            SELECT DISTINCT ON (c.job) c.job, one,
+                   jsonb_build_array(jsonb_build_object('job', w.collection,
+                                                        'folder', c.member)),
+                   farm_now(), j.attempt
+            FROM collection_wait AS w
+            JOIN collection_member AS c ON c.collection = w.collection
+             AND c.trust_domain = w.trust_domain AND c.member = ANY (w.contains)
+             AND (w.axis IS NULL OR c.cell ->> w.axis IS NOT DISTINCT FROM w.value)
+            JOIN job AS j ON j.id = c.job
+            WHERE w.job = one AND c.job <> one
+            -- It may need that job by itself, too.
+            ON CONFLICT (down, up, coalesce(up_stage, -1)) DO UPDATE
+            SET handed = coalesce(edge.handed, '[]') || excluded.handed;
+        DELETE FROM collection_wait WHERE job = one;
+        PERFORM open_gate(one);
+    END LOOP;
+END $$;
+
+CREATE FUNCTION note_member() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    name text;
+BEGIN
+    INSERT INTO collection_member AS m (collection, trust_domain, member, cell, job)
+        SELECT n.provides, NEW.trust_domain, n.member,
+               jsonb_build_object('arch', b.architecture, 'series', b.series) || coalesce((
+                   SELECT jsonb_object_agg(split_part(pair, '=', 1), split_part(pair, '=', 2))
+                   FROM unnest(string_to_array(nullif(NEW.cell, ''), ',')) AS pair), '{}'),
+               NEW.id
+        FROM node AS n JOIN build AS b ON b.job = n.job
+        WHERE n.job = NEW.id AND n.provides IS NOT NULL
+        ON CONFLICT (collection, trust_domain, member, cell)
+            DO UPDATE SET job = excluded.job, since = farm_now()
+        RETURNING m.collection INTO name;
+    IF FOUND THEN
+        PERFORM look_at_collections(ARRAY(
+            SELECT w.job FROM collection_wait AS w
+            WHERE w.collection = name AND w.trust_domain = NEW.trust_domain ORDER BY w.job));
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER note_member AFTER UPDATE ON job FOR EACH ROW
+    WHEN (NEW.state = 'done' AND OLD.state <> 'done' AND NEW.kind = 'build'
+          AND NEW.result IN ('success', 'reused'))
+    EXECUTE FUNCTION note_member();

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-from typing import Any
-
-from twisted.internet import reactor
-from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
-
-from tests.farm import Farm, Said, farm, folder_for
+from tests.referring import Nodes, WholeFarm
 
 CHAIN = """\
 packages: {A: {paths: [a], depends: [B]}, B: {paths: [b]}}
@@ -33,82 +26,6 @@ jobs:
     needs: [{job: test, map: all}]
     run: echo "publish $CI_PACKAGES"
 """
-
-
-class Nodes:
-    """The jobs of a run, by name."""
-
-    def __init__(self, jobs: list[dict[str, Any]]) -> None:
-        self._jobs = jobs
-
-    def __getitem__(self, name: str) -> dict[str, Any]:
-        [found] = [job for job in self._jobs if job["name"] == name]
-        return found
-
-    @property
-    def results(self) -> dict[str, str]:
-        """How each ended."""
-        return {job["name"]: job["result"] for job in self._jobs}
-
-
-class WholeFarm(TestCase):
-    """A farm, and a repository whose commits it runs."""
-
-    timeout = 180
-    here: Farm
-
-    async def setUp(self) -> None:  # type: ignore[override]
-        self.folder = folder_for(self) / "project"
-        self.folder.mkdir()
-        self.git("init", "-q", "-b", "main")
-        self.here = await farm(self)
-
-    def git(self, *arguments: str) -> None:
-        subprocess.run(["git", "-C", str(self.folder), *arguments], check=True)
-
-    def commit(self, text: str | None = None, **files: str) -> None:
-        """One commit with these files; ``a__b`` stands for ``a/b``."""
-        if text is not None:
-            (self.folder / ".headrace.yaml").write_text(text)
-        for name, content in files.items():
-            path = self.folder / name.replace("__", "/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content)
-        self.git("add", "-A")
-        self.git("-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "x")
-
-    async def ask(self, *arguments: str, status: int = 0) -> Said:
-        said = await self.here.headrace(*arguments)
-        self.assertEqual(said.status, status, said.all)
-        return said
-
-    async def submit(self, *options: str) -> int:
-        """Ask for the newest commit; the run."""
-        said = await self.ask("submit", str(self.folder), "--json", *options)
-        return int(said.document[0]["run"])
-
-    async def run_of(self, run: int) -> dict[str, Any]:
-        return dict((await self.ask("status", "run", str(run), "--json")).document)
-
-    async def done(self, run: int) -> Nodes:
-        """The jobs of the run, once it is over."""
-        while (found := await self.run_of(run))["state"] != "done":
-            await deferLater(reactor, 0.2)
-        return Nodes(found["jobs"])
-
-    async def built(self, *options: str) -> Nodes:
-        """The jobs of a run of the newest commit, once it is over."""
-        return await self.done(await self.submit(*options))
-
-    async def log(self, job: dict[str, Any]) -> str:
-        return (await self.ask("logs", str(job["id"]))).out
-
-    async def until(self, job: int, state: str) -> dict[str, Any]:
-        while True:
-            [found] = (await self.ask("show", str(job), "--json")).document
-            if found["state"] == state:
-                return dict(found)
-            await deferLater(reactor, 0.2)
 
 
 class ChainTests(WholeFarm):

@@ -30,7 +30,7 @@ EDGE_LIMIT = 200_000
 NOT_TOP = "not_top"
 
 
-class Node(msgspec.Struct, frozen=True, kw_only=True):
+class Node(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One job, of one package, in one cell: what will be a row of the queue."""
 
     number: int
@@ -58,7 +58,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
         return dict(self.cell).get(axis)
 
 
-class Handed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Handed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Files of an upstream node that a node finds in a folder."""
 
     job: str  #: the folder is CI_INPUT_<JOB>
@@ -66,7 +66,7 @@ class Handed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     patterns: tuple[str, ...] | None = None  #: None: all
 
 
-class Edge(msgspec.Struct, frozen=True, kw_only=True):
+class Edge(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``down`` waits for ``up``."""
 
     up: int

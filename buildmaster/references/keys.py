@@ -91,7 +91,8 @@ def keys_of(
 
 def label(edge: Edge, up: Node) -> str:
     """What is taken of ``up``, and how: the same for the same place in two runs."""
-    return repr((up.name, cell_text(up.cell), edge.require, plain(edge.handed)))
+    told = (up.name, cell_text(up.cell), edge.require, edge.handed)
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
 
 
 def with_ups(base: bytes, ups: Sequence[tuple[str, bytes]]) -> bytes:

@@ -19,6 +19,7 @@ class NewNode:
     """A node about to be written; its id was reserved."""
 
     id: int
+    blocked_by: int  #: so many edges are written for it
     name: str
     cell: str
     part: int
@@ -50,6 +51,8 @@ class NewNode:
     environment: str
     verifies: int | None
     skipped: str
+    provides: str | None
+    member: str | None
     pipeline_jobs: list[
         tuple[str, int, int, int, str]
     ]  #: name, index, stage, place, series
@@ -95,7 +98,7 @@ async def add_configurations(cursor: Cursor, texts: Sequence[tuple[bytes, str]])
 
 
 async def add_jobs(cursor: Cursor, origin: Origin, nodes: Sequence[NewNode]) -> set[int]:
-    """Write those nodes that are not there, waiting and without edges; their ids."""
+    """Write those nodes that are not there, waiting for the edges to come; their ids."""
     if not nodes:
         return set()
     rows = await cursor.rows(
@@ -103,18 +106,19 @@ async def add_jobs(cursor: Cursor, origin: Origin, nodes: Sequence[NewNode]) -> 
         INSERT INTO job (id, kind, repository, source_digest, trust_domain, name, cell,
                          part, refs, requester, owner, class, virtual_start, limits, retry,
                          run_limit, idle_limit, queue_limit, total_limit, interruptible,
-                         concurrency_group, allow_failure, gate)
+                         concurrency_group, allow_failure, gate, blocked_by)
         OVERRIDING SYSTEM VALUE
         SELECT id, 'build', %(repository)s, %(source_digest)s, %(trust_domain)s, name,
                cell, part, %(refs)s::text[], %(requester)s, %(owner)s, class_id,
                virtual_start, limits, retry, run_limit, idle_limit, queue_limit,
-               total_limit, interruptible, concurrency_group, allow_failure, gate
+               total_limit, interruptible, concurrency_group, allow_failure, gate,
+               blocked_by
         FROM jsonb_to_recordset(%(nodes)s::jsonb) AS given (
             id bigint, name text, cell text, part integer, class_id integer,
             virtual_start bigint, limits text[], retry jsonb, run_limit double precision,
             idle_limit double precision, queue_limit double precision,
             total_limit double precision, interruptible boolean, concurrency_group text,
-            allow_failure boolean, gate text)
+            allow_failure boolean, gate text, blocked_by integer)
         ORDER BY id
         ON CONFLICT ON CONSTRAINT job_identity DO NOTHING RETURNING id
         """,
@@ -142,12 +146,12 @@ async def add_jobs(cursor: Cursor, origin: Origin, nodes: Sequence[NewNode]) -> 
 _JOB_FIELDS = (
     "id", "name", "cell", "part", "class_id", "virtual_start", "retry", "run_limit",
     "idle_limit", "queue_limit", "total_limit", "interruptible", "concurrency_group",
-    "allow_failure", "gate",
+    "allow_failure", "gate", "blocked_by",
 )  # fmt: skip
 _BUILD_FIELDS = (
     "id", "architecture", "series", "stages", "stage_numbers", "configuration", "job_name",
     "package", "covers", "scope", "reuse", "base", "inputs", "is_late", "environment",
-    "verifies", "skipped",
+    "verifies", "skipped", "provides", "member",
 )  # fmt: skip
 
 
@@ -165,7 +169,8 @@ async def add_builds(cursor: Cursor, origin: Origin, nodes: Sequence[NewNode]) -
                 id bigint, architecture text, series text, stages jsonb,
                 stage_numbers integer[], configuration text, job_name text, package text,
                 covers text[], scope text, reuse text, base text, inputs text,
-                is_late boolean, environment text, verifies bigint, skipped text)
+                is_late boolean, environment text, verifies bigint, skipped text,
+                provides text, member text)
         ), builds AS (
             INSERT INTO build (job, architecture, series, stages, stage_numbers,
                                configuration, source)
@@ -176,9 +181,10 @@ async def add_builds(cursor: Cursor, origin: Origin, nodes: Sequence[NewNode]) -
             INSERT INTO attempt (job, number) SELECT id, 1 FROM given
         )
         INSERT INTO node (job, job_name, package, covers, scope, reuse, base, inputs,
-                          is_late, environment, verifies, skipped)
+                          is_late, environment, verifies, skipped, provides, member)
         SELECT id, job_name, package, covers, scope, reuse, decode(base, 'hex'),
-               decode(inputs, 'hex'), is_late, environment, verifies, skipped
+               decode(inputs, 'hex'), is_late, environment, verifies, skipped, provides,
+               member
         FROM given
         """,
         (given, origin.source),
@@ -241,16 +247,16 @@ async def take_known(
 
 
 async def add_edges(cursor: Cursor, edges: Sequence[NewEdge]) -> None:
-    """Write dependencies of new nodes, and count them there."""
+    """Write dependencies of new nodes, which count them in ``blocked_by`` already."""
     if not edges:
         return
     await cursor.run(
         """
-        INSERT INTO edge (up, up_stage, down, require, choice, handed)
-        SELECT up, stage, down, require, choice, handed::jsonb
+        INSERT INTO edge (up, up_stage, down, require, choice, handed, label)
+        SELECT up, stage, down, require, choice, handed::jsonb, label
         FROM unnest(%s::bigint[], %s::integer[], %s::bigint[], %s::edge_require[],
-                    %s::integer[], %s::text[])
-            AS given (up, stage, down, require, choice, handed)
+                    %s::integer[], %s::text[], %s::text[])
+            AS given (up, stage, down, require, choice, handed, label)
         """,
         (
             [edge.up for edge in edges],
@@ -259,31 +265,7 @@ async def add_edges(cursor: Cursor, edges: Sequence[NewEdge]) -> None:
             [edge.require for edge in edges],
             [edge.choice for edge in edges],
             [edge.handed for edge in edges],
-        ),
-    )
-    labels: dict[int, dict[str, str]] = {}
-    for edge in edges:
-        of_down = labels.setdefault(edge.down, {})
-        if edge.label is not None:
-            of_down[str(edge.up)] = edge.label
-    counts: dict[int, int] = {}
-    for edge in edges:
-        counts[edge.down] = counts.get(edge.down, 0) + 1
-    await cursor.run(
-        """
-        WITH given AS MATERIALIZED (
-            SELECT * FROM unnest(%s::bigint[], %s::integer[], %s::text[])
-                AS one (job, edges, labels)
-        ), labelled AS (
-            UPDATE node SET labels = given.labels::jsonb FROM given
-            WHERE node.job = given.job
-        )
-        UPDATE job SET blocked_by = given.edges FROM given WHERE job.id = given.job
-        """,
-        (
-            list(counts),
-            list(counts.values()),
-            [json.dumps(labels[down]) for down in counts],
+            [edge.label for edge in edges],
         ),
     )
 
@@ -309,6 +291,45 @@ async def add_to_run(cursor: Cursor, run: int, jobs: Mapping[int, bool]) -> None
     )
 
 
+@dataclass(frozen=True)
+class NewWait:
+    """A new node waits until a collection is complete."""
+
+    job: int
+    collection: str
+    contains: tuple[str, ...]
+    axis: str | None
+    value: str | None
+    seconds: float | None  #: after which it is waited for no longer
+
+
+async def wait_for_collections(
+    cursor: Cursor, domain: str, waits: Sequence[NewWait]
+) -> None:
+    """Let new nodes wait, and go at once where all are there."""
+    given = json.dumps([{**vars(one), "contains": list(one.contains)} for one in waits])
+    await cursor.run(
+        """
+        WITH given AS MATERIALIZED (
+            SELECT * FROM jsonb_to_recordset(%s::jsonb) AS one (
+                job bigint, collection text, contains text[], axis text, value text,
+                seconds double precision)
+        ), limited AS (
+            UPDATE job SET deadline = farm_now() + make_interval(secs => g.seconds)
+            FROM (SELECT job, min(seconds) AS seconds FROM given
+                  WHERE seconds IS NOT NULL GROUP BY job) AS g
+            WHERE job.id = g.job
+        )
+        INSERT INTO collection_wait (job, collection, trust_domain, contains, axis, value)
+        SELECT job, collection, %s, contains, axis, value FROM given
+        """,
+        (given, domain),
+    )
+    jobs = sorted({one.job for one in waits})
+    await cursor.run("SELECT watch_limits(%s::bigint[])", (jobs,))
+    await cursor.run("SELECT look_at_collections(%s::bigint[])", (jobs,))
+
+
 async def end_new(cursor: Cursor, ends: Mapping[int, tuple[Result, str]]) -> None:
     """End jobs that were just written, each in its own way, and what follows."""
     await cursor.run(
@@ -331,8 +352,9 @@ async def handed_jobs(cursor: Cursor, job: int) -> list[str]:
     """The jobs whose files a node gets, as its needs name them."""
     rows = await cursor.rows(
         """
-        SELECT handed ->> 'job' FROM edge WHERE down = %s AND handed IS NOT NULL
-        GROUP BY 1 ORDER BY 1 LIMIT 10000
+        SELECT one ->> 'job'
+        FROM edge CROSS JOIN LATERAL jsonb_array_elements(handed) AS one
+        WHERE down = %s GROUP BY 1 ORDER BY 1 LIMIT 10000
         """,
         (job,),
     )
@@ -357,12 +379,13 @@ async def handed_rows(cursor: Cursor, job: int) -> list[HandedRow]:
     """
     rows = await cursor.rows(
         """
-        SELECT edge.handed, p.name, p.index, jsonb_array_length(build.stages) > 1
+        SELECT given.one, p.name, p.index, jsonb_array_length(build.stages) > 1
                    OR jsonb_array_length(build.stages -> 0) > 1,
                jsonb_agg(jsonb_build_object('path', artifact.path,
                    'sha256', encode(blob.sha256, 'hex'), 'size', blob.size)
                    ORDER BY artifact.path)
-        FROM edge JOIN build ON build.job = edge.up
+        FROM edge CROSS JOIN LATERAL jsonb_array_elements(edge.handed) AS given (one)
+        JOIN build ON build.job = edge.up
         JOIN attempt ON attempt.job = edge.up AND attempt.number = edge.up_attempt
         LEFT JOIN node ON node.job = edge.up AND attempt.result = 'reused'
         JOIN pipeline_job AS p
@@ -371,8 +394,8 @@ async def handed_rows(cursor: Cursor, job: int) -> list[HandedRow]:
         JOIN artifact ON (artifact.job, artifact.attempt, artifact.name, artifact.index)
                        = (p.job, p.attempt, p.name, p.index)
         JOIN blob USING (sha256)
-        WHERE edge.down = %s AND edge.handed IS NOT NULL AND p.result = 'success'
-        GROUP BY edge.id, edge.handed, build.stages, p.name, p.index, p.stage, p.place
+        WHERE edge.down = %s AND p.result = 'success'
+        GROUP BY edge.id, given.one, build.stages, p.name, p.index, p.stage, p.place
         ORDER BY edge.id, p.stage, p.place LIMIT 100000
         """,
         (job,),

@@ -144,7 +144,7 @@ async def end_pipeline_jobs(
 class UpRow:
     """What a node builds upon, as it turned out."""
 
-    job: int
+    label: str | None  #: what the node's key calls it; None: it does not count
     package: str | None
     key: bytes  #: its final key
     files: bytes  #: a digest of the files that it made
@@ -154,7 +154,7 @@ async def ups_of(cursor: Cursor, job: int) -> list[UpRow]:
     """The upstreams of a node whose files count, each in the attempt that its edge saw."""
     rows = await cursor.rows(
         """
-        SELECT up.job, up.package, encode(coalesce(up.key, up.inputs), 'hex'),
+        SELECT e.label, up.package, encode(coalesce(up.key, up.inputs), 'hex'),
                encode(sha256(convert_to(coalesce((
                    SELECT string_agg(a.name || ':' || a.index || ' ' || a.path || ' '
                                      || encode(a.sha256, 'hex'), E'\\n'
@@ -171,8 +171,8 @@ async def ups_of(cursor: Cursor, job: int) -> list[UpRow]:
         (job,),
     )
     return [
-        UpRow(up, package, bytes.fromhex(key), bytes.fromhex(files))
-        for up, package, key, files in rows
+        UpRow(label, package, bytes.fromhex(key), bytes.fromhex(files))
+        for label, package, key, files in rows
     ]
 
 

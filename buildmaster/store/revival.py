@@ -24,8 +24,14 @@ _LET_GO = """
         SELECT FROM attempt
         WHERE attempt.job = edge.up AND attempt.number = edge.up_attempt
           AND judge(edge.require, counted(attempt.result, up.allow_failure)) = 'go')
-    -- Of a choice another edge let it go, and will again if that is opened.
-    OR edge.up_attempt = 0)
+    -- Of a choice another edge let it go.
+    OR edge.up_attempt = 0
+    OR edge.choice IS NOT NULL AND EXISTS (
+        SELECT FROM edge AS other JOIN job AS its ON its.id = other.up
+        JOIN attempt ON attempt.job = other.up AND attempt.number = other.up_attempt
+        WHERE other.down = edge.down AND other.choice = edge.choice
+          AND other.id <> edge.id
+          AND judge(other.require, counted(attempt.result, its.allow_failure)) = 'go'))
 """
 
 
@@ -65,6 +71,7 @@ class OpenEdge:
     up: int
     down: int
     require: Require
+    choice: int | None  #: another edge with this number may suffice
 
 
 async def reopen_edges(cursor: Cursor, revived: Sequence[int]) -> list[OpenEdge]:
@@ -80,7 +87,7 @@ async def reopen_edges(cursor: Cursor, revived: Sequence[int]) -> list[OpenEdge]
           AND edge.resolved_at IS NOT NULL AND NOT {_STAGE_PASSED}
           AND (edge.up = ANY (%(revived)s::bigint[]) AND edge.up_attempt <> 0
                OR NOT {_LET_GO})
-        RETURNING edge.up, edge.down, edge.require::text
+        RETURNING edge.up, edge.down, edge.require::text, edge.choice
         """,
         {"revived": list(revived)},
     )
@@ -92,4 +99,6 @@ async def reopen_edges(cursor: Cursor, revived: Sequence[int]) -> list[OpenEdge]
         """,
         (sorted(revived),),
     )
-    return [OpenEdge(up, down, Require(require)) for up, down, require in rows]
+    return [
+        OpenEdge(up, down, Require(require), choice) for up, down, require, choice in rows
+    ]
