@@ -74,6 +74,10 @@ run: venv
 test: venv
 	exec $(BIN)/python -m twisted.trial $(TESTS)
 
+# What version 1 of the interface promises, and what the last release promised.
+api: venv
+	exec $(BIN)/python -m twisted.trial tests.test_whole_api
+
 lint: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

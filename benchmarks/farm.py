@@ -8,7 +8,7 @@ import secrets
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,17 @@ _LONG = 600.0
 class Farm:
     """A master on the database ``dsn``, and ``workers`` workers of ``slots`` slots each."""
 
-    def __init__(self, bench: Bench, dsn: str, *, workers: int, slots: int) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        dsn: str,
+        *,
+        workers: int,
+        slots: int,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """``settings`` are further ones of the master."""
+        self._settings = dict(settings or {})
         self.dsn = dsn
         self.folder = bench.folder / f"farm-{secrets.token_hex(3)}"
         self.names = [f"worker-{number:02}" for number in range(1, workers + 1)]
@@ -68,6 +78,23 @@ class Farm:
         self._start(settings.parent, _TWISTD, *_daemon("buildmaster", settings))
         await self._until(lambda: (settings.parent / FILE).exists())
 
+    async def start_front(self) -> str:
+        """Start a master that gives no work beside the other; where it listens."""
+        data = self.folder / "front"
+        data.mkdir(mode=0o700)
+        settings = _write(
+            data / "master.yaml",
+            {
+                "data": ".",
+                "name": "front",
+                "database": self.dsn,
+                "listen": {"workers": None, "http": "127.0.0.1:0"},
+            },
+        )
+        self._start(data, _TWISTD, *_daemon("buildmaster", settings))
+        await self._until(lambda: (data / FILE).exists())
+        return Addresses(**json.loads((data / FILE).read_text())).http
+
     async def start_workers(self, performs: str) -> None:
         """Start every worker's daemon, and wait until all have joined.
 
@@ -84,6 +111,7 @@ class Farm:
         """Start one process that speaks for all workers, and wait until all have joined."""
         folder = self.folder / "paper"
         folder.mkdir(mode=0o700)
+        assert self.addresses.workers is not None
         port = self.addresses.workers.rpartition(":")[2]
         tokens = [f"{name}={self._token(name)}" for name in self.names]
         self._start(folder, _PAPER, port, str(self._slots), performs, *tokens)
@@ -134,6 +162,7 @@ class Farm:
                 "database": self.dsn,
                 "listen": listen,
                 "workers": workers,
+                **self._settings,
             },
         )
 

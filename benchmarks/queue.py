@@ -5,9 +5,8 @@ Parts are in ``queue_parts``; each says what it must show.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from benchmarks import parts
+from benchmarks.peers import buildbot
 from benchmarks.queue_parts import (
     depth,
     drain,
@@ -39,10 +38,5 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--peers", action="store_true", help="other queues, too, on the same server"
     )
-    parser.add_argument(
-        "--buildbot",
-        type=Path,
-        metavar="FOLDER",
-        help="of the measuring script for Buildbot (bench.py), with --peers",
-    )
+    buildbot.add_option(parser)
     return parts.run(parser.parse_args(arguments), PARTS)

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks import parts
-from benchmarks.status_parts import fan_out, lists, under_reading
+from benchmarks.peers import buildbot
+from benchmarks.status_parts import fan_out, lists, pages, peers, under_reading
 
-PARTS = (*lists.PARTS, fan_out.PART, under_reading.PART)
+PARTS = (*lists.PARTS, pages.PART, fan_out.PART, under_reading.PART, peers.PART)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Measure, print, and give the exit status."""
     command = parts.command_line("status", str(__doc__), PARTS)
+    buildbot.add_option(command)
     return parts.run(command.parse_args(arguments), PARTS)

@@ -23,7 +23,7 @@ class Addresses:
     """The addresses of a running master."""
 
     http: str  #: as in http://127.0.0.1:8010
-    workers: str  #: as in pb://127.0.0.1:8011
+    workers: str | None  #: as in pb://127.0.0.1:8011, if workers come in here
     status: str | None = None  #: as in pb://127.0.0.1:8012, if it is served
 
     def write(self, folder: Path) -> None:

@@ -8,7 +8,7 @@ the notification is lost, a few seconds later.
 from __future__ import annotations
 
 from buildmaster.database import Cursor, Database
-from buildmaster.grants import Grant, Scope
+from buildmaster.grants import Grant, Right, Scope
 from buildmaster.store import tokens as token_store
 from buildmaster.tokens import token_hash
 
@@ -50,7 +50,8 @@ class Clients:
         self._names = {each.sha256: each.name for each in found}
         self._grants = {
             each.sha256: Grant(
-                f"token {each.name}", frozenset(map(Scope, each.scopes)), each.project
+                f"token {each.name}",
+                (Right(frozenset(map(Scope, each.scopes)), each.project),),
             )
             for each in found
         }

@@ -10,6 +10,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
+from buildmaster.people.settings import People, mistakes
 from buildmaster.requests import Requirements
 from protocol.address import is_loopback
 
@@ -26,7 +27,8 @@ class ConfigError(Exception):
 class Listen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Addresses as HOST:PORT; port 0 lets the system choose one."""
 
-    workers: Port = "127.0.0.1:8011"
+    #: None: this master gives no work, and serves those who read and ask.
+    workers: Port | None = "127.0.0.1:8011"
     http: Port = "127.0.0.1:8010"
     status: Port | None = None  #: Perspective Broker for readers of the status
 
@@ -58,6 +60,7 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     hosts: tuple[str, ...] = ()  #: further names that the Host header may have
     access_log: bool = False  #: one line of JSON for each answer, in access.log
     open_reading: bool = True  #: whether everybody who reaches the HTTP port may read
+    people: People | None = None  #: who come without a token, and what they may do
     workers: dict[str, WorkerEntry] = {}
     isolation: Literal["native", "chroot", "vm"] = "native"
     local_repositories: bool = False  #: allow paths of this machine as repositories
@@ -70,6 +73,13 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     run_limit: Seconds | None = 6 * 3600.0  #: of one attempt
     idle_limit: Seconds | None = 3600.0  #: without output
     kinds: dict[str, Requirements] = {}  #: what jobs of a kind need, unless they say it
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether people reach the HTTP port with TLS, also where a proxy ends it."""
+        if self.public_url is not None:
+            return self.public_url.startswith("https://")
+        return self.tls is not None
 
     @property
     def data_folder(self) -> Path:
@@ -98,6 +108,8 @@ def read_config(path: Path) -> MasterConfig:
             raise ConfigError(
                 f"{path}: workers.{name} needs either token_file or token_sha256"
             )
+    for mistake in () if config.people is None else mistakes(config.people):
+        raise ConfigError(f"{path}: {mistake}")
     _check_plain_text(path, config)
     return msgspec.structs.replace(config, data=str(path.parent / config.data))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from random import SystemRandom
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -12,7 +13,13 @@ from buildmaster.database import Database
 from buildmaster.explanation.facts import Place
 from buildmaster.explanation.outlook import Outlook
 from buildmaster.explanation.standings import Workforce
-from buildmaster.explanation.telling import Explanation, explain, place_matters
+from buildmaster.explanation.telling import (
+    Explanation,
+    Interval,
+    explain,
+    interval,
+    place_matters,
+)
 from buildmaster.shared import Shared
 from buildmaster.store import forecasts
 from buildmaster.store.facts import job_facts, places
@@ -20,6 +27,15 @@ from buildmaster.store.picture import picture
 
 #: Forecasts that are remembered in one round, at most: a sample is enough.
 SAMPLE = 200
+
+
+@dataclass(frozen=True)
+class OfLine:
+    """What is foretold of the line."""
+
+    cursor: str  #: of the picture: it may be older than the line that was asked about
+    free_slots: Mapping[int, int]  #: of workers that suit a class, and take work
+    starts: Mapping[int, Interval | None]  #: of jobs; None: nobody knows
 
 
 class Forecaster:
@@ -69,6 +85,24 @@ class Forecaster:
             )
             self._told.setdefault((job, facts.attempt), told)
         return document
+
+    async def of_line(
+        self, classes: Sequence[int], line: Sequence[tuple[int, int, int]]
+    ) -> OfLine:
+        """What a picture says of classes, and of jobs with their class and place.
+
+        The place is how many stand before a job. Of who stands far behind that is an
+        estimate itself, as others before it may wait for other workers.
+        """
+        workforce = await self._workforce.get()
+        outlook = await self._outlook.get()
+        gone = workforce.picture.at - outlook.picture.at
+        starts: dict[int, Interval | None] = {}
+        for job, class_id, before in line:
+            start = outlook.start(job, class_id, Place(before, False))
+            starts[job] = None if start is None else interval(start.later(gone), workforce)
+        free = {each: workforce.free_slots(each) for each in classes}
+        return OfLine(workforce.picture.cursor, free, starts)
 
     async def round(self, books: Database) -> None:
         """Learn from what ended, and remember what was foretold since the last round."""

@@ -57,9 +57,14 @@ class Semaphores:
         for after in range(0, last, BATCH):
 
             async def work(cursor: Cursor, after: int = after) -> int:
-                return await store.cap_jobs(
+                jobs = await store.cap_jobs(
                     cursor, owner, architecture, after, after + BATCH
                 )
+                if jobs:
+                    # Those that run hold it from now on.
+                    payload = {"state": "set", "name": name, "jobs": jobs, "by": by}
+                    await write_events(cursor, [Event("semaphore.set", payload=payload)])
+                return jobs
 
             count += await self.database.transaction(work)
         return count

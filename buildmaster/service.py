@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,66 +18,51 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from buildmaster import durability
+from buildmaster.acts import Acts
 from buildmaster.addresses import Addresses, endpoint, reached_at
 from buildmaster.admission import Admission, settled_workers
-from buildmaster.auditing import Auditor
 from buildmaster.bearers import Bearers
-from buildmaster.blaming import Blaming
 from buildmaster.blobs import BlobStore
-from buildmaster.classifying import Reader
 from buildmaster.clients import Clients
 from buildmaster.config import EMBEDDED, ConfigError, MasterConfig, read_config
 from buildmaster.database import Database, HeldByAnother, Hold
-from buildmaster.desk import Desk
-from buildmaster.dispatcher import Dispatcher
-from buildmaster.ending import RetryPolicy
+from buildmaster.dispatching import Dispatching, Place
 from buildmaster.farm import LiveFarm
 from buildmaster.feed import EventFeed
 from buildmaster.forecasting import Forecaster
 from buildmaster.http.access_log import AccessLog
 from buildmaster.http.prometheus import Meters
 from buildmaster.http.site import site
-from buildmaster.joining import Door
 from buildmaster.kinds.details import Details
-from buildmaster.kinds.ends import KindEnds
 from buildmaster.kinds.installation import install
 from buildmaster.kinds.registry import BadKind, Kinds
-from buildmaster.leases import LeaseKeeper, LeaseRules
-from buildmaster.masters import KIND, Masters, forget_sessions
+from buildmaster.masters import KIND, forget_sessions
 from buildmaster.neighbours import Neighbours
 from buildmaster.operations import Operations
-from buildmaster.orders import OrderMaker
+from buildmaster.people.entrance import Entrance
+from buildmaster.people.opening import open_entrance, open_provider
+from buildmaster.people.watched import BadFile
 from buildmaster.pidfile import PidFile
 from buildmaster.postgres.embedded import EmbeddedPostgres
 from buildmaster.requests import Requirements
-from buildmaster.revocations import Revocations
-from buildmaster.roster import Roster
 from buildmaster.rounds import Rounds
 from buildmaster.series import DEFAULT_SERIES
 from buildmaster.session import Session
 from buildmaster.source.reader import GitReader
 from buildmaster.status import pb_server
-from buildmaster.status.interface import IStatus
 from buildmaster.status.permission import Permission
 from buildmaster.status.reading import Status
-from buildmaster.store.kinds import ENDS_CHANNEL
 from buildmaster.store.masters import Neighbour, announce
-from buildmaster.store.queue import READY_CHANNEL
-from buildmaster.store.step import fold
 from buildmaster.store.tokens import CHANNEL as TOKEN_CHANNEL
 from buildmaster.store.tokens import attempt_secret
 from buildmaster.submission import SubmissionRules
-from buildmaster.tidying import INTERVAL, Tidying
 from buildmaster.tokens import Tokens, token_hash
-from buildmaster.upkeep import Upkeep
-from protocol import pb, websocket
+from protocol import websocket
 from protocol.steady import make_steady
 from protocol.tls import fingerprint_in, listener_options
 from protocol.trust import BadCertificate
 from schema.migrate import migrate
 
-#: Seconds before the end of the grace at which a supervisor kills what nobody renews.
-FENCE_BEFORE = 30.0
 #: Seconds that a statement of those who only read may take.
 READERS_PATIENCE = 10.0
 #: Seconds for which one of the same name may still have the database's attention.
@@ -97,19 +81,14 @@ def makeService(options: Options) -> Service:
 
     make_steady(reactor)
     try:
-        return Master(read_config(Path(options["config"]).absolute()), reactor)
+        path = Path(options["config"]).absolute()
+        return Master(read_config(path), reactor, path)
     except ConfigError as error:
         raise SystemExit(f"buildmaster: {error}") from error
 
 
-async def _fold(books: Database, dispatcher: Dispatcher) -> None:
-    """Add up what changed since the last time: counts, and the turns of owners."""
-    begun = dispatcher.take_begun()
-    try:
-        await books.transaction(lambda cursor: fold(cursor, begun))
-    except Exception:
-        dispatcher.note_begun(begun)
-        raise
+class NotYet(Exception):
+    """A worker came before there was anything for it to come to; it comes again."""
 
 
 class Master(Service):
@@ -117,8 +96,12 @@ class Master(Service):
 
     log = Logger()
 
-    def __init__(self, config: MasterConfig, reactor: Any) -> None:
+    def __init__(
+        self, config: MasterConfig, reactor: Any, settings: Path | None = None
+    ) -> None:
+        """``settings`` is the file of ``config``, whose roles are read when it changes."""
         self._config = config
+        self._settings = settings
         self._reactor = reactor
         self._undo: list[Callable[[], object]] = []
 
@@ -160,13 +143,9 @@ class Master(Service):
         kinds = Kinds.found(config.kinds)
         await install(dsn, books, kinds)
 
-        policy = RetryPolicy(delays=config.retry_delays)
-
-        def new_session() -> Session:
-            return Session(desk, roster, clock)
-
         clients = Clients(books)
         await clients.round()
+        entrance = await self._entrance(books)
         forecaster = Forecaster(readers, clock)
         feed = EventFeed(readers, clock)
         feed.start()
@@ -174,7 +153,24 @@ class Master(Service):
         status = Status(readers, Details(readers, kinds), forecaster, feed)
         neighbours = Neighbours(clock, readers, blobs, config.name, tokens.file_token)
         meters = Meters(pools={"books": books, "readers": readers}, folder=data / "blobs")
-        farm = self._farm(books, blobs, lambda: keeping.wake(), kinds, neighbours)
+        gives_work = config.listen.workers is not None
+        work: Dispatching | None = None
+
+        def new_session() -> Session:
+            if work is None:
+                raise NotYet("this master is only starting: come again")
+            return work.new_session()
+
+        # Other masters look by themselves, a second later.
+        def cancelled() -> None:
+            if work is not None:
+                work.cancelled()
+
+        def operated() -> None:
+            if work is not None:
+                work.operated()
+
+        farm = self._farm(books, blobs, cancelled, kinds, neighbours)
         http = await self._serve_http(
             site(
                 readers,
@@ -186,109 +182,51 @@ class Master(Service):
                 config.hosts,
                 master=config.name,
                 upload_limit=config.blob_limit,
-                workers=websocket.Listener(clock, new_session),
+                workers=websocket.Listener(clock, new_session) if gives_work else None,
                 admission=Admission(books),
                 clients=clients,
                 forecaster=forecaster,
                 status=status,
                 access_log=self._access_log(),
                 scheme="https" if tls else "http",
-                operations=Operations(books, lambda: wake_both()),
+                operations=Operations(books, operated),
                 open_reading=config.open_reading,
                 kinds=kinds,
                 elsewhere=neighbours,
                 project_quota=config.project_quota,
+                acts=Acts(books),
+                entrance=entrance,
+                provider=(
+                    None
+                    if config.people is None
+                    else open_provider(config.people, data, clock)
+                ),
+                public_url=config.public_url,
                 meters=meters,
             ),
             tls,
         )
         await books.transaction(partial(announce, master=self._as_neighbour(http)))
 
-        files = f"{http}/api/v1/artifacts"
-        orders = OrderMaker(
-            artifacts_url=files,
-            attempt_token=tokens.attempt_token,
-            fence_after=config.resume_grace - FENCE_BEFORE,
-        )
-        dispatcher = Dispatcher(
-            books,
-            orders,
-            policy,
-            time.monotonic,
-            wake=lambda: dispatching.wake(),
-            session_of=lambda worker: roster.get(worker),
-            sent=meters.dispatch.add,
-        )
-        roster = Roster(dispatcher.room_changed, dispatcher.tell)
-        dispatching = Rounds("dispatcher", dispatcher.round, clock)
-        desk = Desk(
-            books, Door(config.name, config.heartbeat, policy, files), policy, clock
-        )
-        rules = LeaseRules(resume_grace=config.resume_grace)
-        keeper = LeaseKeeper(
-            books,
-            desk,
-            roster,
-            time.monotonic,
-            lambda seconds: clock.callLater(seconds, keeping.wake),
-            rules,
-            policy,
-        )
-        keeping = Rounds("leases", keeper.round, clock)
-        counting = Rounds("counts", lambda: _fold(books, dispatcher), clock)
-        revocations = Revocations(books, roster, config.name)
-        revoking = Rounds("revocations", revocations.round, clock, interval=5.0)
-        admitting = Rounds("clients", clients.round, clock, interval=5.0)
-        learning = Rounds(
-            "forecasts", lambda: forecaster.round(books), clock, interval=10.0
-        )
-        ends = KindEnds(books, kinds, farm.enqueue_within, clock, lambda: ending.wake())
-        ending = Rounds("kinds", ends.round, clock)
-        auditor = Auditor(books, readers)
-        auditing = Rounds("audit", auditor.round, clock, interval=60.0)
-        masters = Masters(books, time.monotonic)
-        minding = Rounds("masters", masters.round, clock, interval=5.0)
-
-        def wake_both() -> None:
-            keeping.wake()
-            upkeeping.wake()
-
-        upkeep = Upkeep(books, lambda: upkeeping.wake())
-        upkeeping = Rounds("upkeep", upkeep.round, clock)
-        blaming = Rounds("blame", Blaming(books, policy).round, clock, interval=2.0)
-        classifying = Rounds("classifying", Reader(books).round, clock, interval=2.0)
-        self._undo.append(lambda: Deferred.fromCoroutine(dispatcher.orders_made()))
-        tidying = Rounds("tidying", Tidying(books).round, clock, interval=INTERVAL)
-        for rounds in (
-            keeping,
-            dispatching,
-            counting,
-            revoking,
-            admitting,
-            learning,
-            ending,
-            auditing,
-            minding,
-            upkeeping,
-            blaming,
-            classifying,
-            tidying,
-        ):
+        knowing = [Rounds("clients", clients.round, clock, interval=5.0)]
+        if entrance is not None:
+            knowing.append(Rounds("stays", entrance.stays.round, clock, interval=5.0))
+        for rounds in knowing:
             rounds.startService()
             self._undo.append(rounds.stopService)
-        books.listen(TOKEN_CHANNEL, revoking.woken)
-        books.listen(TOKEN_CHANNEL, admitting.woken)
-        books.listen(ENDS_CHANNEL, ending.woken)
-        books.listen(READY_CHANNEL, dispatcher.queued)
-
-        worker_port = await pb.listen(
-            clock, endpoint(clock, config.listen.workers, tls), new_session
-        )
-        self._undo += [roster.close_all, worker_port.stopListening]
-        workers = reached_at("pbs" if tls else "pb", config.listen.workers, worker_port)
+            books.listen(TOKEN_CHANNEL, rounds.woken)
+        workers = None
+        if config.listen.workers is not None:
+            place = Place(config, clock, books, readers, tokens, kinds)
+            work = Dispatching(
+                place, http, forecaster, farm.enqueue_within, meters.dispatch.add
+            )
+            port = await work.start(config.listen.workers, tls, self._undo)
+            workers = reached_at("pbs" if tls else "pb", config.listen.workers, port)
         told = await self._serve_status(status, readers, Bearers(tokens, clients), tls)
         Addresses(http, workers, told).write(data)
-        self.log.info("HTTP at {http}, workers at {workers}", http=http, workers=workers)
+        where = "nowhere: this master gives no work" if workers is None else workers
+        self.log.info("HTTP at {http}, workers at {workers}", http=http, workers=where)
 
     def _tls_options(self) -> Any:
         files, folder = self._config.tls, self._config.data_folder
@@ -303,6 +241,21 @@ class Master(Service):
         scheme = "https" if tls else "http"
         return self._config.public_url or reached_at(scheme, address, port)
 
+    async def _entrance(self, books: Database) -> Entrance | None:
+        """Where people come in, if the settings have any."""
+        config = self._config
+        if config.people is None:
+            return None
+        entrance = open_entrance(
+            config.people,
+            books,
+            config.data_folder,
+            is_secure=config.is_secure,
+            settings=self._settings,
+        )
+        await entrance.stays.round()
+        return entrance
+
     def _access_log(self) -> AccessLog | None:
         if not self._config.access_log:
             return None
@@ -311,7 +264,7 @@ class Master(Service):
         return log
 
     async def _serve_status(
-        self, status: IStatus, readers: Database, bearers: Bearers, tls: Any
+        self, status: Status, readers: Database, bearers: Bearers, tls: Any
     ) -> str | None:
         """The status over PB, if the settings say where; its address."""
         address = self._config.listen.status
@@ -404,7 +357,7 @@ class Master(Service):
                 f" each a name of its own with name in its settings file"
             )
             return
-        if failure.check(BadCertificate, BadKind):
+        if failure.check(BadCertificate, BadKind, BadFile):
             self._end_with(failure.getErrorMessage())
             return
         self.log.failure("the buildmaster did not start", failure)

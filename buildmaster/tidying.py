@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from buildmaster.database import Cursor, Database
-from buildmaster.store import blaming, graphs
+from buildmaster.store import acts, blaming, graphs, stays
 
 #: How often to look, in seconds, and for how many days keys of finished jobs are kept.
 INTERVAL, KEPT = 600.0, 7.0
+#: For how many days the audit is kept.
+ACTS_KEPT = 400.0
 #: Rows of one transaction.
 BATCH = 1000
 
@@ -20,9 +22,18 @@ class Tidying:
     async def round(self) -> None:
         """Look for what is due."""
         await self._database.transaction(blaming.forget_faults)
-        while await self._database.transaction(_forget_keys) == BATCH:
-            pass
+        for forget in (_forget_keys, _forget_stays, _forget_acts):
+            while await self._database.transaction(forget) == BATCH:
+                pass
 
 
 async def _forget_keys(cursor: Cursor) -> int:
     return await graphs.forget_keys(cursor, KEPT, BATCH)
+
+
+async def _forget_stays(cursor: Cursor) -> int:
+    return await stays.forget_ended(cursor, BATCH)
+
+
+async def _forget_acts(cursor: Cursor) -> int:
+    return await acts.forget_old(cursor, ACTS_KEPT, BATCH)

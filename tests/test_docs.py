@@ -20,6 +20,8 @@ from twisted.trial.unittest import SynchronousTestCase
 import protocol
 from buildmaster.cli.main import command_line
 from buildmaster.config import MasterConfig, TLSFiles, WorkerEntry
+from buildmaster.people.roles import RoleEntry
+from buildmaster.people.settings import Oidc, People, Proxy
 from protocol.conversation import ATTEMPT, SESSION
 from tests.requirements import require
 from worker.config import WorkerConfig
@@ -129,6 +131,14 @@ class SettingsTests(SynchronousTestCase):
     def test_every_key_of_the_worker_is_there_with_its_default(self) -> None:
         self.assertEqual(dict(SETTING.findall(self.worker)), _keys(WorkerConfig))
 
+    def test_every_key_about_people_is_there_with_its_default(self) -> None:
+        written = dict(SETTING.findall((DOCS / "people.rst").read_text("utf-8")))
+        wanted = {f"people.{key}": what for key, what in _keys(People).items()}
+        for name, kind in (("proxy", Proxy), ("oidc", Oidc), ("roles", RoleEntry)):
+            below = {f"people.{name}.{key}": what for key, what in _keys(kind).items()}
+            wanted |= below
+        self.assertEqual(written, wanted)
+
     def test_every_variable_is_there(self) -> None:
         """Those that a person sets; what the daemons tell each other so is their own."""
         text = (DOCS / "settings.rst").read_text("utf-8")
@@ -151,7 +161,7 @@ def _keys(config: type[Any]) -> dict[str, str]:
             below = _keys(type(field.default))
             found |= {f"{field.name}.{key}": what for key, what in below.items()}
         elif field.required:
-            found[field.name] = "required"
+            found[field.encode_name] = "required"
         else:
             found[field.name] = f"default: {_shown(field)}"
     return found

@@ -7,10 +7,12 @@ the settings of every other contender.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,16 @@ _ALL = (
 _END = (("TERM", 60.0), ("KILL", 10.0))
 
 
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """Let the command line say where the script lies."""
+    parser.add_argument(
+        "--buildbot",
+        type=lambda text: Path(text).absolute(),
+        metavar="FOLDER",
+        help="of the measuring script for Buildbot (bench.py); peers are measured with it",
+    )
+
+
 def missing(folder: Path | None) -> str:
     """Why it cannot be run here; empty if it can."""
     if folder is None or not (folder / "bench.py").is_file():
@@ -52,6 +64,34 @@ def missing(folder: Path | None) -> str:
 
 async def measure(bench: Bench, folder: Path) -> Figures:
     """Builds per second and latencies of Buildbot."""
+    phases = ["throughput"] if bench.quick else ["latency", "throughput"]
+    given: dict[str, Any] = {
+        "throughput": {name: {} for name in _ALL if name not in WANTED}
+    }
+    return _figures(await _run(bench, folder, phases, given))
+
+
+async def measure_status(bench: Bench, folder: Path) -> Figures:
+    """How fast Buildbot lists and shows 10,000 builds that are over, with 8 clients."""
+    said = await _run(bench, folder, ["status"], {})
+    found: Figures = {"builds": said["status"]["finished_builds"]}
+    for name, told in said["status"]["get"].items():
+        if "wrk_c8" not in told:  # one that is asked for while others list
+            found[name] = {"p50_ms": told["median"], "p90_ms": told["p90"]}
+            continue
+        found[name] = {
+            "p50_ms": told["serial_ms"]["median"],
+            "per_second_with_8": told["wrk_c8"]["req_per_s"],
+            "bytes": told["bytes"],
+            "cpu_ms_of_the_master": told["master_cpu_ms"],
+        }
+    return found
+
+
+async def _run(
+    bench: Bench, folder: Path, phases: Sequence[str], given: dict[str, Any]
+) -> dict[str, Any]:
+    """What the script says of these phases; what is in ``given`` it takes as measured."""
     venv = await installed(bench.processes, "buildbot")
     run = bench.folder / "buildbot"
     run.mkdir()
@@ -59,7 +99,7 @@ async def measure(bench: Bench, folder: Path) -> Figures:
     offset = _free_offset()
     await _make_cluster(bench, run / "pg", _PORTS[0] + offset)
     out = run / "figures.json"
-    out.write_text(json.dumps({"throughput": {k: {} for k in _ALL if k not in WANTED}}))
+    out.write_text(json.dumps(given))
     variables = {
         **environ(),
         "BB": str(venv.parent),
@@ -68,7 +108,6 @@ async def measure(bench: Bench, folder: Path) -> Figures:
         "SKIP_DONE": "1",
     }
     script = [str(venv / "bin" / "python"), "-P", str(folder / "bench.py")]
-    phases = ["throughput"] if bench.quick else ["latency", "throughput"]
     say(f"Buildbot: {', '.join(phases)}")
     try:
         await bench.processes.run(
@@ -76,7 +115,8 @@ async def measure(bench: Bench, folder: Path) -> Figures:
         )
     finally:
         _end_server(run / "pg")
-    return _figures(json.loads(out.read_text()))
+    found: dict[str, Any] = json.loads(out.read_text())
+    return found
 
 
 def _figures(said: dict[str, Any]) -> Figures:

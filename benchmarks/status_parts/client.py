@@ -47,9 +47,19 @@ class _Connection:
 
 
 def ask(port: int, path: str, count: int, clients: int, headers: list[str]) -> None:
-    """Ask ``count`` times, each of ``clients`` one question at a time."""
-    lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", *headers, "", ""]
-    request = "\r\n".join(lines).encode()
+    """Ask ``count`` times, each of ``clients`` one question at a time.
+
+    A number in braces in ``path`` is one less in each question, and the first again after
+    1,000: nobody asks for the same at the same time.
+    """
+    begin, _, rest = path.partition("{")
+    first, _, end = rest.partition("}")
+    others = [f"Host: 127.0.0.1:{port}", *headers, "", ""]
+
+    def request(number: int) -> bytes:
+        place = f"{begin}{int(first) - number % 1000}{end}" if first else path
+        return "\r\n".join([f"GET {place} HTTP/1.1", *others]).encode()
+
     chosen = selectors.DefaultSelector()
     waiting = [_Connection(port) for _ in range(clients)]
     for each in waiting:
@@ -59,7 +69,7 @@ def ask(port: int, path: str, count: int, clients: int, headers: list[str]) -> N
     began = perf_counter()
     asked = 0
     for each in waiting[:count]:
-        each.ask(request)
+        each.ask(request(asked))
         asked += 1
     size = 0
     while len(seconds) < count:
@@ -70,7 +80,7 @@ def ask(port: int, path: str, count: int, clients: int, headers: list[str]) -> N
                 statuses.add(connection.head[9:12].decode())
                 size = len(connection.head)
                 if asked < count:
-                    connection.ask(request)
+                    connection.ask(request(asked))
                     asked += 1
     took = perf_counter() - began
     told = {"seconds": seconds, "per_second": count / took, "statuses": sorted(statuses)}

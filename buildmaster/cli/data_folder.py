@@ -188,7 +188,8 @@ class DataFolder:
 
     def _tell_address(self, path: Path, master: str) -> None:
         """Where the buildmaster listens at another port each time, the worker's follow."""
-        if not read_config(self.master_settings).listen.workers.endswith(":0"):
+        port = read_config(self.master_settings).listen.workers
+        if port is None or not port.endswith(":0"):
             return
         masters = _mapping_in(path).get("masters")
         if isinstance(masters, list) and len(masters) == 1 and masters != [master]:

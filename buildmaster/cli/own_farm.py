@@ -71,8 +71,14 @@ class OwnFarm:
                 f" {self._settings.workers} are to be started: name more of them there."
             )
         client = await self._start_master(self._folder.trust(config))
+        workers = self.addresses.workers
+        if workers is None:
+            raise CommandFailed(
+                f"{self._folder.master_settings} says listen.workers: null, so no worker"
+                f" can come in: give it an address, or start the daemons by themselves."
+            )
         for name in names:
-            self._folder.settle_worker(name, self.addresses.workers, self._settings)
+            self._folder.settle_worker(name, workers, self._settings)
             self._start_worker(name)
         await self._until(lambda: self._are_connected(client, set(names)), "workers")
         return client

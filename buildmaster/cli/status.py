@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from buildmaster.cli.context import Context
 from buildmaster.cli.problems import CommandFailed
+from buildmaster.cli.status_tables import print_document
 from buildmaster.cli.table import print_table
 from buildmaster.client.status import HttpStatus
 from buildmaster.status.asking import entry_fields, from_texts
@@ -18,6 +19,11 @@ from buildmaster.status.problems import StatusProblem
 
 #: Columns of a table, unless ``--fields`` says which.
 _COLUMNS = ("id", "kind", "name", "state", "result", "attempt", "worker", "created_at")
+#: Those of questions about something else.
+_OTHERS = {
+    "audit": ("id", "at", "who", "address", "act", "outcome", "run", "job", "worker"),
+    "stays": ("id", "who", "by", "address", "created_at", "last_used_at", "expires_at"),
+}
 
 
 def add(subparsers: Any) -> None:
@@ -39,16 +45,21 @@ def _add_question(questions: Any, method: Method) -> None:
     )
     for field in method.fields:
         if field.required:
-            parser.add_argument(field.name, metavar=field.name.upper())
+            parser.add_argument(_dest(field.name), metavar=field.name.upper())
         else:
             parser.add_argument(
                 f"--{field.name.replace('_', '-')}",
-                dest=field.name,
+                dest=_dest(field.name),
                 metavar="VALUE",
                 help=_help(field.type),
             )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(act=partial(_ask, method))
+
+
+def _dest(name: str) -> str:
+    # A command keeps what it does in the same place, as ``act``.
+    return f"asked_{name}"
 
 
 def _help(kind: Any) -> str | None:
@@ -64,7 +75,7 @@ async def _ask(method: Method, arguments: argparse.Namespace, context: Context) 
     given = {
         field.name: str(value)
         for field in method.fields
-        if (value := getattr(arguments, field.name)) is not None
+        if (value := getattr(arguments, _dest(field.name))) is not None
     }
     try:
         question = from_texts(method, given)
@@ -77,20 +88,25 @@ async def _ask(method: Method, arguments: argparse.Namespace, context: Context) 
         # ASCII only, so that nothing in a name reaches a terminal as it is.
         for line in json.dumps(document, indent=2).splitlines():
             context.console.say(line)
+    elif print_document(method.name, context.console, document):
+        pass
     elif isinstance(entries, list):
-        _print_list(context, entries, document)
+        _print_list(context, entries, document, _OTHERS.get(method.name, _COLUMNS))
     else:
         _print_facts(context, document)
     return 0
 
 
 def _print_list(
-    context: Context, entries: list[Mapping[str, Any]], document: Mapping[str, Any]
+    context: Context,
+    entries: list[Mapping[str, Any]],
+    document: Mapping[str, Any],
+    known: Sequence[str],
 ) -> None:
     if not entries:
         context.console.say("There is nothing of this sort.")
         return
-    names = [name for name in _COLUMNS if name in entries[0]] or list(entries[0])
+    names = [name for name in known if name in entries[0]] or list(entries[0])
     columns = [(name.upper(), partial(_field, name)) for name in names]
     print_table(context.console, columns, entries)
     if document.get("next") is not None:

@@ -12,7 +12,7 @@ import msgspec
 from buildmaster.cli.context import Context
 from buildmaster.cli.table import Column, moment, print_json, print_table
 
-_SCOPES = ("read", "submit", "cancel", "admin")
+_SCOPES = ("read", "submit", "cancel", "operate", "admin")
 _COLUMNS: Sequence[Column] = (
     ("NAME", lambda token: token.get("name")),
     ("STATE", lambda token: token.get("state")),

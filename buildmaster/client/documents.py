@@ -1,7 +1,12 @@
 """The documents of a farm, as frozen types that hold what programs ask for most.
 
 Whoever wants all of a document takes its JSON. Fields that a farm adds later are passed
-over, and ones that it leaves out have a default.
+over, and ones that it leaves out have a default; words such as a state may be any.
+
+They are not the types of `buildmaster.status.documents`, which say what this release's
+master answers, word for word, so that tests can compare: a command that read with those
+would fail at a master that is a little older, and lacks a field, or a little newer, and
+has one more state.
 """
 
 from __future__ import annotations

@@ -79,6 +79,7 @@ class LeaseFacts(msgspec.Struct, frozen=True, kw_only=True):
 class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One job, and what stands in its way."""
 
+    cursor: str = "0-0"  #: the event that this knows of, and all before
     id: int
     kind: str
     name: str

@@ -11,8 +11,13 @@ from buildmaster import durations
 from buildmaster.calibration import Calibration, calibration
 from buildmaster.durations import Spread
 from buildmaster.explanation.facts import Place
-from buildmaster.explanation.picture import Picture, WorkerRow
-from buildmaster.explanation.standings import Workforce, capability_of, needs_of
+from buildmaster.explanation.picture import Picture
+from buildmaster.explanation.standings import (
+    Workforce,
+    capability_of,
+    needs_of,
+    takes_work,
+)
 from buildmaster.forecast import (
     Estimate,
     Farm,
@@ -50,12 +55,6 @@ class Durations:
             of_kind = self._counts.get((kind, "", 0))
             found = self._known[key] = durations.expected(own, of_kind)
         return found
-
-
-def takes_work(row: WorkerRow) -> bool:
-    """Whether a worker is given work as it comes."""
-    is_there = row.state == "connected" and row.duty == "active"
-    return is_there and not row.quarantine_reason
 
 
 def farm_of(picture: Picture, of: Durations) -> Farm:

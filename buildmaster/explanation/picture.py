@@ -103,6 +103,7 @@ class HoldRow(msgspec.Struct, frozen=True, kw_only=True):
 class Picture(msgspec.Struct, frozen=True, kw_only=True):
     """Everything at one moment."""
 
+    cursor: str = "0-0"  #: the event that it knows of, and all before
     at: float  #: seconds since 1970, by the database's clock
     workers: tuple[WorkerRow, ...]
     classes: tuple[ClassRow, ...]

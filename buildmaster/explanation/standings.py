@@ -32,6 +32,12 @@ class Suited:
     words: str  #: goes on after its name
 
 
+def takes_work(row: WorkerRow) -> bool:
+    """Whether a worker is given work as it comes."""
+    is_there = row.state == "connected" and row.duty == "active"
+    return is_there and not row.quarantine_reason
+
+
 def needs_of(row: ClassRow) -> Needs:
     """The requirements of a class."""
     return Needs(
@@ -101,6 +107,15 @@ class Workforce:
                 if needs.worker in ("", row.name)
             )
         return found
+
+    def free_slots(self, class_id: int) -> int:
+        """Slots that nobody has, of workers that suit and are given work as it comes."""
+        free = 0
+        for row in self.able(class_id):
+            if takes_work(row):
+                taken = sum(each.slots for each in self._running.get(row.name, ()))
+                free += max(0, row.slots - taken)
+        return free
 
     def never(self, class_id: int) -> str | None:
         """Why no worker could ever run jobs of a class; None if one could."""

@@ -57,6 +57,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     since: str | None = None
     end: Interval | None = None
     root_cause: int | None = None
+    cursor: str = "0-0"  #: whatever this does not show yet is told after it
 
 
 def place_matters(facts: JobFacts) -> bool:
@@ -112,6 +113,7 @@ def _document(
         "attempt": facts.attempt,
         "as_of": _iso(workforce.picture.at),
         "summary": summary,
+        "cursor": earlier(facts.cursor, workforce.picture.cursor),
         **more,
     }
     return msgspec.convert(fields, Explanation)
@@ -251,6 +253,21 @@ def _interval(found: Estimate, workforce: Workforce) -> Interval:
         latest=_iso(at + found.high),
         share=round(HIGH - LOW, 3),
     )
+
+
+def earlier(one: str, other: str) -> str:
+    """Of two places in the event log the one that comes first."""
+
+    def place(cursor: str) -> tuple[int, int]:
+        transaction, _, number = cursor.partition("-")
+        return int(transaction), int(number)
+
+    return min(one, other, key=place)
+
+
+def interval(start: Start, workforce: Workforce) -> Interval:
+    """A start as it is told."""
+    return _interval(start.told, workforce)
 
 
 def _iso(seconds: float) -> str:

@@ -13,6 +13,7 @@ from buildmaster.database import Database
 from buildmaster.grants import Scope
 from buildmaster.http.answers import Answer
 from buildmaster.http.call import Call
+from buildmaster.http.writing import Writing
 
 _Name = Annotated[str, Meta(min_length=1, max_length=200)]
 
@@ -27,7 +28,7 @@ class _Rotating(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 class _NewToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: _Name
-    scopes: Annotated[tuple[Scope, ...], Meta(min_length=1, max_length=4)]
+    scopes: Annotated[tuple[Scope, ...], Meta(min_length=1, max_length=5)]
     project: Annotated[str, Meta(min_length=1, max_length=2000)] | None = None
 
 
@@ -43,6 +44,7 @@ class Doors:
         """POST /api/v1/workers"""
         call.query.allow()
         name = call.json(_NewWorker).name
+        call.facts["worker"] = name
         return _told(201, name=name, token=await self._admission.add_worker(name))
 
     async def rotate_worker(self, call: Call) -> Answer:
@@ -63,6 +65,7 @@ class Doors:
         """POST /api/v1/tokens"""
         call.query.allow()
         asked = call.json(_NewToken)
+        call.facts.update(msgspec.to_builtins(asked))
         scopes = sorted({scope.value for scope in asked.scopes})
         by = call.grant.who if call.grant is not None else "?"
         token = await self._admission.add_client(asked.name, scopes, asked.project, by)
@@ -81,3 +84,58 @@ class Doors:
 
 def _told(status: int, **fields: object) -> Answer:
     return Answer(status, msgspec.json.encode(fields))
+
+
+class _Named(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker, or a token."""
+
+    name: str
+
+
+class _Joining(_Named, frozen=True, kw_only=True):
+    """A worker's token: it stands here and nowhere else."""
+
+    token: str
+
+
+class _Rotated(_Joining, frozen=True, kw_only=True):
+    """Another token; the old one is good for so many seconds."""
+
+    within: float
+
+
+class _Made(_Joining, frozen=True, kw_only=True):
+    """A client's token: it stands here and nowhere else."""
+
+    scopes: tuple[Scope, ...]
+    project: str | None
+
+
+WRITINGS = (
+    Writing(
+        "/api/v1/workers", "add_worker", "Let a worker join.", _NewWorker, {201: _Joining}
+    ),
+    Writing(
+        "/api/v1/workers/{worker}/rotate",
+        "rotate_worker",
+        "Give a worker another token.",
+        _Rotating,
+        {200: _Rotated},
+        may_be_empty=True,
+    ),
+    Writing(
+        "/api/v1/workers/{worker}/revoke",
+        "revoke_worker",
+        "Let a worker join no more.",
+        None,
+        {200: _Named},
+    ),
+    Writing("/api/v1/tokens", "add_token", "Let a client in.", _NewToken, {201: _Made}),
+    Writing(
+        "/api/v1/tokens/{token}/revoke",
+        "revoke_token",
+        "Let a client in no more.",
+        None,
+        {200: _Named},
+    ),
+)

@@ -42,6 +42,8 @@ class Answer:
     stream: Stream | None = None
     has_etag: bool = False  #: the body may be validated by its hash, and packed
     version: str | None = None  #: instead of a hash of the body
+    cookies: tuple[str, ...] = ()  #: lines of Set-Cookie, where there are several
+    code: str = ""  #: of a problem: its word for programs
     #: Instead of everything else: goes on with the transport, given the request's bytes.
     take_over: Callable[[Any, bytes], None] | None = None
 
@@ -63,6 +65,7 @@ def problem(told: Problem) -> Answer:
         told.document(),
         "application/problem+json; charset=utf-8",
         headers=told.headers,
+        code=told.code,
     )
 
 

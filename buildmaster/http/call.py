@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from twisted.web.http_headers import Headers
@@ -74,6 +74,10 @@ class Call:
     grant: Grant | None
     parts: Mapping[str, str] = field(default_factory=dict)  #: the path's variable parts
     body: Sink = field(default_factory=BodyInMemory)
+    #: Only what is of these projects may be seen; None: everything.
+    within: tuple[str, ...] | None = None
+    #: What the audit is to keep of it beside who, where and when; handlers add to it.
+    facts: dict[str, Any] = field(default_factory=dict)
     #: Raises `Problem` if the bearer may no longer ask this: for answers that go on.
     recheck: Callable[[], None] = lambda: None
 

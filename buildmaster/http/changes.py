@@ -14,20 +14,25 @@ from buildmaster.http.answers import Answer, document
 from buildmaster.http.call import Call
 from buildmaster.http.problems import Problem, bad_request, not_found
 from buildmaster.http.scopes import outside
+from buildmaster.http.writing import Writing
 from buildmaster.requests import (
+    Enqueued,
     Farm,
     GraphRequest,
     JobRequest,
     MadeRequest,
     RerunRequest,
     SubmissionRequest,
+    Submitted,
 )
+from buildmaster.status.documents import JobInList, RunInList
+from buildmaster.status.questions import JobResult, JobState
 from buildmaster.store.documents.jobs import job_in_short, retried_job
 from buildmaster.store.documents.runs import run_in_short
 from protocol.order import LONGEST_LINGER
 
-#: What a job gets that says nothing; only admins may put theirs before those of others.
-_USUAL_SCORE = 500_000
+#: What a job gets that says nothing; only operators may put theirs before those of others.
+USUAL_SCORE = 500_000
 _TITLE = re.compile(r"(.{1,200}):([0-9]{1,9})\Z", re.DOTALL)
 
 
@@ -61,6 +66,7 @@ class Changes:
         if isinstance(request.source, MadeRequest):
             _check_trust(call.grant, GraphRequest(jobs=(request.source.by,)))
         submitted = await self._farm.submit(request, by(call))
+        call.facts.update(run=submitted.run, **_about(request))
         is_new = not submitted.jobs or not all(job.merged for job in submitted.jobs)
         return Answer(
             201 if is_new else 200,
@@ -74,6 +80,7 @@ class Changes:
         request = _graph(call)
         _check_trust(call.grant, request)
         enqueued = await self._farm.enqueue(request, by(call))
+        call.facts.update(run=enqueued.run, jobs=len(request.jobs))
         return Answer(
             201,
             msgspec.json.encode(enqueued),
@@ -85,6 +92,7 @@ class Changes:
         call.query.allow()
         run = call.id("run")
         asked = call.json(_Cancelling, empty=_Cancelling())
+        call.facts["why"] = asked.why
         _existing(f"run {run}", await run_in_short(self._database, run))
         await self._farm.cancel_run(run, by(call), _why(asked))
         text = await run_in_short(self._database, run)
@@ -95,6 +103,7 @@ class Changes:
         call.query.allow()
         job = call.id("job")
         asked = call.json(_Cancelling, empty=_Cancelling())
+        call.facts["why"] = asked.why
         _existing(f"job {job}", await job_in_short(self._database, job))
         await self._farm.cancel_job(job, by(call), _why(asked))
         text = await job_in_short(self._database, job)
@@ -123,6 +132,7 @@ class Changes:
         call.query.allow()
         job = call.id("job")
         asked = call.json(_Retrying, empty=_Retrying())
+        call.facts.update(msgspec.to_builtins(asked))
         _existing(f"job {job}", await job_in_short(self._database, job))
         if asked.hold is not None:
             _check_hold(call.grant)
@@ -131,6 +141,12 @@ class Changes:
         )
         text = await retried_job(self._database, job)
         return document(_existing(f"job {job}", text), 202)
+
+
+def _about(request: SubmissionRequest) -> dict[str, str]:
+    source = request.source
+    told = {key: getattr(source, key, None) for key in ("repository", "name", "revision")}
+    return {key: text for key, text in told.items() if text}
 
 
 def by(call: Call) -> str:
@@ -142,8 +158,8 @@ def by(call: Call) -> str:
 def _check_project(grant: Grant | None, request: SubmissionRequest) -> None:
     """A work tree that is sent is of no repository that anybody could be limited to."""
     repository = getattr(request.source, "repository", None)
-    if grant is not None and not grant.reaches(repository):
-        raise outside(grant)
+    if grant is not None and not grant.reaches(Scope.SUBMIT, repository):
+        raise outside(grant, Scope.SUBMIT)
 
 
 def _graph(call: Call) -> GraphRequest:
@@ -157,16 +173,16 @@ def _check_trust(grant: Grant | None, request: GraphRequest) -> None:
     """Native jobs run without walls, and are of no project."""
     if grant is None:
         return
-    if not grant.reaches(None):
-        raise outside(grant)
-    if not grant.covers(Scope.ADMIN):
+    if not grant.reaches(Scope.SUBMIT, None):
+        raise outside(grant, Scope.SUBMIT)
+    if not grant.reaches(Scope.OPERATE, None):
         for job in request.jobs:
-            if job.score > _USUAL_SCORE:
+            if job.score > USUAL_SCORE:
                 raise Problem(
                     403,
                     "not_allowed",
-                    f"a score above {_USUAL_SCORE} puts a job before those of others, and"
-                    f" needs the scope admin",
+                    f"a score above {USUAL_SCORE} puts a job before those of others, and"
+                    f" needs the scope operate",
                 )
 
 
@@ -199,3 +215,55 @@ def _only(asked: _Retrying) -> tuple[str, int] | None:
             "bad_body", "'only' names a pipeline job as NAME:INDEX, for example test:0"
         )
     return found[1], int(found[2])
+
+
+class _Retried(msgspec.Struct, frozen=True, kw_only=True):
+    """What a retry tells of the job."""
+
+    id: int
+    kind: str
+    attempt: int
+    state: JobState
+    result: JobResult | None
+
+
+WRITINGS = (
+    Writing(
+        "/api/v1/runs",
+        "submit",
+        "Run the pipeline of a source.",
+        SubmissionRequest,
+        {200: Submitted, 201: Submitted},
+    ),
+    Writing(
+        "/api/v1/jobs",
+        "enqueue",
+        "Queue one job, or a graph of them.",
+        (GraphRequest, JobRequest),
+        {201: Enqueued},
+    ),
+    Writing(
+        "/api/v1/runs/{run}/cancel",
+        "cancel_run",
+        "Ask that a run end.",
+        _Cancelling,
+        {202: RunInList},
+        may_be_empty=True,
+    ),
+    Writing(
+        "/api/v1/jobs/{job}/cancel",
+        "cancel_job",
+        "Ask that a job end.",
+        _Cancelling,
+        {202: JobInList},
+        may_be_empty=True,
+    ),
+    Writing(
+        "/api/v1/jobs/{job}/retry",
+        "retry",
+        "Try a job that is over once more.",
+        _Retrying,
+        {202: _Retried},
+        may_be_empty=True,
+    ),
+)

@@ -14,7 +14,9 @@ from buildmaster.http.answers import Answer, document
 from buildmaster.http.call import Call
 from buildmaster.http.changes import by
 from buildmaster.http.problems import not_found
+from buildmaster.http.writing import Writing
 from buildmaster.requests import JobId, Text
+from buildmaster.status.documents import JobInList
 from buildmaster.store.documents.jobs import job_in_short
 from buildmaster.store.logs import find_log
 
@@ -63,6 +65,7 @@ class Judging:
         """POST /api/v1/jobs/ID/classify"""
         call.query.allow()
         job, asked = call.id("job"), call.json(_Saying)
+        call.facts.update(msgspec.to_builtins(asked))
         await self._classifying.say(
             job, asked.classification, asked.note, asked.link, by(call)
         )
@@ -75,6 +78,7 @@ class Judging:
         """POST /api/v1/rules"""
         call.query.allow()
         asked = call.json(_NewRule)
+        call.facts.update(msgspec.to_builtins(asked))
         rule = FailureRule(
             0,
             asked.pattern,
@@ -98,6 +102,7 @@ class Judging:
         """POST /api/v1/rules/try"""
         call.query.allow()
         asked = call.json(_Trying)
+        call.facts.update(msgspec.to_builtins(asked))
         log = await find_log(self._database, asked.job, None, None)
         if log is None:
             raise not_found(f"job {asked.job}")
@@ -109,3 +114,57 @@ class Judging:
 
 def _told(fields: dict[str, object], status: int = 200) -> Answer:
     return Answer(status, msgspec.json.encode(fields))
+
+
+class _Ruling(_NewRule, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A rule that is looked for from now on."""
+
+    id: int
+
+
+class _Removed(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule that is no more, and how many failures have no class again."""
+
+    id: int
+    forgotten: int
+
+
+class _Tried(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a pattern is found in a log, if it is."""
+
+    found: bool
+    line: int | None
+    text: str
+
+
+WRITINGS = (
+    Writing(
+        "/api/v1/jobs/{job}/classify",
+        "classify",
+        "Say what a failure is, or that this is not known.",
+        _Saying,
+        {200: JobInList},
+    ),
+    Writing(
+        "/api/v1/rules",
+        "add_rule",
+        "Classify failures in whose logs a pattern is found.",
+        _NewRule,
+        {201: _Ruling},
+    ),
+    Writing(
+        "/api/v1/rules/try",
+        "try_rule",
+        "Look for a pattern in the log of a job.",
+        _Trying,
+        {200: _Tried},
+    ),
+    Writing(
+        "/api/v1/rules/{rule}/remove",
+        "remove_rule",
+        "Look for a pattern no more.",
+        _Removing,
+        {200: _Removed},
+        may_be_empty=True,
+    ),
+)

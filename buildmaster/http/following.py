@@ -10,7 +10,7 @@ from buildmaster.http.call import Call
 from buildmaster.http.problems import Problem
 from buildmaster.http.sockets import Sockets
 from buildmaster.status.asking import from_texts
-from buildmaster.status.interface import IFollow, IStatus
+from buildmaster.status.interface import BoundedStatus, IFollow
 from buildmaster.status.methods import Method
 from buildmaster.status.news import Happened, News
 from buildmaster.status.problems import StatusProblem
@@ -26,7 +26,7 @@ _GREETING = b"retry: 1000\n: the events of this farm\n\n"
 class Live:
     """Goes on with answers that their readers want to follow."""
 
-    def __init__(self, status: IStatus, sockets: Sockets) -> None:
+    def __init__(self, status: BoundedStatus, sockets: Sockets) -> None:
         self._status = status
         self._sockets = sockets
 
@@ -37,12 +37,15 @@ class Live:
             return None
         given = call.query.given
         # A browser that comes back says where it was; the address is where it began.
-        since = call.head.header("Last-Event-ID") or given.pop("since", None)
-        given.pop("since", None)
+        since = call.head.header("Last-Event-ID")
+        if method.name != "timeline" or "T" not in given.get("since", ""):
+            # That of a timeline may be a time, and what it shows begins there.
+            since = given.pop("since", None) if since is None else since
+            given.pop("since", None)
         question = from_texts(method, {**given, **call.parts})
         if call.head.method == "HEAD":
             return Answer(content_type=_EVENT_STREAM)
-        following = self._status.follow(method.name, question, since)
+        following = self._status.within(call.within).follow(method.name, question, since)
         # What cannot be followed is refused while an answer can still say so.
         first = await following.__anext__()
         if call.head.is_upgrade:

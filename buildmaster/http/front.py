@@ -9,8 +9,11 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from buildmaster.acts import Act, Acts
 from buildmaster.database import DatabaseAway, StatementCancelled
 from buildmaster.feed import FeedStopped, TooManyFollowers
+from buildmaster.grants import Grant
+from buildmaster.http.acts import ACTS, NOTED_THERE
 from buildmaster.http.answers import Answer, problem
 from buildmaster.http.call import BODY_LIMIT, Call, Head, Sink
 from buildmaster.http.guard import Guard
@@ -18,7 +21,7 @@ from buildmaster.http.problems import Problem, bad_request, refused
 from buildmaster.http.projects import Projects
 from buildmaster.http.queries import Query
 from buildmaster.http.routing import Handler, Route, Routes
-from buildmaster.http.scopes import NEEDS, Need, permit
+from buildmaster.http.scopes import NEEDS, Need, limits, permit
 from buildmaster.requests import Refusal
 from buildmaster.status.problems import StatusProblem
 from buildmaster.store.events import BadEventId
@@ -27,6 +30,9 @@ from buildmaster.store.events import BadEventId
 OpenUpload = Callable[[Call], Sink]
 
 _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_JSON, _FORM = "application/json", "application/x-www-form-urlencoded"
+#: Where browsers send forms, which work without scripts.
+FORMS = {"/login": _FORM, "/logout": _FORM}
 
 
 class Visit:
@@ -72,6 +78,7 @@ class Front:
         upload_limit: int,
         clock: IReactorTime,
         projects: Projects,
+        acts: Acts,
         open_reading: bool = True,
         wrote: Callable[[], None] = lambda: None,
     ) -> None:
@@ -83,6 +90,7 @@ class Front:
         self._wrote = wrote
         self.clock = clock
         self._projects = projects
+        self._acts = acts
         self._open_reading = open_reading
         self._guard = guard
         self._routes = routes
@@ -91,7 +99,9 @@ class Front:
 
     def enter(self, head: Head) -> Visit:
         """Let a request in when its headers are there, or raise `Problem`."""
-        grant = self._guard.check(head.method, head.headers)
+        grant = self._guard.check(head.method, head.headers, head.address)
+        peer = head.address
+        head = replace(head, address=self._guard.address(head.headers, peer))
         route, parts = self._routes.find(head.path)
         if head.method == "OPTIONS":
             return Visit(Call(head, Query(""), grant, parts), _options(route), 0)
@@ -101,10 +111,15 @@ class Front:
         permit(need, grant, open_reading=self._open_reading)
 
         def recheck() -> None:
-            found = self._guard.check(head.method, head.headers)
+            found = self._guard.check(head.method, head.headers, peer)
             permit(need, found, open_reading=self._open_reading)
+            if _rights(found) != _rights(grant):
+                raise Problem(
+                    401, "rights_changed", "whoever began this may do other things by now"
+                )
 
-        call = Call(head, Query(head.query), grant, parts, recheck=recheck)
+        within = limits(need, grant, open_reading=self._open_reading)
+        call = Call(head, Query(head.query), grant, parts, within=within, recheck=recheck)
         open_upload = self._uploads.get(route.path) if head.method == "PUT" else None
         if open_upload is not None:
             if head.length is None:
@@ -114,13 +129,49 @@ class Front:
             sink = open_upload(call)
             return Visit(replace(call, body=sink), handler, head.length, route.path, need)
         if head.method in _WRITES:
-            _check_json(head)
+            _check_type(head, FORMS.get(route.path, _JSON))
         if (head.length or 0) > BODY_LIMIT:
             raise too_large(BODY_LIMIT)
         return Visit(call, handler, BODY_LIMIT, route.path, need)
 
     async def answer(self, visit: Visit) -> Answer:
-        """What goes back; a defect is logged and told as 500."""
+        """What goes back; a defect is logged and told as 500.
+
+        What changes something is noted in the audit before, or it is not done.
+        """
+        try:
+            act = await self._begin(visit)
+        except (DatabaseAway, StatementCancelled) as error:
+            return problem(_later("not_now", str(error)))
+        answer = await self._told(visit)
+        if act is not None:
+            facts = visit.call.facts
+            outcome = facts.pop("outcome", None) or answer.code or "done"
+            await self._acts.complete(act, outcome, answer.status, facts)
+        return answer
+
+    async def _begin(self, visit: Visit) -> Act | None:
+        call, grant = visit.call, visit.call.grant
+        name = ACTS.get((call.head.method, visit.path))
+        # Files of attempts and among masters are no acts of anybody.
+        if name is None or grant is None or visit.path in NOTED_THERE:
+            return None
+        if grant.attempt is not None or grant.file is not None:
+            return None
+        parts = call.parts
+        for more in ("semaphore", "token", "rule", "sha256"):
+            if more in parts:
+                call.facts[more] = parts[more]
+        return await self._acts.begin(
+            name,
+            grant.who,
+            call.head.address,
+            run=int(parts["run"]) if "run" in parts else None,
+            job=int(parts["job"]) if "job" in parts else None,
+            worker=parts.get("worker"),
+        )
+
+    async def _told(self, visit: Visit) -> Answer:
         try:
             if not (self._open_reading and visit.need in (Need.READ, Need.FETCH)):
                 await self._projects.check(visit.path, visit.need, visit.call)
@@ -165,12 +216,16 @@ def _later(code: str, detail: str) -> Problem:
     return Problem(503, code, detail, headers={"Retry-After": "2"})
 
 
-def _check_json(head: Head) -> None:
+def _rights(grant: Grant | None) -> object:
+    """What must stay the same while an answer goes on."""
+    return None if grant is None else (grant.who, frozenset(grant.rights))
+
+
+def _check_type(head: Head, wanted: str) -> None:
     kind = (head.header("Content-Type") or "").partition(";")[0].strip().lower()
-    if head.length != 0 and kind != "application/json":
-        raise Problem(
-            415, "not_json", "the body here is JSON: Content-Type: application/json"
-        )
+    if head.length != 0 and kind != wanted:
+        word, name = ("not_json", "JSON") if wanted == _JSON else ("not_a_form", "a form")
+        raise Problem(415, word, f"the body here is {name}: Content-Type: {wanted}")
 
 
 def _options(route: Route) -> Handler:

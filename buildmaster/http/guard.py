@@ -1,4 +1,4 @@
-"""Who may ask: the Host and Origin of a request, and the token it carries."""
+"""Who may ask: the Host and Origin of a request, and the token or the person it brings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from buildmaster.bearers import Bearers
 from buildmaster.clients import Clients
 from buildmaster.grants import Grant
 from buildmaster.http.problems import Problem
+from buildmaster.people.entrance import Entrance
+from buildmaster.people.proxy import Untrusted
 from buildmaster.tokens import Tokens
 
 #: Names under which a farm on this machine is always reached.
@@ -28,17 +30,54 @@ class Guard:
     own that it lets point to this machine; neither gets past Host and Origin.
     """
 
-    def __init__(self, hosts: Collection[str], tokens: Tokens, clients: Clients) -> None:
+    def __init__(
+        self,
+        hosts: Collection[str],
+        tokens: Tokens,
+        clients: Clients,
+        entrance: Entrance | None = None,
+    ) -> None:
+        """``entrance`` knows people, where they may come."""
         self._hosts = frozenset(_bracketed(host.lower()) for host in (*LOOPBACK, *hosts))
         self._bearers = Bearers(tokens, clients)
+        self._entrance = entrance
 
-    def check(self, method: str, headers: Headers) -> Grant | None:
-        """What the request's token grants, None without one; or `Problem`."""
+    def check(self, method: str, headers: Headers, address: str = "") -> Grant | None:
+        """What the request's token or person may do, None without one; or `Problem`.
+
+        ``address`` is where its connection came from.
+        """
         host = self._host(headers)
         # Browsers let any page open a WebSocket to anywhere.
-        if method not in _SAFE or headers.hasHeader("Upgrade"):
+        is_guarded = method not in _SAFE or headers.hasHeader("Upgrade")
+        if is_guarded:
             _check_origin(headers, host)
-        return self._grant(headers)
+        if headers.hasHeader("Authorization"):
+            return self._grant(headers)
+        grant = self._person(headers, address)
+        # A browser sends cookies, and what a proxy makes of them, whoever made it ask.
+        if grant is not None and is_guarded and not headers.hasHeader("Origin"):
+            raise Problem(
+                403,
+                "no_origin",
+                "who changes something without a token sends the header Origin, as"
+                " browsers do",
+            )
+        return grant
+
+    def address(self, headers: Headers, address: str) -> str:
+        """Where a request came from, as the proxy in front says if that is trusted."""
+        if self._entrance is None:
+            return address
+        return self._entrance.address(headers, address)
+
+    def _person(self, headers: Headers, address: str) -> Grant | None:
+        if self._entrance is None:
+            return None
+        try:
+            return self._entrance.find(headers, address)
+        except Untrusted as error:
+            raise Problem(403, "untrusted_proxy", str(error)) from error
 
     def _host(self, headers: Headers) -> tuple[str, str | None]:
         given = headers.getRawHeaders("Host") or []
@@ -54,10 +93,8 @@ class Guard:
             )
         return authority
 
-    def _grant(self, headers: Headers) -> Grant | None:
-        given = headers.getRawHeaders("Authorization") or []
-        if not given:
-            return None
+    def _grant(self, headers: Headers) -> Grant:
+        given = headers.getRawHeaders("Authorization") or [""]
         scheme, _, token = given[0].partition(" ")
         found = None
         if len(given) == 1 and scheme.lower() == "bearer":

@@ -12,6 +12,7 @@ from buildmaster.http.answers import Answer
 from buildmaster.http.call import Call
 from buildmaster.http.changes import by
 from buildmaster.http.problems import bad_request
+from buildmaster.http.writing import Writing
 from buildmaster.requests import Text
 from buildmaster.semaphores import Semaphores
 
@@ -39,6 +40,7 @@ class Limits:
         """POST /api/v1/semaphores"""
         call.query.allow()
         asked = call.json(_Setting)
+        call.facts.update(msgspec.to_builtins(asked))
         if asked.name.startswith("cap:"):
             raise bad_request("bad_body", "the caps of owners are set with /api/v1/caps")
         await self._semaphores.set(asked.name, asked.capacity, by(call))
@@ -54,9 +56,50 @@ class Limits:
         """POST /api/v1/caps"""
         call.query.allow()
         asked = call.json(_Capping)
+        call.facts.update(msgspec.to_builtins(asked))
         count = await self._semaphores.cap(
             asked.owner, asked.architecture, asked.jobs, by(call)
         )
         return Answer(
             200, msgspec.json.encode({**msgspec.to_builtins(asked), "changed": count})
         )
+
+
+class _Gone(msgspec.Struct, frozen=True, kw_only=True):
+    """A semaphore that is no more."""
+
+    name: str
+
+
+class _Capped(msgspec.Struct, frozen=True, kw_only=True):
+    """A cap, and how many jobs heed it from now on."""
+
+    owner: str
+    architecture: str
+    jobs: int | None
+    changed: int
+
+
+WRITINGS = (
+    Writing(
+        "/api/v1/semaphores",
+        "set_semaphore",
+        "Make a semaphore, or change how many jobs may hold it.",
+        _Setting,
+        {200: _Setting},
+    ),
+    Writing(
+        "/api/v1/semaphores/{semaphore}/remove",
+        "remove_semaphore",
+        "Remove a semaphore that no unfinished job names.",
+        None,
+        {200: _Gone},
+    ),
+    Writing(
+        "/api/v1/caps",
+        "cap",
+        "Bound how many jobs of an owner are at work for an architecture.",
+        _Capping,
+        {200: _Capped},
+    ),
+)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from buildmaster.database import Database
-from buildmaster.feed import EventFeed
+from buildmaster.feed import EventFeed, FeedStopped
 from buildmaster.http.answers import Answer, Outlet
 from buildmaster.http.call import Call
-from buildmaster.http.problems import bad_request, not_found
+from buildmaster.http.problems import Problem, bad_request, not_found
 from buildmaster.http.queries import Query
 from buildmaster.http.ranges import Span, span_of
 from buildmaster.store.logs import (
@@ -45,7 +47,8 @@ class Logs:
             raise not_found("log of this job, attempt and pipeline job")
         if query.flag("follow"):
             return Answer(
-                content_type=_TEXT, stream=lambda outlet: self._follow(log, outlet)
+                content_type=_TEXT,
+                stream=lambda outlet: self._follow(log, outlet, call.recheck),
             )
         span = span_of(call.head, await log_length(self._database, log))
         return Answer(
@@ -71,7 +74,9 @@ class Logs:
                 left -= len(part)
                 await outlet.write(part)
 
-    async def _follow(self, log: LogName, outlet: Outlet) -> None:
+    async def _follow(
+        self, log: LogName, outlet: Outlet, recheck: Callable[[], None]
+    ) -> None:
         watch = self._feed.watch_log(log.job)
         chunk = BEGINNING.chunk
         try:
@@ -85,6 +90,11 @@ class Logs:
                 if is_over:
                     return
                 await watch.changed()
+                try:
+                    recheck()
+                except Problem as told:
+                    # Breaking off: an answer that ends in order is a whole log.
+                    raise FeedStopped(str(told)) from told
         finally:
             watch.close()
 

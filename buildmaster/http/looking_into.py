@@ -11,8 +11,10 @@ from buildmaster.database import Database
 from buildmaster.http.answers import Answer
 from buildmaster.http.call import Call
 from buildmaster.http.problems import Problem, not_found
+from buildmaster.http.writing import Writing
 from buildmaster.operations import Actor, Operations
 from buildmaster.orders import NoOrder, OrderMaker
+from buildmaster.status.documents import Isolation
 from buildmaster.store import lingering
 from buildmaster.store.documents.jobs import job_in_short
 from protocol.order import Order
@@ -43,6 +45,7 @@ class LookingInto:
         """POST /api/v1/jobs/ID/shell"""
         call.query.allow()
         asked = call.json(_Wish)
+        call.facts.update(msgspec.to_builtins(asked))
         job = call.id("job")
         if await job_in_short(self._database, job) is None:
             raise not_found(f"job {job}")
@@ -71,3 +74,28 @@ class LookingInto:
             raise Problem(409, "no_order", str(error)) from error
         images = await lingering.images_of(self._database, job, attempt)
         return Answer(200, msgspec.json.encode(_Reproduction(order=order, images=images)))
+
+
+class _Lingering(msgspec.Struct, frozen=True, kw_only=True):
+    """An environment that waits for whoever looks into it, and where."""
+
+    job: int
+    attempt: int
+    name: str
+    index: int
+    series: str
+    reason: str
+    worker: str
+    isolation: Isolation
+    lingers_until: str
+
+
+WRITINGS = (
+    Writing(
+        "/api/v1/jobs/{job}/shell",
+        "enter",
+        "Note who enters the environment that a job left, or that nobody needs it.",
+        _Wish,
+        {201: _Lingering},
+    ),
+)

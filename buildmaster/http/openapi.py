@@ -1,14 +1,31 @@
-"""The OpenAPI document of what can be read, made from the table of `IStatus`."""
+"""The OpenAPI document: what can be read, from the table of `IStatus`; and what changes.
+
+Logs and files, which are no JSON, are in `buildmaster.http.openapi_bytes`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from buildmaster import requests
 from buildmaster.grants import Scope
+from buildmaster.http import (
+    admission,
+    changes,
+    classifying,
+    limits,
+    looking_into,
+    operations,
+)
 from buildmaster.http.answers import Answer
 from buildmaster.http.call import Call
+from buildmaster.http.openapi_bytes import bytes_paths
+from buildmaster.http.queries import LARGEST_ID
+from buildmaster.http.scopes import NEEDS, Need
+from buildmaster.http.writing import Writing
 from buildmaster.status.asking import entry_fields
 from buildmaster.status.methods import METHODS, Method
 from buildmaster.status.problems import ProblemDocument
@@ -33,30 +50,151 @@ _REFUSALS = {
     "405": "This address does not take the method.",
     "503": "The farm cannot now: its database is away, or took too long. Come again.",
 }
+#: And from one that changes something.
+_WRITE_REFUSALS = {
+    **_REFUSALS,
+    "401": "This needs a token, or the token that was sent is not known.",
+    "409": "It cannot be so now: see the code and the sentence.",
+    "413": "The body is too large.",
+    "415": "The body is no JSON.",
+    "422": "The farm understands, and will not: see the code, the sentence, ``problems``.",
+    "502": "Something that the farm asked for this did not answer as it should.",
+    "504": "Something that the farm asked for this did not answer in time.",
+    "507": "The disk is full, or what a project may take of it.",
+}
+#: Everything that can be changed.
+WRITINGS: tuple[Writing, ...] = (
+    *changes.WRITINGS,
+    *operations.WRITINGS,
+    *limits.WRITINGS,
+    *admission.WRITINGS,
+    *looking_into.WRITINGS,
+    *classifying.WRITINGS,
+)
+_SCOPES = {Need.SUBMIT: "submit", Need.CANCEL: "cancel", Need.ADMIN: "admin"}
 
 
 def openapi() -> dict[str, Any]:
     """The document, as JSON-like values."""
     types = [method.document for method in METHODS.values()]
+    written = [kind for each in WRITINGS for kind in each.bodies]
+    answered = [kind for each in WRITINGS for kind in each.answers.values()]
     _, schemas = msgspec.json.schema_components(
-        [*types, ProblemDocument], ref_template=_REF
+        [*types, *written, *answered, ProblemDocument], ref_template=_REF
     )
+    schemas["ProblemDocument"]["properties"]["problems"] = _PROBLEMS
     for method in METHODS.values():
         if any(field.name == "fields" for field in method.fields):
             _loosen(schemas, method.document.__name__)
-    return {
+    paths: dict[str, dict[str, Any]] = {}
+    for method in METHODS.values():
+        paths.setdefault(method.path, {})["get"] = _operation(method)
+    for writing in WRITINGS:
+        paths.setdefault(writing.path, {})["post"] = _change(writing)
+    for path, operations_ in bytes_paths(_refused(_REFUSALS), _refused(_WRITE_REFUSALS)):
+        paths.setdefault(path, {}).update(operations_)
+    told = {
         "openapi": "3.1.0",
         "info": {
-            "title": "The status of a Headrace farm",
+            "title": "A Headrace farm",
             "version": "1",
-            "description": "What can be read of a farm. Errors are problem documents.",
+            "description": "What can be read of a farm, and asked of it. Errors are"
+            " problem documents.",
         },
-        "paths": {method.path: {"get": _operation(method)} for method in METHODS.values()},
+        "paths": paths,
         "components": {
             "schemas": schemas,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
+    return dict(_plain(told))
+
+
+#: What is wrong with a configuration or a graph, one by one.
+_PROBLEMS = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "where": {"type": "string"},
+            "line": {"type": ["integer", "null"]},
+            "message": {"type": "string"},
+        },
+    },
+}
+
+
+def _plain(told: Any) -> Any:
+    """The document in words that are not only Python's: names and patterns."""
+    if isinstance(told, dict):
+        return {_public(key): _plain(value) for key, value in told.items()}
+    if isinstance(told, list):
+        return [_plain(each) for each in told]
+    if isinstance(told, str):
+        if told.startswith(_REF.format(name="")):
+            return _REF.format(name=_public(told.rpartition("/")[2]))
+        return told.removesuffix("\\Z") + "$" if told.endswith("\\Z") else told
+    return told
+
+
+def _public(name: str) -> str:
+    """What a type is called there: ours say whose they are where two have one name."""
+    if name.startswith("_"):
+        return f"{name[1:]}Body"
+    module, _, plain = name.rpartition(".")
+    return f"Request{plain}" if module == requests.__name__ else plain
+
+
+def _change(writing: Writing) -> dict[str, Any]:
+    need = NEEDS["POST", writing.path]
+    told: dict[str, Any] = {
+        "operationId": writing.name,
+        "summary": writing.summary,
+        "description": f"Needs a token with the scope {_SCOPES[need]}.",
+        "parameters": [_part(name) for name in writing.in_path],
+        "security": [{"token": []}],
+        "responses": {
+            **{
+                str(status): {
+                    "description": writing.summary,
+                    "content": {"application/json": {"schema": _schema(kind)}},
+                }
+                for status, kind in writing.answers.items()
+            },
+            **_refused(_WRITE_REFUSALS),
+        },
+    }
+    if writing.bodies:
+        schemas = [_schema(kind) for kind in writing.bodies]
+        told["requestBody"] = {
+            "required": not writing.may_be_empty,
+            "content": {
+                "application/json": {
+                    "schema": {"anyOf": schemas} if len(schemas) > 1 else schemas[0]
+                }
+            },
+        }
+    return told
+
+
+def _schema(kind: Any) -> Any:
+    [schema], _ = msgspec.json.schema_components([kind], ref_template=_REF)
+    return schema
+
+
+def _part(name: str) -> dict[str, Any]:
+    """A part of a path, as the routes check it."""
+    is_id = name in ("job", "run", "rule")
+    schema = (
+        {"type": "integer", "minimum": 1, "maximum": LARGEST_ID}
+        if is_id
+        else {"type": "string", "minLength": 1, "maxLength": 200}
+    )
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _refused(refusals: Mapping[str, str]) -> dict[str, Any]:
+    return {status: {"description": what, **_PROBLEM} for status, what in refusals.items()}
 
 
 def _loosen(schemas: dict[str, Any], page: str) -> None:
@@ -103,10 +241,7 @@ def _operation(method: Method) -> dict[str, Any]:
                 },
             },
             "304": {"description": "Nothing changed since the ETag in If-None-Match."},
-            **{
-                status: {"description": what, **_PROBLEM}
-                for status, what in _REFUSALS.items()
-            },
+            **_refused(_REFUSALS),
         },
     }
 

@@ -13,6 +13,7 @@ _TYPES = {
     "app.js": "text/javascript; charset=utf-8",
     "views.js": "text/javascript; charset=utf-8",
     "style.css": "text/css; charset=utf-8",
+    "login.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
 

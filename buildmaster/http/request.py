@@ -78,6 +78,7 @@ class FarmRequest(Request):
         self._head, self._began = head, self._front.clock.seconds()
         try:
             self._visit = self._front.enter(head)
+            self._head = self._visit.call.head  # a proxy may know better where it is from
         except Problem as refusal:
             self._problem = refusal
             if length != 0:
@@ -211,6 +212,8 @@ class FarmRequest(Request):
         self.setHeader(b"Date", datetimeToString())
         for name, value in headers.items():
             self.setHeader(name, value)
+        for line in answer.cookies:
+            self.responseHeaders.addRawHeader("Set-Cookie", line)
         if answer.stream is None or self.method == b"HEAD":
             self.write(body)
         else:

@@ -19,6 +19,7 @@ class Need(Enum):
     STORE = "store"  #: the scope submit, or the token of an attempt
     SUBMIT = "submit"
     CANCEL = "cancel"
+    OPERATE = "operate"
     ADMIN = "admin"
 
 
@@ -27,6 +28,14 @@ ARTIFACT = "/api/v1/artifacts/{sha256}"
 NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/"): Need.NOTHING,
     ("GET", "/page/{file}"): Need.NOTHING,
+    # Who has not come in yet has nothing to show; who leaves may have nothing any more.
+    ("GET", "/login"): Need.NOTHING,
+    ("POST", "/login"): Need.NOTHING,
+    ("GET", "/login/oidc"): Need.NOTHING,
+    ("GET", "/login/oidc/callback"): Need.NOTHING,
+    ("POST", "/logout"): Need.NOTHING,
+    # Everybody may ask who they are.
+    ("GET", "/api/v1/me"): Need.NOTHING,
     ("GET", "/healthz"): Need.NOTHING,
     ("GET", "/metrics"): Need.READ,
     ("GET", "/cctray.xml"): Need.READ,
@@ -49,21 +58,21 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/api/v1/jobs/{job}/explain"): Need.READ,
     ("GET", "/api/v1/jobs/{job}/order"): Need.READ,
     ("POST", "/api/v1/jobs/{job}/shell"): Need.ADMIN,
-    ("POST", "/api/v1/jobs/{job}/classify"): Need.ADMIN,
+    ("POST", "/api/v1/jobs/{job}/classify"): Need.OPERATE,
     ("GET", "/api/v1/rules"): Need.READ,
-    ("POST", "/api/v1/rules"): Need.ADMIN,
-    ("POST", "/api/v1/rules/try"): Need.ADMIN,
-    ("POST", "/api/v1/rules/{rule}/remove"): Need.ADMIN,
+    ("POST", "/api/v1/rules"): Need.OPERATE,
+    ("POST", "/api/v1/rules/try"): Need.OPERATE,
+    ("POST", "/api/v1/rules/{rule}/remove"): Need.OPERATE,
     ("GET", "/api/v1/forecast"): Need.READ,
     ("POST", "/api/v1/jobs/{job}/cancel"): Need.CANCEL,
     ("POST", "/api/v1/jobs/{job}/retry"): Need.SUBMIT,
-    ("POST", "/api/v1/jobs/{job}/move"): Need.ADMIN,
-    ("POST", "/api/v1/jobs/{job}/rescore"): Need.ADMIN,
-    ("POST", "/api/v1/bulk"): Need.ADMIN,
-    ("POST", "/api/v1/duty"): Need.ADMIN,
+    ("POST", "/api/v1/jobs/{job}/move"): Need.OPERATE,
+    ("POST", "/api/v1/jobs/{job}/rescore"): Need.OPERATE,
+    ("POST", "/api/v1/bulk"): Need.OPERATE,
+    ("POST", "/api/v1/duty"): Need.OPERATE,
     ("GET", "/api/v1/holds"): Need.READ,
-    ("POST", "/api/v1/holds"): Need.ADMIN,
-    ("POST", "/api/v1/holds/release"): Need.ADMIN,
+    ("POST", "/api/v1/holds"): Need.OPERATE,
+    ("POST", "/api/v1/holds/release"): Need.OPERATE,
     ("GET", "/api/v1/workers"): Need.READ,
     ("POST", "/api/v1/workers"): Need.ADMIN,
     ("GET", "/api/v1/workers/{worker}"): Need.READ,
@@ -76,18 +85,29 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/api/v1/tokens"): Need.ADMIN,
     ("POST", "/api/v1/tokens"): Need.ADMIN,
     ("POST", "/api/v1/tokens/{token}/revoke"): Need.ADMIN,
+    ("GET", "/api/v1/grid"): Need.READ,
+    ("GET", "/api/v1/runs/{run}/graph"): Need.READ,
+    ("GET", "/api/v1/jobs/{job}/whole"): Need.READ,
+    ("GET", "/api/v1/queue"): Need.READ,
+    ("GET", "/api/v1/timeline"): Need.READ,
+    ("GET", "/api/v1/history"): Need.READ,
     ("GET", "/api/v1/events"): Need.READ,
+    ("GET", "/api/v1/books"): Need.ADMIN,
     ("GET", "/api/v1/audit"): Need.ADMIN,
+    ("GET", "/api/v1/stays"): Need.ADMIN,
+    ("POST", "/api/v1/stays/end"): Need.ADMIN,
     ("GET", ARTIFACT): Need.FETCH,
     ("PUT", ARTIFACT): Need.STORE,
 }
 
-_SCOPES = {
+#: The scope that covers each need.
+SCOPES = {
     Need.READ: Scope.READ,
     Need.FETCH: Scope.READ,
     Need.STORE: Scope.SUBMIT,
     Need.SUBMIT: Scope.SUBMIT,
     Need.CANCEL: Scope.CANCEL,
+    Need.OPERATE: Scope.OPERATE,
     Need.ADMIN: Scope.ADMIN,
 }
 
@@ -99,13 +119,13 @@ def permit(need: Need, grant: Grant | None, *, open_reading: bool) -> None:
     """
     if need is Need.NOTHING or (open_reading and need in (Need.READ, Need.FETCH)):
         return
-    scope = _SCOPES[need]
+    scope = SCOPES[need]
     if grant is None:
         raise Problem(
             401,
             "unauthorized",
-            f"this needs a token with the scope {scope.value}: 'Authorization: Bearer"
-            f" TOKEN'",
+            f"this needs the scope {scope.value}: log in, or send a token:"
+            f" 'Authorization: Bearer TOKEN'",
             headers={"WWW-Authenticate": 'Bearer realm="headrace"'},
         )
     if grant.file is not None:
@@ -124,10 +144,21 @@ def permit(need: Need, grant: Grant | None, *, open_reading: bool) -> None:
         )
 
 
-def outside(grant: Grant) -> Problem:
-    """What the bearer of ``grant`` asked for is not of its project."""
+def limits(
+    need: Need, grant: Grant | None, *, open_reading: bool
+) -> tuple[str, ...] | None:
+    """The projects that the bearer of ``grant`` may see something of; None: everything."""
+    is_limited = need is Need.READ and not open_reading
+    if not is_limited or grant is None:
+        return None
+    return grant.projects(Scope.READ)
+
+
+def outside(grant: Grant, scope: Scope) -> Problem:
+    """What the bearer of ``grant`` asked for is not of its projects."""
+    there = " or ".join(grant.projects(scope) or ("none",))
     return Problem(
         403,
         "outside_project",
-        f"the {grant.who} is for repositories below {grant.project} only",
+        f"the {grant.who} has the scope {scope.value} for repositories below {there} only",
     )

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from buildmaster.acts import Acts
 from buildmaster.admission import Admission
 from buildmaster.blobs import BlobStore
 from buildmaster.classifying import Classifying
@@ -19,7 +20,7 @@ from buildmaster.forecasting import Forecaster
 from buildmaster.http.access_log import AccessLog
 from buildmaster.http.admission import Doors
 from buildmaster.http.artifacts import Artifacts
-from buildmaster.http.audit import Audit
+from buildmaster.http.books import Books
 from buildmaster.http.call import Head
 from buildmaster.http.changes import Changes
 from buildmaster.http.classifying import Judging
@@ -29,8 +30,11 @@ from buildmaster.http.guard import Guard
 from buildmaster.http.health import Health
 from buildmaster.http.limits import Limits
 from buildmaster.http.lines import Lines
+from buildmaster.http.login import Logins
 from buildmaster.http.logs import Logs
 from buildmaster.http.looking_into import LookingInto
+from buildmaster.http.me import WhoAmI
+from buildmaster.http.oidc import CALLBACK, OidcLogins
 from buildmaster.http.openapi import PATH as OPENAPI
 from buildmaster.http.openapi import OpenApi
 from buildmaster.http.operations import Operating
@@ -46,12 +50,17 @@ from buildmaster.http.status import StatusHandlers
 from buildmaster.interrupted import Interrupted
 from buildmaster.kinds.details import Details
 from buildmaster.kinds.registry import Kinds
+from buildmaster.knocks import Knocks, network_of
 from buildmaster.neighbours import Elsewhere
 from buildmaster.operations import Operations
+from buildmaster.people.entrance import Entrance
+from buildmaster.people.errand import Errands
+from buildmaster.people.provider import Provider
 from buildmaster.requests import Farm
-from buildmaster.status.interface import IStatus
+from buildmaster.status.lane import Lane
 from buildmaster.status.reading import Status
 from buildmaster.status.remembering import Remembering
+from buildmaster.status.sharing import Sharing
 from buildmaster.tokens import Tokens
 from protocol import websocket
 
@@ -112,7 +121,7 @@ def site(
     admission: Admission | None = None,
     clients: Clients | None = None,
     forecaster: Forecaster | None = None,
-    status: IStatus | None = None,
+    status: Status | None = None,
     operations: Operations | None = None,
     open_reading: bool = True,
     access_log: AccessLog | None = None,
@@ -120,6 +129,10 @@ def site(
     kinds: Kinds | None = None,
     elsewhere: Elsewhere | None = None,
     project_quota: int | None = None,
+    acts: Acts | None = None,
+    entrance: Entrance | None = None,
+    provider: Provider | None = None,
+    public_url: str | None = None,
     meters: Meters | None = None,
 ) -> FarmSite:
     """The site, to be listened with.
@@ -134,7 +147,9 @@ def site(
     asked for files that are not among ``blobs``; ``project_quota`` is the most bytes that
     the files take which builds of one repository made; ``status`` is what everything that
     is read comes from; ``access_log`` hears of every answer; ``scheme`` is how pages are
-    reached; ``meters`` are what /metrics tells of this master.
+    reached; ``acts`` keeps what was changed, and by whom; ``entrance`` knows people, where
+    they may come without a token, and ``provider`` those who come from elsewhere, back to
+    ``public_url``; ``meters`` are what /metrics tells of this master.
     """
     artifacts = Artifacts(database, blobs, Interrupted(clock), elsewhere, project_quota)
     clients = clients or Clients(database)
@@ -146,9 +161,12 @@ def site(
         feed,
     )
     meters = meters or Meters(pools={"readers": database})
-    memory = Remembering(status, feed, clock)
+    shared = Sharing(Lane(status, clock), clock)
+    memory = Remembering(shared, feed, clock)
+    acts = acts or Acts(database)
+    logins = Logins(entrance, acts, label=None if provider is None else provider.label)
     routes = _routes(
-        StatusHandlers(status, memory, Live(status, Sockets(clock))),
+        StatusHandlers(shared, memory, Live(shared, Sockets(clock))),
         Logs(database, feed),
         Changes(database, farm),
         artifacts,
@@ -158,19 +176,30 @@ def site(
         Pages(),
         Lines(workers),
         Doors(database, admission or Admission(database), clients),
-        Audit(database),
+        Books(database),
         Limits(database),
         Operating(database, operations),
         LookingInto(database, operations),
+        logins,
+        OidcLogins(
+            entrance,
+            provider,
+            Errands(tokens.attempt_secret),
+            acts,
+            Knocks(key=network_of, what="log in"),
+            public_url,
+        ),
+        WhoAmI(logins.doors, open_reading=open_reading),
         Judging(database, Classifying(database)),
     )
     front = Front(
-        Guard(hosts, tokens, clients),
+        Guard(hosts, tokens, clients, entrance),
         routes,
         {ARTIFACT: artifacts.open},
         upload_limit,
         clock,
         Projects(database),
+        acts,
         open_reading,
         # Who changed something finds it changed, also before the database tells of it.
         memory.forget,
@@ -189,21 +218,29 @@ def _routes(
     pages: Pages,
     lines: Lines,
     doors: Doors,
-    audit: Audit,
+    books: Books,
     limits: Limits,
     operating: Operating,
     looking: LookingInto,
+    logins: Logins,
+    oidc: OidcLogins,
+    who: WhoAmI,
     judging: Judging,
 ) -> Routes:
     return Routes(
         Route("/", {"GET": pages.index}),
         Route("/page/{file}", {"GET": pages.file}),
+        Route("/login", {"GET": logins.page, "POST": logins.log_in}),
+        Route("/login/oidc", {"GET": oidc.leave}),
+        Route(CALLBACK, {"GET": oidc.come_back}),
+        Route("/logout", {"POST": logins.log_out}),
         Route("/healthz", {"GET": health.get}),
         Route("/metrics", {"GET": prometheus.get}),
         Route("/cctray.xml", {"GET": outside.cctray}),
         Route("/badge.svg", {"GET": outside.badge}),
         Route(websocket.PATH, {"GET": lines.get}),
         Route(OPENAPI, {"GET": OpenApi().get}),
+        Route("/api/v1/me", {"GET": who.get}),
         Route("/api/v1/overview", {"GET": status["overview"]}),
         Route("/api/v1/runs", {"GET": status["runs"], "POST": changes.submit}),
         Route("/api/v1/runs/{run}", {"GET": status["run"]}),
@@ -238,7 +275,16 @@ def _routes(
         Route("/api/v1/caps", {"POST": limits.cap}),
         Route("/api/v1/tokens", {"GET": status["tokens"], "POST": doors.add_token}),
         Route("/api/v1/tokens/{token}/revoke", {"POST": doors.revoke_token}),
+        Route("/api/v1/grid", {"GET": status["grid"]}),
+        Route("/api/v1/runs/{run}/graph", {"GET": status["graph"]}),
+        Route("/api/v1/jobs/{job}/whole", {"GET": status["build"]}),
+        Route("/api/v1/queue", {"GET": status["queue"]}),
+        Route("/api/v1/timeline", {"GET": status["timeline"]}),
+        Route("/api/v1/history", {"GET": status["history"]}),
         Route("/api/v1/events", {"GET": status["events"]}),
-        Route("/api/v1/audit", {"GET": audit.get}),
+        Route("/api/v1/books", {"GET": books.get}),
+        Route("/api/v1/audit", {"GET": status["audit"]}),
+        Route("/api/v1/stays", {"GET": status["stays"]}),
+        Route("/api/v1/stays/end", {"POST": logins.end_all_of}),
         Route(ARTIFACT, {"GET": artifacts.get, "PUT": artifacts.put}),
     )

@@ -86,6 +86,7 @@ class _Socket(WebSocketServerProtocol):  # type: ignore[misc]
 
     transport: Any
     dropConnection: Any  # noqa: N815
+    maxMessagePayloadSize: int  # noqa: N815
 
     def begin_with(
         self,
@@ -145,11 +146,19 @@ class _Socket(WebSocketServerProtocol):  # type: ignore[misc]
 
     async def _send(self, news: News) -> None:
         if news.snapshot is not None:
-            self.sendMessage(_message(news.cursor, "snapshot", news.snapshot))
+            self._say(_message(news.cursor, "snapshot", news.snapshot))
         for event in news.events:
-            self.sendMessage(message(event))
+            self._say(message(event))
         if self._is_full:
             await self._until_there_is_room()
+
+    def _say(self, text: bytes) -> None:
+        # The library holds what we say to the bound for what clients say.
+        bound, self.maxMessagePayloadSize = self.maxMessagePayloadSize, 0
+        try:
+            self.sendMessage(text)
+        finally:
+            self.maxMessagePayloadSize = bound
 
     async def _until_there_is_room(self) -> None:
         self._room = Deferred()

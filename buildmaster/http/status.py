@@ -10,7 +10,7 @@ from buildmaster.http.following import Live
 from buildmaster.http.problems import bad_request
 from buildmaster.http.routing import Handler
 from buildmaster.status.asking import from_texts
-from buildmaster.status.interface import IStatus
+from buildmaster.status.interface import BoundedStatus, IStatus
 from buildmaster.status.methods import METHODS, Method
 from buildmaster.status.questions import Events, Question
 
@@ -18,7 +18,7 @@ from buildmaster.status.questions import Events, Question
 class StatusHandlers:
     """GET handlers by the names of the methods."""
 
-    def __init__(self, status: IStatus, memory: IStatus, live: Live) -> None:
+    def __init__(self, status: BoundedStatus, memory: IStatus, live: Live) -> None:
         """``memory`` answers who does not insist on what ``status`` says itself."""
         self._status = status
         self._memory = memory
@@ -27,14 +27,17 @@ class StatusHandlers:
     def __getitem__(self, name: str) -> Handler:
         """What answers GET at the path of the method ``name``."""
         method = METHODS[name]
-        fresh: Any = getattr(self._status, name)
         remembered: Any = getattr(self._memory, name)
 
         async def get(call: Call) -> Answer:
             if (followed := await self._live.follow(method, call)) is not None:
                 return followed
             insists = "no-cache" in (call.head.header("Cache-Control") or "")
-            told = await (fresh if insists else remembered)(question(method, call))
+            if call.within is not None or insists:
+                ask: Any = getattr(self._status.within(call.within), name)
+            else:
+                ask = remembered
+            told = await ask(question(method, call))
             return Answer(body=told.json, has_etag=True, version=told.version)
 
         return get

@@ -319,9 +319,35 @@ class WorkerInList(_Document, frozen=True, kw_only=True):
     last_heard_at: Moment | None
 
 
-class Worker(WorkerInList, frozen=True, kw_only=True):
-    """One worker, with the place in the log at which it was so."""
+class AttemptOfWorker(_Document, frozen=True, kw_only=True):
+    """An attempt that a worker has or had."""
 
+    job: int
+    attempt: int
+    name: str
+    architecture: str
+    result: JobResult | None  #: None: it goes on
+    started_at: Moment | None
+    finished_at: Moment | None
+
+
+class Fault(_Document, frozen=True, kw_only=True):
+    """An attempt that the farm could not run, of the last day."""
+
+    at: Moment
+    job: int
+    attempt: int
+    reason: str
+    is_forgiven: bool  #: an outage's: the worker is not to blame
+
+
+class Worker(WorkerInList, frozen=True, kw_only=True):
+    """One worker and what it did lately, with the place in the log at which it was so."""
+
+    attempts: tuple[AttemptOfWorker, ...]  #: the last 50, newest first
+    results_24h: dict[str, int]  #: ends by result, of what was assigned in the last day
+    busy_24h: float  #: seconds of all its attempts within the last day, together
+    faults: tuple[Fault, ...]  #: the last 50
     cursor: Cursor
 
 
@@ -404,7 +430,7 @@ class Token(_Document, frozen=True, kw_only=True):
     id: str
     kind: Literal["token"]
     name: str
-    scopes: tuple[Literal["read", "submit", "cancel", "admin"], ...]
+    scopes: tuple[Literal["read", "submit", "cancel", "operate", "admin"], ...]
     project: str | None
     state: Literal["good", "revoked"]
     created_by: str
@@ -418,6 +444,54 @@ class TokenPage(_Document, frozen=True, kw_only=True):
 
     tokens: tuple[Token, ...]
     next: str | None
+    cursor: Cursor
+
+
+class Stay(_Document, frozen=True, kw_only=True):
+    """A person who is logged in; nothing of their cookie."""
+
+    id: int
+    kind: Literal["stay"]
+    who: str
+    by: Literal["htpasswd", "proxy", "oidc"]
+    display: str
+    groups: tuple[str, ...]
+    address: str
+    created_at: Moment
+    last_used_at: Moment  #: roughly
+    expires_at: Moment
+
+
+class StayPage(_Document, frozen=True, kw_only=True):
+    """A page of people who are logged in."""
+
+    stays: tuple[Stay, ...]
+    next: int | None
+    cursor: Cursor
+
+
+class Act(_Document, frozen=True, kw_only=True):
+    """Something that somebody did, or was refused."""
+
+    id: int
+    kind: Literal["act"]
+    act: str  #: login, job.cancel, worker.duty ...
+    at: Moment
+    who: str  #: person ada, token ci, farm token, nobody
+    address: str
+    outcome: str | None  #: done, or the word of the problem; null: it is not known
+    status: int | None  #: of the answer, as in HTTP
+    run: int | None
+    job: int | None
+    worker: str | None
+    facts: dict[str, Any]  #: what else it was about
+
+
+class ActPage(_Document, frozen=True, kw_only=True):
+    """A page of the audit."""
+
+    audit: tuple[Act, ...]
+    next: int | None
     cursor: Cursor
 
 
@@ -492,6 +566,21 @@ class OldestReady(_Document, frozen=True, kw_only=True):
     ready_at: Moment | None
 
 
+class OwnerCount(_Document, frozen=True, kw_only=True):
+    """How many jobs an owner has in one state."""
+
+    owner: str
+    state: JobState
+    jobs: int
+
+
+class FailureCount(_Document, frozen=True, kw_only=True):
+    """How many jobs failed of one class."""
+
+    classification: Classification | None  #: None: of no class yet
+    jobs: int
+
+
 class Overview(_Document, frozen=True, kw_only=True):
     """The whole farm in a few numbers, from counters."""
 
@@ -501,4 +590,255 @@ class Overview(_Document, frozen=True, kw_only=True):
     workers: tuple[WorkerCount, ...]
     running: int  #: leases there are
     held: int  #: holds of operators
+    owners: tuple[OwnerCount, ...]  #: the 1000 largest
+    #: Of the last 7 days, among the newest 500 jobs that failed.
+    classifications: tuple[FailureCount, ...]
+    cursor: Cursor
+
+
+class Column(_Document, frozen=True, kw_only=True):
+    """What stands in one column of a grid."""
+
+    name: str  #: of the jobs, or of the pipeline jobs
+    architecture: str
+    series: str
+    kind: str
+    cell: str  #: of the jobs; empty for pipeline jobs
+    part: int  #: of the jobs; 0 for pipeline jobs
+    index: int | None  #: of the pipeline jobs
+
+
+class Cell(msgspec.Struct, frozen=True, array_like=True):
+    """One cell of a grid, as an array, so that ten thousand are not long.
+
+    Times are whole microseconds since 1970, UTC.
+    """
+
+    column: int  #: place in ``columns``, from 0
+    job: int
+    state: JobState
+    result: JobResult | None
+    started: int | None
+    finished: int | None
+    classification: Classification | None
+    attempt: int
+    index: int | None  #: of a pipeline job
+
+
+class GridRow(_Document, frozen=True, kw_only=True):
+    """One run of a grid."""
+
+    run: int
+    name: str
+    repository: str | None
+    source_digest: str | None
+    refs: tuple[str, ...]
+    owner: str
+    requester: str
+    state: RunState
+    result: JobResult | None
+    created_at: Moment
+    finished_at: Moment | None
+    cells: tuple[Cell, ...]
+    more: bool  #: it has more than 20,000 cells: the first are shown
+
+
+class Grid(_Document, frozen=True, kw_only=True):
+    """Runs against what they run; 20,000 cells at most, and then fewer rows."""
+
+    columns: tuple[Column, ...]  #: those that cells of this page stand in
+    rows: tuple[GridRow, ...]  #: the newest run first
+    next: int | None
+    cursor: Cursor
+
+
+class Node(_Document, frozen=True, kw_only=True):
+    """A job of a run's graph."""
+
+    id: int
+    name: str
+    kind: str
+    cell: str
+    part: int
+    architecture: str
+    series: str
+    state: JobState
+    result: JobResult | None
+    reason: str
+    root_cause: int | None
+    attempt: int
+    classification: Classification | None
+    stages: tuple[tuple[str, ...], ...]  #: titles of its pipeline jobs, stage by stage
+    created_at: Moment
+    ready_at: Moment | None
+    started_at: Moment | None
+    finished_at: Moment | None
+
+
+class GraphEdge(_Document, frozen=True, kw_only=True):
+    """A dependency within a run."""
+
+    from_: int = msgspec.field(name="from")  #: the job that is waited for
+    to: int  #: the job that waits
+    stage: int | None  #: of the first; None: all of it
+    require: Require
+    resolved_at: Moment | None
+
+
+class RunGraph(_RunFacts, frozen=True, kw_only=True):
+    """One run as a graph."""
+
+    nodes: tuple[Node, ...]  #: the first 1000 jobs
+    edges: tuple[GraphEdge, ...]  #: between nodes; 10,000 at most
+    more: bool  #: there are more nodes, or more edges
+    cursor: Cursor
+
+
+class LogTail(_Document, frozen=True, kw_only=True):
+    """The end of an attempt's log."""
+
+    attempt: int
+    from_: int = msgspec.field(name="from")  #: the byte of the log with which it begins
+    length: int  #: bytes that there are of the whole log
+    text: str  #: what is no UTF-8 is replaced; nothing in it can be trusted
+    ended: bool  #: nothing comes after it
+
+
+class HistoryEntry(_Document, frozen=True, kw_only=True):
+    """An attempt that ended."""
+
+    job: int
+    run: int | None  #: the first that asked for the job
+    attempt: int
+    kind: str
+    name: str
+    repository: str | None
+    architecture: str
+    series: str
+    worker: str | None
+    result: JobResult
+    classification: Classification | None
+    queued_at: Moment
+    started_at: Moment | None
+    finished_at: Moment
+    waited: float | None  #: seconds in the line; None: nobody took it
+    ran: float | None  #: seconds
+
+
+class TrendDay(_Document, frozen=True, kw_only=True):
+    """The attempts that ended on one day, UTC."""
+
+    day: Annotated[str, Meta(pattern=r"^[0-9]{4,6}-[0-9]{2}-[0-9]{2}$")]
+    jobs: int
+    good: int
+    bad: int
+    p50: float | None  #: seconds that half of those that began ran, at most
+    p95: float | None
+
+
+class Build(_Document, frozen=True, kw_only=True):
+    """One build, or another job, whole."""
+
+    job: Job
+    explanation: Explanation
+    log: LogTail
+    history: tuple[TrendDay, ...]  #: of the same job, 30 days at most
+    similar: tuple[HistoryEntry, ...]  #: the last 20 attempts of jobs like it
+    cursor: Cursor
+
+
+class QueueClass(_Document, frozen=True, kw_only=True):
+    """Jobs that need the same of a worker."""
+
+    id: int
+    architecture: str
+    isolation: Isolation
+    series: tuple[str, ...]
+    performs: str | None
+    tags: tuple[str, ...]
+    ready: int
+    running: int  #: those that a worker has been given, too
+    oldest_ready_at: Moment | None  #: of the first 100 of its line
+    free_slots: int  #: of workers that suit and take work; others may want them, too
+
+
+class HeldBy(_Document, frozen=True, kw_only=True):
+    """What keeps a job of the line from starting."""
+
+    what: Literal["farm", "architecture", "semaphore"]
+    name: str  #: empty for the farm
+
+
+class QueuedJob(_Document, frozen=True, kw_only=True):
+    """A job that stands in the line."""
+
+    place: int  #: from 1, in the line of the architecture that was asked for, or of all
+    id: int
+    name: str
+    kind: str
+    state: JobState
+    architecture: str
+    series: str
+    owner: str
+    repository: str | None
+    score: int
+    manual_score: int | None
+    ready_at: Moment | None
+    held_by: HeldBy | None
+    likely_start: Moment | None  #: None: nobody knows
+    earliest_start: Moment | None
+    latest_start: Moment | None
+
+
+class Queue(_Document, frozen=True, kw_only=True):
+    """Who waits for a worker, and for how long it may be."""
+
+    classes: tuple[QueueClass, ...]  #: with jobs that are ready or running; 1000 at most
+    jobs: tuple[QueuedJob, ...]  #: a page that was filtered may be short: see ``next``
+    next: str | None
+    cursor: Cursor
+
+
+class WorkerOfTimeline(_Document, frozen=True, kw_only=True):
+    """A worker, as a timeline names it."""
+
+    name: str
+    slots: int
+    state: WorkerState
+    duty: Duty
+
+
+class Bar(msgspec.Struct, frozen=True, array_like=True):
+    """One attempt in a timeline, as an array. Times are microseconds since 1970, UTC."""
+
+    worker: int  #: place in ``workers``, from 0
+    job: int
+    attempt: int
+    name: int  #: place in ``names``, from 0
+    started: int
+    finished: int | None  #: None: it goes on
+    result: JobResult | None
+    state: JobState  #: of the attempt: assigned, running or done
+    slots: int  #: that it takes
+
+
+class Timeline(_Document, frozen=True, kw_only=True):
+    """What workers did in a while."""
+
+    since: Moment
+    until: Moment
+    workers: tuple[WorkerOfTimeline, ...]  #: by name; 1000 at most
+    bars: tuple[Bar, ...]  #: by worker, the earlier first
+    names: tuple[str, ...]  #: of jobs
+    more: bool  #: there were more bars, or workers: the latest bars are shown
+    cursor: Cursor
+
+
+class History(_Document, frozen=True, kw_only=True):
+    """Attempts that ended, and how long such ones took."""
+
+    entries: tuple[HistoryEntry, ...]  #: a page may be short: see ``next``
+    trend: tuple[TrendDay, ...]  #: with the first page only; 30 days at most
+    trend_since: Moment | None  #: the trend knows all from then on
+    next: str | None
     cursor: Cursor

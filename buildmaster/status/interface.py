@@ -25,7 +25,7 @@ from buildmaster.status import questions as q
 from buildmaster.status.news import News
 from buildmaster.status.told import Told
 
-__all__ = ["IFollow", "IStatus"]
+__all__ = ["BoundedStatus", "IFollow", "IStatus"]
 
 
 class IFollow(Protocol):
@@ -35,6 +35,17 @@ class IFollow(Protocol):
     async def __anext__(self) -> News: ...
     def close(self) -> None:
         """Follow no longer. Harmless when repeated."""
+
+
+class BoundedStatus(Protocol):
+    """An `IStatus` that can be narrowed."""
+
+    def within(self, projects: tuple[str, ...] | None) -> IStatus:
+        """The status as somebody sees it who may see these projects only; None: all.
+
+        Lists and events are filtered. What is about one run or job has to be checked
+        before, and what is about the whole farm is not for them.
+        """
 
 
 class IStatus(Interface):
@@ -49,16 +60,20 @@ class IStatus(Interface):
         The filters of the question hold for events, too, as far as they are about what
         never changes: an event that takes a job out of a list concerns the list.
 
+        To `queue` and `explain` almost every event makes a little difference: their news
+        are further snapshots, once a second and every two seconds at most.
+
         `StatusProblem` comes out of the iterator: 400 ``not_followed`` for answers that
-        no event tells of (`forecast`, `semaphores`, `rules`, `tokens`, `holds`); 503
+        no event tells of (`forecast`, `rules`, `tokens`, `stays`, `audit`); 503
         ``too_slow`` for who does not keep up. Close it in the end.
         """
 
     def overview(asked: q.Nothing) -> Awaitable[Told[d.Overview]]:
         """The whole farm in a few numbers.
 
-        Jobs by architecture, kind, state and result; the job that waits for longest;
-        workers by state and duty. It comes from counters, however many jobs there are.
+        Jobs by architecture, kind, state and result, and by owner; how the newest failures
+        are classified; the job that waits for longest; workers by state and duty. It
+        comes from counters, however many jobs there are.
         """
 
     def runs(asked: q.Runs) -> Awaitable[Told[d.RunPage]]:
@@ -106,6 +121,61 @@ class IStatus(Interface):
 
     def tokens(asked: q.Tokens) -> Awaitable[Told[d.TokenPage]]:
         """A page of clients' tokens, for admins: nothing in it opens a door."""
+
+    def grid(asked: q.Grid) -> Awaitable[Told[d.Grid]]:
+        """Runs against what they run: rows are runs, newest first, cells are jobs.
+
+        Or pipeline jobs, each of its job's current attempt. Cells are arrays, described at
+        `Cell`, and name their columns by place. ``limit`` counts runs; a page with 20,000
+        cells has fewer, and ``next`` goes on. For ``architecture`` and ``kind`` 10,000
+        runs are looked at for one page: it may be short, or empty, and have a ``next``.
+        """
+
+    def graph(asked: q.OneRun) -> Awaitable[Told[d.RunGraph]]:
+        """One run as a graph: its jobs, and which of them waits for which.
+
+        What they wait for outside of the run is not shown: `job` does.
+        """
+
+    def build(asked: q.OneBuild) -> Awaitable[Told[d.Build]]:
+        """One build, or another job, whole: all that a page about it shows.
+
+        The job and its explanation; the end of a log; the last attempts of the same job
+        in other runs, and how long they took. A log that grows is no event: read on
+        ``from`` where this one ends.
+        """
+
+    def queue(asked: q.Queue) -> Awaitable[Told[d.Queue]]:
+        """Who stands in the line, by class and one by one, and when each should start.
+
+        Jobs that stand aside for a semaphore are shown at their places. 20,000 places are
+        looked at for one page: with filters that few jobs pass a page may be short, or
+        empty, and still have a ``next``.
+        """
+
+    def timeline(asked: q.Timeline) -> Awaitable[Told[d.Timeline]]:
+        """What each worker did in a while: a bar for each attempt.
+
+        Bars are arrays, described at `Bar`. 31 days at most. What went on for a day or
+        longer after the end of the while is not shown.
+        """
+
+    def history(asked: q.History) -> Awaitable[Told[d.History]]:
+        """Attempts that ended: what ended last comes first; and durations by day.
+
+        With a ``name`` the newest job comes first. 10,000 attempts, or jobs of the name,
+        are looked at for one page: with filters that few pass it may be short, or empty,
+        and still have a ``next``. The trend is of those that were looked at.
+        """
+
+    def stays(asked: q.Stays) -> Awaitable[Told[d.StayPage]]:
+        """A page of people who are logged in, for admins."""
+
+    def audit(asked: q.Audit) -> Awaitable[Told[d.ActPage]]:
+        """A page of what was done, by whom, from where and on what, for admins.
+
+        Newest first, unless ``order`` says otherwise. What was refused is there, too.
+        """
 
     def events(asked: q.Events) -> Awaitable[Told[d.EventPage]]:
         """What happened since a place in the log, or since its beginning.

@@ -23,6 +23,8 @@ class Method:
     document: type[Any]
     path: str  #: in HTTP; parts in braces are parameters, the others go into the query
     scope: Scope = Scope.READ
+    #: With a ``repository`` nothing but what is of it is shown.
+    is_of_repository: bool = False
 
     @property
     def meaning(self) -> str:
@@ -50,9 +52,21 @@ METHODS: Mapping[str, Method] = {
     method.name: method
     for method in (
         Method("overview", questions.Nothing, documents.Overview, "/api/v1/overview"),
-        Method("runs", questions.Runs, documents.RunPage, "/api/v1/runs"),
+        Method(
+            "runs",
+            questions.Runs,
+            documents.RunPage,
+            "/api/v1/runs",
+            is_of_repository=True,
+        ),
         Method("run", questions.OneRun, documents.Run, "/api/v1/runs/{run}"),
-        Method("jobs", questions.Jobs, documents.JobPage, "/api/v1/jobs"),
+        Method(
+            "jobs",
+            questions.Jobs,
+            documents.JobPage,
+            "/api/v1/jobs",
+            is_of_repository=True,
+        ),
         Method("job", questions.OneJob, documents.Job, "/api/v1/jobs/{job}"),
         Method(
             "explain",
@@ -74,9 +88,33 @@ METHODS: Mapping[str, Method] = {
         Method(
             "tokens", questions.Tokens, documents.TokenPage, "/api/v1/tokens", Scope.ADMIN
         ),
+        Method(
+            "grid",
+            questions.Grid,
+            documents.Grid,
+            "/api/v1/grid",
+            is_of_repository=True,
+        ),
+        Method("graph", questions.OneRun, documents.RunGraph, "/api/v1/runs/{run}/graph"),
+        Method("build", questions.OneBuild, documents.Build, "/api/v1/jobs/{job}/whole"),
+        Method("queue", questions.Queue, documents.Queue, "/api/v1/queue"),
+        Method("timeline", questions.Timeline, documents.Timeline, "/api/v1/timeline"),
+        Method(
+            "history",
+            questions.History,
+            documents.History,
+            "/api/v1/history",
+            is_of_repository=True,
+        ),
+        Method("stays", questions.Stays, documents.StayPage, "/api/v1/stays", Scope.ADMIN),
+        Method("audit", questions.Audit, documents.ActPage, "/api/v1/audit", Scope.ADMIN),
         Method("events", questions.Events, documents.EventPage, "/api/v1/events"),
     )
 }
+
+
+#: What can be answered for some projects only; of the rest of the farm nothing is in it.
+FILTERED = frozenset({"runs", "jobs", "events"})
 
 
 def _unindented(doc: str) -> str:

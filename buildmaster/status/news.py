@@ -16,7 +16,7 @@ class Happened:
 
 @dataclass(frozen=True)
 class News:
-    """At first the snapshot, then events, some at a time."""
+    """At first the snapshot, then events, some at a time; or another snapshot."""
 
     cursor: str  #: where to go on: ``since`` of another following
     snapshot: bytes | None = None  #: the document, as the method itself answers

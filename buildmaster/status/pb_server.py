@@ -11,7 +11,8 @@
     follower.close()              -> ["closed"]
 
 ``next`` answers when there is news, at the latest after 15 seconds; one at a time. The
-third of its parts is the snapshot, as pieces, at first.
+third of its parts is the snapshot, as pieces, at first; and again of answers that are
+renewed instead of told by events.
 
 Answers and problems are the JSON of HTTP, in pieces because PB refuses long strings. Only
 lists, texts, numbers and references go over the line, no class, not even an exception.
@@ -38,7 +39,7 @@ from zope.interface import implementer
 
 from buildmaster.grants import Grant
 from buildmaster.status.asking import from_values
-from buildmaster.status.interface import IFollow, IStatus
+from buildmaster.status.interface import BoundedStatus, IFollow
 from buildmaster.status.methods import METHODS, Method
 from buildmaster.status.permission import Permission
 from buildmaster.status.problems import StatusProblem
@@ -250,7 +251,7 @@ class _Factory(pb.PBServerFactory):
 def listen(
     reactor: Any,
     endpoint: IStreamServerEndpoint,
-    status: IStatus,
+    status: BoundedStatus,
     find: FindGrant,
     permission: MakePermission,
 ) -> Deferred[IListeningPort]:
@@ -294,7 +295,7 @@ class StatusRoot(_Called):
     """What a connection begins with."""
 
     def __init__(
-        self, status: IStatus, find: FindGrant, permission: MakePermission
+        self, status: BoundedStatus, find: FindGrant, permission: MakePermission
     ) -> None:
         self._status = status
         self._find = find
@@ -335,7 +336,7 @@ class StatusRoot(_Called):
 class RemoteStatus(_Called):
     """The status, for one asker."""
 
-    def __init__(self, status: IStatus, permission: Callable[[], Permission]) -> None:
+    def __init__(self, status: BoundedStatus, permission: Callable[[], Permission]) -> None:
         """``permission`` is asked each time: tokens end, and so does what they permit."""
         self._status = status
         self._permission = permission
@@ -367,8 +368,10 @@ class RemoteStatus(_Called):
     async def _answer(self, method: Method, named: dict[str, object]) -> list[object]:
         try:
             question = from_values(method, named)
-            await self._permission().check(method, question)
-            told = await getattr(self._status, method.name)(question)
+            permission = self._permission()
+            await permission.check(method, question)
+            status = self._status.within(permission.within(method))
+            told = await getattr(status, method.name)(question)
         except StatusProblem as error:
             return problem(error)
         except Exception:
@@ -392,10 +395,16 @@ class RemoteStatus(_Called):
                 503, "not_now", f"{FOLLOWERS} followings at a time are enough; close some"
             )
         question = from_values(method, named)
-        following = self._status.follow(method.name, question, since)
+        within = self._permission().within(method)
+        following = self._status.within(within).follow(method.name, question, since)
 
         async def check() -> None:
-            await self._permission().check(method, question)
+            permission = self._permission()
+            await permission.check(method, question)
+            if permission.within(method) != within:
+                raise StatusProblem(
+                    401, "rights_changed", "what may be seen changed: follow anew"
+                )
 
         follower = RemoteFollower(broker, following, check)
         broker.followers.add(follower)

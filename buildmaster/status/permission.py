@@ -6,8 +6,8 @@ from buildmaster.database import Database
 from buildmaster.grants import Grant, Scope
 from buildmaster.http.problems import Problem
 from buildmaster.http.projects import Projects
-from buildmaster.http.scopes import Need, permit
-from buildmaster.status.methods import Method
+from buildmaster.http.scopes import Need, limits, permit
+from buildmaster.status.methods import FILTERED, Method
 from buildmaster.status.problems import StatusProblem
 from buildmaster.status.questions import Question
 
@@ -24,16 +24,26 @@ class Permission:
         self._grant = grant
         self._open_reading = open_reading
 
+    def within(self, method: Method) -> tuple[str, ...] | None:
+        """The projects that the asker may see something of; None: everything."""
+        need = _NEEDS[method.scope]
+        return limits(need, self._grant, open_reading=self._open_reading)
+
     async def check(self, method: Method, question: Question) -> None:
         """Go on if the question may be asked; `StatusProblem` 401 or 403."""
         need = _NEEDS[method.scope]
         try:
             permit(need, self._grant, open_reading=self._open_reading)
-            if not (self._open_reading and need is Need.READ):
+            run, job = getattr(question, "run", None), getattr(question, "job", None)
+            is_list = run is None and job is None and method.name in FILTERED
+            if not is_list and not (self._open_reading and need is Need.READ):
+                repository = getattr(question, "repository", None)
                 await self._projects.check_about(
                     self._grant,
-                    getattr(question, "run", None),
-                    getattr(question, "job", None),
+                    method.scope,
+                    run,
+                    job,
+                    repository if method.is_of_repository else None,
                 )
         except Problem as told:
             raise StatusProblem(told.status, told.code, told.detail) from told

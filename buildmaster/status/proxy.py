@@ -65,6 +65,30 @@ class StatusProxy:
     async def tokens(self, asked: q.Tokens) -> Told[d.TokenPage]:
         return await self._told("tokens", asked, d.TokenPage)
 
+    async def grid(self, asked: q.Grid) -> Told[d.Grid]:
+        return await self._told("grid", asked, d.Grid)
+
+    async def graph(self, asked: q.OneRun) -> Told[d.RunGraph]:
+        return await self._told("graph", asked, d.RunGraph)
+
+    async def build(self, asked: q.OneBuild) -> Told[d.Build]:
+        return await self._told("build", asked, d.Build)
+
+    async def queue(self, asked: q.Queue) -> Told[d.Queue]:
+        return await self._told("queue", asked, d.Queue)
+
+    async def timeline(self, asked: q.Timeline) -> Told[d.Timeline]:
+        return await self._told("timeline", asked, d.Timeline)
+
+    async def history(self, asked: q.History) -> Told[d.History]:
+        return await self._told("history", asked, d.History)
+
+    async def stays(self, asked: q.Stays) -> Told[d.StayPage]:
+        return await self._told("stays", asked, d.StayPage)
+
+    async def audit(self, asked: q.Audit) -> Told[d.ActPage]:
+        return await self._told("audit", asked, d.ActPage)
+
     async def events(self, asked: q.Events) -> Told[d.EventPage]:
         return await self._told("events", asked, d.EventPage)
 

@@ -39,6 +39,13 @@ Id = Annotated[int, Meta(ge=1, le=LARGEST_ID, description="an id")]
 Text = Annotated[
     str, Meta(max_length=2000, pattern=r"^[^\x00]*$", description="a text, compared whole")
 ]
+Time = Annotated[
+    str,
+    Meta(
+        pattern=r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9.]{2,9})?)?Z?$",
+        description="a time in UTC, as 2026-01-31T12:00:00Z",
+    ),
+]
 Limit = Annotated[int, Meta(ge=1, le=LARGEST_LIMIT, description="entries of a page")]
 Field = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,60}$")]
 Fields = Annotated[
@@ -207,6 +214,42 @@ class Tokens(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fields: Fields = ()
 
 
+class Stays(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """People who are logged in, newest first, page by page."""
+
+    who: Annotated[Text, Meta(description="of this name")] | None = None
+    order: ById = "-id"
+    after: IdAfter | None = None
+    limit: Limit = DEFAULT_LIMIT
+    fields: Fields = ()
+
+
+class Audit(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was done, newest first, page by page. What is given must all be so."""
+
+    who: (
+        Annotated[Text, Meta(description="by whom, as 'person ada' or 'token ci'")] | None
+    ) = None
+    act: (
+        Annotated[
+            str,
+            Meta(
+                max_length=60,
+                pattern=r"^[a-z]+(\.[a-z]+)*$",
+                description="what was done, as login or job.cancel",
+            ),
+        ]
+        | None
+    ) = None
+    job: Annotated[Id, Meta(description="to this job")] | None = None
+    run: Annotated[Id, Meta(description="to this run")] | None = None
+    since: Annotated[Time, Meta(description="not before this time")] | None = None
+    order: ById = "-id"
+    after: IdAfter | None = None
+    limit: Limit = DEFAULT_LIMIT
+    fields: Fields = ()
+
+
 class Forecasts(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How good forecasts were, by class, page by page."""
 
@@ -230,4 +273,98 @@ class Events(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
     since: Since | None = None
     run: Id | None = None
     job: Id | None = None
+    limit: Limit = DEFAULT_LIMIT
+
+
+#: Runs of a grid when the reader does not say.
+GRID_LIMIT = 200
+#: Bars of a timeline, at most.
+MOST_BARS = 10_000
+#: Bytes of a log's end that a build shows when the reader does not say, and at most.
+TAIL, LONGEST_TAIL = 16 * 1024, 256 * 1024
+
+When = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+        r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z$",
+        description="a time in UTC, as 2026-01-31T12:00:00Z",
+    ),
+]
+PlaceAfter = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9]{1,18}(-[0-9]{1,18}){1,2}$",
+        description="the page begins after this place: 'next' of the page before",
+    ),
+]
+
+
+class Grid(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Runs against their jobs, the newest runs first. What is given must all be so.
+
+    ``architecture`` and ``kind`` choose cells, and with them the runs that have any.
+    """
+
+    repository: Text | None = None
+    owner: Text | None = None
+    architecture: Text | None = None
+    kind: Text | None = None
+    cells: Annotated[
+        Literal["jobs", "pipeline_jobs"],
+        Meta(description="what a cell is: a job, or a pipeline job of its current attempt"),
+    ] = "jobs"
+    after: IdAfter | None = None
+    limit: Annotated[int, Meta(ge=1, le=LARGEST_LIMIT, description="runs of a page")] = (
+        GRID_LIMIT
+    )
+
+
+class OneBuild(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A job, with the end of a log of it."""
+
+    job: Id
+    attempt: (
+        Annotated[int, Meta(ge=1, le=2**31 - 1, description="whose log; else the current")]
+        | None
+    ) = None
+    tail: Annotated[
+        int, Meta(ge=0, le=LONGEST_TAIL, description="bytes of the log's end, at most")
+    ] = TAIL
+
+
+class Queue(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The line, page by page, in its order. What is given must all be so.
+
+    ``architecture`` chooses classes, and the line that places are counted in; the other
+    filters only leave jobs out.
+    """
+
+    architecture: Text | None = None
+    owner: Text | None = None
+    kind: Text | None = None
+    repository: Text | None = None
+    after: PlaceAfter | None = None
+    limit: Limit = DEFAULT_LIMIT
+
+
+class Timeline(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What workers did from one time to another; without them, in the last hour."""
+
+    since: When | None = None
+    until: When | None = None
+    worker: Text | None = None
+    limit: Annotated[int, Meta(ge=1, le=MOST_BARS, description="bars, at most")] = MOST_BARS
+
+
+class History(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Attempts that ended, page by page. What is given must all be so."""
+
+    name: Text | None = None
+    repository: Text | None = None
+    architecture: Text | None = None
+    series: Text | None = None
+    kind: Text | None = None
+    owner: Text | None = None
+    after: PlaceAfter | None = None
     limit: Limit = DEFAULT_LIMIT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from copy import copy
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -15,17 +16,26 @@ from buildmaster.forecasting import Forecaster
 from buildmaster.kinds.details import Details
 from buildmaster.status import documents as d
 from buildmaster.status import questions as q
-from buildmaster.status.following import Following
+from buildmaster.status import whole
+from buildmaster.status.following import RENEWED, Following
 from buildmaster.status.interface import IStatus
 from buildmaster.status.methods import METHODS
 from buildmaster.status.problems import StatusProblem, not_there
+from buildmaster.status.remembering import Remembering
+from buildmaster.status.sharing import Sharing
 from buildmaster.status.told import Told
+from buildmaster.store.documents.acts import act_list
+from buildmaster.store.documents.graphs import run_graph
+from buildmaster.store.documents.grid import grid
+from buildmaster.store.documents.history import history
 from buildmaster.store.documents.jobs import job_document, job_list
 from buildmaster.store.documents.known import Known
 from buildmaster.store.documents.overview import overview
 from buildmaster.store.documents.rules import rule_list
 from buildmaster.store.documents.runs import run_document, run_list
 from buildmaster.store.documents.semaphores import semaphore_list
+from buildmaster.store.documents.stays import stay_list
+from buildmaster.store.documents.timeline import timeline
 from buildmaster.store.documents.tokens import token_list
 from buildmaster.store.documents.workers import worker_document, worker_list
 from buildmaster.store.events import START, BadEventId, EventId, events_after
@@ -74,15 +84,31 @@ class Status:
         feed: EventFeed,
     ) -> None:
         """``database`` should be a pool of the readers' own, with a statement timeout."""
+        self._within: tuple[str, ...] | None = None
         self._database = database
         self._details = details
         self._forecaster = forecaster
         self._feed = feed
         self._known = Known()
+        self._memory = Remembering(Sharing(self, feed.clock), feed, feed.clock)
+
+    def within(self, projects: tuple[str, ...] | None) -> Status:
+        """The status as somebody sees it who may see these projects only; None: all."""
+        if projects is None:
+            return self
+        narrow = copy(self)
+        narrow._within = projects
+        return narrow
 
     def follow(self, method: str, asked: q.Question, since: str | None = None) -> Following:
-        ask = getattr(self, METHODS[method].name)
-        return Following(self._feed, ask, method, asked, since, PATIENCE)
+        # Who is told the whole answer again gets what others at this moment get, unless
+        # he may see some projects only.
+        is_shared = method in RENEWED and self._within is None
+        status = self._memory if is_shared else self
+        ask = getattr(status, METHODS[method].name)
+        return Following(
+            self._feed, ask, method, asked, since, PATIENCE, within=self._within
+        )
 
     @_explained
     async def overview(self, asked: q.Nothing) -> Told[d.Overview]:
@@ -90,7 +116,7 @@ class Status:
 
     @_explained
     async def runs(self, asked: q.Runs) -> Told[d.RunPage]:
-        page = await run_list(self._database, asked)
+        page = await run_list(self._database, asked, self._within)
         return Told(page.document("runs"), d.RunPage)
 
     @_explained
@@ -100,7 +126,7 @@ class Status:
 
     @_explained
     async def jobs(self, asked: q.Jobs) -> Told[d.JobPage]:
-        page = await job_list(self._database, asked, self._known)
+        page = await job_list(self._database, asked, self._known, self._within)
         return Told(page.document("jobs"), d.JobPage, page.version)
 
     @_explained
@@ -151,10 +177,59 @@ class Status:
         return Told(page.document("tokens"), d.TokenPage)
 
     @_explained
+    async def grid(self, asked: q.Grid) -> Told[d.Grid]:
+        return Told(await grid(self._database, asked), d.Grid)
+
+    @_explained
+    async def graph(self, asked: q.OneRun) -> Told[d.RunGraph]:
+        found = await run_graph(self._database, asked.run)
+        if found is None:
+            raise not_there(f"run {asked.run}")
+        return Told(found, d.RunGraph)
+
+    @_explained
+    async def build(self, asked: q.OneBuild) -> Told[d.Build]:
+        details = await self._details.of(asked.job)
+        text = await job_document(self._database, asked.job, details)
+        found = None if text is None else await self._forecaster.explain(asked.job)
+        if text is None or found is None:
+            raise not_there(f"job {asked.job}")
+        return Told(await whole.build(self._database, asked, text, found), d.Build)
+
+    @_explained
+    async def queue(self, asked: q.Queue) -> Told[d.Queue]:
+        found = await whole.queue(self._database, self._forecaster, asked)
+        return Told(found, d.Queue)
+
+    @_explained
+    async def timeline(self, asked: q.Timeline) -> Told[d.Timeline]:
+        since, until = whole.window(asked)
+        found = await timeline(self._database, since, until, asked.worker, asked.limit)
+        return Told(found, d.Timeline)
+
+    @_explained
+    async def history(self, asked: q.History) -> Told[d.History]:
+        return Told(await history(self._database, asked), d.History)
+
+    async def stays(self, asked: q.Stays) -> Told[d.StayPage]:
+        page = await stay_list(self._database, asked)
+        return Told(page.document("stays"), d.StayPage)
+
+    @_explained
+    async def audit(self, asked: q.Audit) -> Told[d.ActPage]:
+        page = await act_list(self._database, asked)
+        return Told(page.document("audit"), d.ActPage)
+
+    @_explained
     async def events(self, asked: q.Events) -> Told[d.EventPage]:
         since = START if asked.since is None else EventId.parse(asked.since)
         reading = await events_after(
-            self._database, since, run=asked.run, job=asked.job, limit=asked.limit
+            self._database,
+            since,
+            run=asked.run,
+            job=asked.job,
+            limit=asked.limit,
+            within=self._within,
         )
         return Told(reading.document(), d.EventPage)
 

@@ -27,7 +27,10 @@ MOST = 1000
 MOST_BYTES = 64 * 2**20
 
 #: What is asked often, and changes with events only. Explanations tell the time.
-REMEMBERED = frozenset({"overview", "runs", "run", "jobs", "job", "workers", "worker"})
+REMEMBERED = frozenset(
+    {"overview", "runs", "run", "jobs", "job", "workers", "worker"}
+    | {"grid", "graph", "build", "queue", "timeline", "history"}
+)
 
 T = TypeVar("T")
 

@@ -36,9 +36,15 @@ CURSOR = f"""coalesce(
 _EVENT = f"""
     e.transaction::text, e.id, e.kind, e.job, array_remove(
         array_append(ARRAY(SELECT x.run FROM run_job x WHERE x.job = e.job), e.run), NULL),
-    e.worker, j.kind, j.name, c.architecture,
-    coalesce(j.repository, r.repository), coalesce(j.source_digest, r.source_digest),
-    coalesce(j.owner, r.owner), coalesce(j.requester, r.requester),
+    coalesce(e.worker, CASE WHEN e.kind = 'job.done' THEN (
+        SELECT a.worker FROM attempt a
+         WHERE a.job = e.job AND a.number = (e.payload ->> 'attempt')::integer) END),
+    j.kind, j.name, c.architecture,
+    coalesce(j.repository, r.repository, CASE WHEN j.id IS NOT NULL THEN (
+        SELECT q.repository FROM run_job x JOIN run q ON q.id = x.run
+         WHERE x.job = j.id AND q.repository IS NOT NULL LIMIT 1) END),
+    coalesce(j.source_digest, r.source_digest),
+    coalesce(j.owner, r.owner), coalesce(j.requester, r.requester), j.limits IS NOT NULL,
     json_build_object(
         'id', e.transaction::text || '-' || e.id, 'kind', e.kind, 'at', {at("e.at")},
         'run', e.run, 'job', e.job, 'worker', e.worker, 'payload', e.payload)::text
@@ -79,14 +85,15 @@ START = EventId(0, 0)
 class About:
     """What an event's job, or else its run, is from its beginning to its end."""
 
-    worker: str | None = None  #: of the event itself
+    worker: str | None = None  #: of the event itself, or of the attempt that ended
     kind: str | None = None
     name: str | None = None
     architecture: str | None = None
-    repository: str | None = None
+    repository: str | None = None  #: of a job without one: of its run
     source_digest: str | None = None
     owner: str | None = None
     requester: str | None = None
+    is_limited: bool = False  #: the job names semaphores
 
 
 @dataclass(frozen=True)
@@ -135,14 +142,19 @@ async def events_after(
     run: int | None = None,
     job: int | None = None,
     limit: int = PAGE,
+    within: tuple[str, ...] | None = None,
 ) -> Reading:
     """At most ``limit`` readable events after ``after``, oldest first.
 
     ``until`` is the last that may be told. With ``run`` only events of that run and of
-    the jobs that belong to it; with ``job`` only those of that job. `BadEventId` if
+    the jobs that belong to it; with ``job`` only those of that job; with
+    ``within`` only those about these projects. `BadEventId` if
     ``after`` lies ahead of everything that this database can have told.
     """
     tests, parameters = _tests(after, until, run, job)
+    if within is not None:
+        tests.append("is_within(coalesce(j.repository, r.repository), %s::text[])")
+        parameters.append(list(within))
     rows = await database.rows(
         f"""
         SELECT {CURSOR}, {_HORIZON}::text,

@@ -9,6 +9,7 @@ import msgspec
 from buildmaster.database import Database
 from buildmaster.explanation.facts import JobFacts, Place
 from buildmaster.store.documents.fragments import at
+from buildmaster.store.events import CURSOR
 
 #: Rows of each part that an explanation shows at most.
 PART_LIMIT = 20
@@ -28,7 +29,8 @@ def _other(column: str) -> str:
 
 _FACTS = f"""
 SELECT json_build_object(
-    'id', j.id, 'kind', j.kind, 'name', j.name, 'title', job_title(j.id, j.name, j.cell),
+    'cursor', {CURSOR}, 'id', j.id, 'kind', j.kind, 'name', j.name,
+    'title', job_title(j.id, j.name, j.cell),
     'state', j.state, 'result', j.result, 'reason', j.reason, 'attempt', j.attempt,
     'class_id', j.class, 'owner', j.owner, 'requester', j.requester,
     'repository', j.repository, 'errors', j.errors, 'error_limit', j.error_limit,

@@ -7,6 +7,7 @@ import msgspec
 from buildmaster.database import Database
 from buildmaster.explanation.picture import Picture
 from buildmaster.store.documents.fragments import at
+from buildmaster.store.events import CURSOR
 
 #: Jobs of the line that one picture shows at most, and of one class at least.
 LINE_LIMIT = 500
@@ -46,7 +47,7 @@ WITH queued AS MATERIALIZED (
     LIMIT 500
 )
 SELECT json_build_object(
-    'at', extract(epoch FROM farm_now()),
+    'cursor', {CURSOR}, 'at', extract(epoch FROM farm_now()),
     'workers', (SELECT coalesce(json_agg(json_build_object(
         'name', w.name, 'state', w.state, 'duty', w.duty, 'duty_reason', w.duty_reason,
         'duty_until', {at("w.duty_until")}, 'quarantine_reason', w.quarantine_reason,

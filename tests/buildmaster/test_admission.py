@@ -199,8 +199,9 @@ class ClientTests(AdmissionCase):
         await clients.round()
         grant = clients.find(token)
         assert grant is not None
-        self.assertEqual(grant.scopes, {Scope.READ, Scope.SUBMIT})
-        self.assertEqual(grant.project, "https://example.com/team")
+        [right] = grant.rights
+        self.assertEqual(right.scopes, {Scope.READ, Scope.SUBMIT})
+        self.assertEqual(right.project, "https://example.com/team")
         self.assertEqual(grant.who, "token ci")
         self.assertIsNone(clients.find(token + "x"))
         await clients.round()

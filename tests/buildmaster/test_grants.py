@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from buildmaster.grants import FARM, Grant, Scope, is_below
+from buildmaster.grants import FARM, Grant, Right, Scope, is_below
 
 TEAM = "https://example.com/team"
 
@@ -46,13 +46,28 @@ class ProjectTests(SynchronousTestCase):
             self.assertTrue(rest.startswith(top.rstrip("/")))
 
     def test_a_limited_grant_does_not_reach_what_has_no_repository(self) -> None:
-        limited = Grant("token ci", frozenset({Scope.SUBMIT}), TEAM)
-        self.assertTrue(limited.reaches(f"{TEAM}/a"))
-        self.assertFalse(limited.reaches(None))
-        self.assertTrue(FARM.reaches(None))
+        limited = Grant("token ci", (Right(frozenset({Scope.SUBMIT}), TEAM),))
+        self.assertTrue(limited.reaches(Scope.SUBMIT, f"{TEAM}/a"))
+        self.assertFalse(limited.reaches(Scope.SUBMIT, None))
+        self.assertTrue(FARM.reaches(Scope.SUBMIT, None))
+
+    def test_each_scope_reaches_the_projects_that_it_was_granted_for(self) -> None:
+        other = "https://example.com/other"
+        read, cancel = frozenset({Scope.READ}), frozenset({Scope.READ, Scope.CANCEL})
+        grant = Grant("person ada", (Right(read, TEAM), Right(cancel, other)))
+        self.assertEqual(grant.projects(Scope.READ), (other, TEAM))
+        self.assertEqual(grant.projects(Scope.CANCEL), (other,))
+        self.assertEqual(grant.projects(Scope.SUBMIT), ())
+        self.assertTrue(grant.reaches(Scope.READ, f"{TEAM}/a"))
+        self.assertFalse(grant.reaches(Scope.CANCEL, f"{TEAM}/a"))
+        self.assertTrue(grant.reaches(Scope.CANCEL, f"{other}/a"))
+        self.assertFalse(grant.reaches(Scope.SUBMIT, f"{other}/a"))
+        whole = Grant("person ada", (*grant.rights, Right(read)))
+        self.assertIsNone(whole.projects(Scope.READ))
+        self.assertEqual(whole.projects(Scope.CANCEL), (other,))
 
     def test_admins_may_do_everything_and_others_what_was_granted(self) -> None:
         self.assertTrue(all(map(FARM.covers, Scope)))
         for scope in (Scope.READ, Scope.SUBMIT, Scope.CANCEL):
-            grant = Grant("token x", frozenset({scope}))
+            grant = Grant("token x", (Right(frozenset({scope})),))
             self.assertEqual([each for each in Scope if grant.covers(each)], [scope])

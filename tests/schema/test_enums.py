@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from buildmaster.dependencies import Require
 from buildmaster.grants import Scope
 from buildmaster.lifecycle import JobState
+from buildmaster.people.person import Way
 from buildmaster.planning.model import MODES
 from buildmaster.status.questions import RunState
 from protocol.messages import Offer
@@ -48,6 +49,9 @@ class EnumTests(SynchronousTestCase):
 
     def test_scopes(self) -> None:
         self.assertEqual(self.types["token_scope"], [each.value for each in Scope])
+
+    def test_ways_of_people(self) -> None:
+        self.assertEqual(self.types["person_way"], list(get_args(Way)))
 
     def test_run_states(self) -> None:
         self.assertEqual(self.types["run_state"], list(get_args(RunState)))

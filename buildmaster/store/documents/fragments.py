@@ -20,3 +20,8 @@ def pairs(fields: Mapping[str, str], chosen: Sequence[str] = ()) -> str:
     return ", ".join(
         f"'{name}', {sql}" for name, sql in fields.items() if not chosen or name in chosen
     )
+
+
+def micros(column: str) -> str:
+    """SQL for a time as a whole number: microseconds since 1970, UTC."""
+    return f"(extract(epoch FROM {column}) * 1000000)::bigint"

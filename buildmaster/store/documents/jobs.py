@@ -133,9 +133,17 @@ def _edges(near: str, far: str) -> str:
     """
 
 
-async def job_list(database: Database, asked: Jobs, known: Known | None = None) -> Listing:
-    """The jobs that are ``asked`` for; ``known`` saves making what did not change."""
-    source, tests, parameters = _source(asked)
+async def job_list(
+    database: Database,
+    asked: Jobs,
+    known: Known | None = None,
+    within: tuple[str, ...] | None = None,
+) -> Listing:
+    """The jobs that are ``asked`` for, of the projects ``within`` only; None: of all.
+
+    ``known`` saves making what did not change.
+    """
+    source, tests, parameters = _source(asked, within)
     page = Page(
         source,
         "s.id",
@@ -147,10 +155,15 @@ async def job_list(database: Database, asked: Jobs, known: Known | None = None) 
     return await page.read_known(database, asked, tests, parameters, known, _VERSION, _ROW)
 
 
-def _source(asked: Jobs) -> tuple[str, list[str], list[Any]]:
+def _source(
+    asked: Jobs, within: tuple[str, ...] | None = None
+) -> tuple[str, list[str], list[Any]]:
     """Where the ids come from: the smallest table that knows the answer."""
     states = set(asked.state)
     tests, parameters = _of_job(asked)
+    if within is not None:
+        tests.append("repository IS NOT NULL AND is_within(repository, %s::text[])")
+        parameters.append(list(within))
     if asked.run is not None:
         source = "(SELECT job AS id FROM run_job WHERE run = %s) s"
         parameters.insert(0, asked.run)

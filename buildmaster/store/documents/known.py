@@ -2,7 +2,9 @@
 
 A row's version is PostgreSQL's own (``xmin``, which every change of the row sets anew), and
 every answer asks the database for the versions of all that it shows. So nothing here is
-ever stale; only the making of JSON is saved, which is most of the cost of a list.
+ever stale; only the making of JSON is saved, which is most of the cost of a list of jobs.
+What shows a few numbers of each row (a grid, a graph, the line, a timeline, a history)
+would gain nothing: to ask for the versions costs as much as to make it.
 """
 
 from __future__ import annotations

@@ -7,6 +7,9 @@ from buildmaster.status.questions import LARGEST_LIMIT
 from buildmaster.store.documents.fragments import at
 from buildmaster.store.events import CURSOR
 
+#: Jobs that failed of which the classes are counted.
+FAILURES = 500
+
 
 async def overview(database: Database) -> str:
     """What `buildmaster.status.documents.Overview` describes."""
@@ -39,6 +42,25 @@ async def overview(database: Database) -> str:
                           FROM worker GROUP BY state, duty) w),
             'running', (SELECT count(*) FROM running),
             'held', (SELECT count(*) FROM queue_hold),
+            'owners', (
+                SELECT coalesce(json_agg(json_build_object(
+                    'owner', o.owner, 'state', o.state, 'jobs', o.jobs)
+                    ORDER BY o.owner, o.state), '[]')
+                  FROM (SELECT * FROM owner_counts ORDER BY jobs DESC, owner, state
+                         LIMIT {LARGEST_LIMIT}) o),
+            'classifications', (
+                SELECT coalesce(json_agg(json_build_object(
+                    'classification', n.classification, 'jobs', n.jobs)
+                    ORDER BY n.classification), '[]')
+                  FROM (SELECT k.classification, count(*) AS jobs
+                          FROM (SELECT id, attempt, finished_at FROM job
+                                 WHERE result IN ('failure', 'error', 'timeout',
+                                                  'malformed')
+                                 ORDER BY id DESC LIMIT {FAILURES}) j
+                          LEFT JOIN classified k
+                            ON k.job = j.id AND k.attempt = j.attempt
+                         WHERE j.finished_at > farm_now() - interval '7 days'
+                         GROUP BY k.classification) n),
             'cursor', {CURSOR})::text
         """
     )

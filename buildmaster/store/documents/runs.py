@@ -43,7 +43,7 @@ _RUN: Mapping[str, str] = {
     "finished_at": at("r.finished_at"),
     "job_count": "(SELECT count(*) FROM run_job x WHERE x.run = r.id)",
 }
-_RUN_PAIRS = pairs(_RUN)
+RUN_PAIRS = pairs(_RUN)
 _RUN_IN_LIST = {**_RUN, "jobs": f"({_JOBS_IN_SHORT})"}
 
 _JOBS = f"""
@@ -61,13 +61,18 @@ _NOTES = """
 """
 
 
-async def run_list(database: Database, asked: Runs) -> Listing:
-    """The runs that are ``asked`` for."""
+async def run_list(
+    database: Database, asked: Runs, within: tuple[str, ...] | None = None
+) -> Listing:
+    """The runs that are ``asked`` for, of the projects ``within`` only; None: of all."""
     tests, parameters = tests_of(
         asked,
         ("repository", "source_digest", "owner", "requester"),
         {"state": "run_state", "result": "job_result"},
     )
+    if within is not None:
+        tests.append("is_within(repository, %s::text[])")
+        parameters.append(list(within))
     page = Page(
         "run s",
         "s.id",
@@ -81,7 +86,7 @@ async def run_document(database: Database, run: int) -> str | None:
     """Everything about one run, as JSON; None if there is no such run."""
     row = await database.row(
         f"""
-        SELECT json_build_object({_RUN_PAIRS},
+        SELECT json_build_object({RUN_PAIRS},
             'skipped', ({_NOTES.format(is_object="true")}),
             'notes', ({_NOTES.format(is_object="false")}),
             'jobs', ({_JOBS}), 'cursor', {CURSOR})::text
@@ -96,7 +101,7 @@ async def run_in_short(database: Database, run: int) -> str | None:
     """A run as lists show it, as JSON; None if there is no such run."""
     row = await database.row(
         f"""
-        SELECT json_build_object({_RUN_PAIRS}, 'jobs', ({_JOBS_IN_SHORT}))::text
+        SELECT json_build_object({RUN_PAIRS}, 'jobs', ({_JOBS_IN_SHORT}))::text
           FROM run r WHERE r.id = %s
         """,
         (run,),

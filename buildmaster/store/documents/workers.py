@@ -39,6 +39,57 @@ _WORKER: Mapping[str, str] = {
     "last_heard_at": at("w.last_heard_at"),
 }
 
+#: Attempts, and faults, that a worker's own page shows.
+LATELY = 50
+#: Attempts of two days that are counted.
+COUNTED = 20_000
+
+# The leases it has, and what it had.
+_ATTEMPTS = f"""
+    SELECT coalesce(json_agg(json_build_object(
+        'job', t.job, 'attempt', t.number, 'name', j.name,
+        'architecture', coalesce(b.architecture, c.architecture), 'result', t.result,
+        'started_at', {at("t.started_at")}, 'finished_at', {at("t.finished_at")})
+        ORDER BY t.assigned_at DESC, t.job DESC, t.number DESC), '[]')
+      FROM (SELECT * FROM (
+                (SELECT job, number, assigned_at, started_at, finished_at, result
+                   FROM attempt WHERE worker = w.name AND finished_at IS NOT NULL
+                  ORDER BY assigned_at DESC LIMIT {LATELY})
+                UNION ALL
+                SELECT job, attempt, assigned_at, accepted_at, NULL, NULL
+                  FROM running WHERE worker = w.name) u
+             ORDER BY assigned_at DESC, job DESC, number DESC LIMIT {LATELY}) t
+      JOIN job j ON j.id = t.job JOIN job_class c ON c.id = j.class
+      LEFT JOIN build b ON b.job = j.id
+"""
+_TWO_DAYS = f"""
+    SELECT assigned_at, finished_at, result FROM attempt
+     WHERE worker = w.name AND assigned_at > farm_now() - interval '2 days'
+       AND finished_at IS NOT NULL
+     ORDER BY assigned_at DESC LIMIT {COUNTED}
+"""
+_RESULTS = f"""
+    SELECT coalesce(json_object_agg(n.result, n.jobs ORDER BY n.result), '{{}}')
+      FROM (SELECT t.result, count(*) AS jobs FROM ({_TWO_DAYS}) t
+             WHERE t.assigned_at > farm_now() - interval '1 day' GROUP BY t.result) n
+"""
+_BUSY = f"""
+    SELECT coalesce(sum(greatest(0, extract(epoch FROM t.finished_at - greatest(
+               t.assigned_at, farm_now() - interval '1 day')))), 0)::float8
+      FROM ({_TWO_DAYS}) t
+"""
+_BUSY_NOW = """
+    SELECT coalesce(sum(extract(epoch FROM farm_now() - greatest(
+               r.assigned_at, farm_now() - interval '1 day'))), 0)::float8
+      FROM running r WHERE r.worker = w.name
+"""
+_FAULTS = f"""
+    SELECT coalesce(json_agg(json_build_object(
+        'at', {at("f.at")}, 'job', f.job, 'attempt', f.attempt, 'reason', f.reason,
+        'is_forgiven', f.is_forgiven) ORDER BY f.id DESC), '[]')
+      FROM (SELECT * FROM fault WHERE worker = w.name ORDER BY id DESC LIMIT {LATELY}) f
+"""
+
 
 async def worker_list(database: Database, asked: Workers) -> Listing:
     """The workers that are ``asked`` for."""
@@ -58,7 +109,10 @@ async def worker_document(database: Database, name: str) -> str | None:
     """One worker, as JSON; None if nobody of that name was ever here."""
     row = await database.row(
         f"""
-        SELECT json_build_object({pairs(_WORKER)}, 'cursor', {CURSOR})::text
+        SELECT json_build_object({pairs(_WORKER)},
+            'attempts', ({_ATTEMPTS}), 'results_24h', ({_RESULTS}),
+            'busy_24h', ({_BUSY}) + ({_BUSY_NOW}), 'faults', ({_FAULTS}),
+            'cursor', {CURSOR})::text
           FROM worker w WHERE w.name = %s
         """,
         (name,),

@@ -116,6 +116,7 @@ class DataFolderTests(SynchronousTestCase):
             self.folder.make()
             config = self.folder.settle_master(FarmSettings())
         self.assertNotEqual(config.listen.workers, address)
+        assert config.listen.workers is not None
         self.assertRegex(config.listen.workers, r"^127\.0\.0\.1:[1-9]\d+$")
 
     def test_settings_that_are_wrong_are_a_sentence(self) -> None:

@@ -64,6 +64,8 @@ class RouteTests(ScopeCase):
             for scope, bearer in headers.items():
                 body: dict[str, Any] = {"json": {}} if method == "POST" else {}
                 body = {"data": b"x"} if method == "PUT" else body
+                if path == "/logout":
+                    body = {}  # a form, and nothing in it
                 if path == "/api/v1/events":
                     concrete = "/api/v1/events?limit=1"
                 status, code = await self.answer(method, concrete, headers=bearer, **body)
@@ -128,9 +130,13 @@ class ProjectTests(ScopeCase):
             for hidden in (theirs, 4711):
                 got = await self.answer("GET", path.format(hidden), headers=self.all)
                 self.assertEqual(got, (403, "outside_project"), path)
-        for path in ("/api/v1/runs", "/api/v1/jobs", "/api/v1/events", "/api/v1/workers"):
+        for path in ("/api/v1/overview", "/api/v1/holds", "/metrics", "/api/v1/workers"):
             got = await self.answer("GET", path, headers=self.all)
             self.assertEqual(got, (403, "outside_project"), path)
+        for name, ours in (("runs", self.inside), ("jobs", self.job)):
+            response = await self.ask("GET", f"/api/v1/{name}", headers=self.all)
+            told = (await response.json())[name]
+            self.assertEqual([each["id"] for each in told], [ours])
 
     async def test_jobs_of_others_are_neither_stopped_nor_retried(self) -> None:
         for path in ("/api/v1/jobs/{}/cancel", "/api/v1/jobs/{}/retry"):

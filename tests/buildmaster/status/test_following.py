@@ -184,7 +184,8 @@ class FollowingTests(FollowingCase):
 
     async def test_what_cannot_be_followed_says_so_in_all_ways(self) -> None:
         for name, asked, since, code in (
-            ("semaphores", q.Semaphores(), None, "not_followed"),
+            ("forecast", q.Forecasts(), None, "not_followed"),
+            ("tokens", q.Tokens(), None, "not_followed"),
             ("job", q.OneJob(job=7), None, "not_found"),
             ("jobs", q.Jobs(), "99999999-1", "bad_event_id"),
             ("jobs", q.Jobs(), "no id", "bad_event_id"),
@@ -254,13 +255,55 @@ class PermittedTests(FollowingCase):
         await self.clients.round()
         for status in (await self.over_pb(token), self.over_http(token)):
             for following in (
-                status.follow("jobs", q.Jobs()),
-                status.follow("events", q.Events()),
+                status.follow("workers", q.Workers()),
+                status.follow("overview", q.Nothing()),
                 status.follow("job", q.OneJob(job=outside)),
+                status.follow("events", q.Events(job=outside)),
             ):
                 self.addCleanup(following.close)
                 told = await self.problem(_some(following))
                 self.assertEqual(told[:2], (403, "outside_project"))
+
+    async def test_lists_of_a_project_follow_that_project_only_in_all_ways(self) -> None:
+        source = "a" * 40
+        inside = await self.rows.job(
+            repository=f"{TEAM}/a.git", source_digest=source, name="in"
+        )
+        outside = await self.rows.job(
+            repository=f"{TEAM}mates/b.git", source_digest=source, name="out"
+        )
+        token = await self.admission.add_client("ci", ["read"], TEAM, "test")
+        await self.clients.round()
+        for name, asked in (("jobs", q.Jobs()), ("events", q.Events())):
+            ways: dict[str, IFollow] = {
+                "pb": (await self.over_pb(token)).follow(name, asked),
+                "http": self.over_http(token).follow(name, asked),
+                "websocket": OverWebSocket(self, address(METHODS[name], asked), token),
+            }
+            for way, following in ways.items():
+                self.addCleanup(following.close)
+                first = await following.__anext__() if name == "jobs" else News("")
+                if first.snapshot is not None:
+                    told = json.loads(first.snapshot)["jobs"]
+                    self.assertEqual([job["id"] for job in told], [inside], way)
+                since = await self.rows.event("foreign", job=outside)
+                await self.rows.event("of-nobody")
+                await self.rows.event("mine", job=inside)
+                if name == "events":
+                    # From the beginning: what is over is filtered, too.
+                    following.close()
+                    asked = q.Events(since=since)
+                    page = await self.over_http(token).events(q.Events())
+                    self.assertEqual(
+                        {event.job for event in page.read().events}, {inside}, way
+                    )
+                    continue
+                [taken] = await self.take(following, 1)
+                self.assertEqual(taken.kind, "mine", way)
+                back = self.over_http(token).follow(name, asked, since)
+                self.addCleanup(back.close)
+                [taken] = await self.take(back, 1)
+                self.assertEqual(taken.kind, "mine", way)
 
     async def test_a_token_that_ends_ends_what_it_follows(self) -> None:
         token = await self.admission.add_client("ci", ["read"], None, "test")

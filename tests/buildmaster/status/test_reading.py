@@ -56,6 +56,9 @@ async def full_farm(rows: Rows) -> tuple[int, int]:
            VALUES ('architecture', 's390x', 'a move', 'ada')""",
         """INSERT INTO api_token (name, sha256, scopes, created_by)
            VALUES ('ci', sha256('x'), '{read}', 'ada')""",
+        """INSERT INTO stay (sha256, who, way, display, expires_at)
+           VALUES (sha256('x'), 'ada', 'oidc', 'Ada', '2126-01-01 12:00+00')""",
+        "INSERT INTO act (act, who, job) VALUES ('job.cancel', 'token ci', %(job)s)",
         """INSERT INTO forecast_score (class, day, early, within, late)
            VALUES (1, '2026-01-01', 1, 8, 1)""",
         """INSERT INTO failure_rule (pattern, classification, made_by)
@@ -88,6 +91,7 @@ class StatusCase(TestCase):
         given: dict[type[q.Question], dict[str, Any]] = {
             q.OneRun: {"run": run},
             q.OneJob: {"job": job},
+            q.OneBuild: {"job": job},
             q.OneWorker: {"worker": "ant"},
         }
         kind = METHODS[name].question
@@ -116,7 +120,7 @@ class DocumentTests(StatusCase):
 
     async def test_each_field_can_be_chosen_alone(self) -> None:
         await full_farm(self.rows)
-        for name in ("jobs", "runs", "workers", "semaphores", "tokens"):
+        for name in ("jobs", "runs", "workers", "semaphores", "tokens", "stays", "audit"):
             whole = (await getattr(self.status, name)(METHODS[name].question())).plain()
             for field in whole[name][0]:
                 chosen = METHODS[name].question(fields=(field,))
@@ -155,11 +159,21 @@ class PatienceTests(StatusCase):
 
         async def hold(cursor: Cursor) -> None:
             await cursor.run("LOCK TABLE job IN ACCESS EXCLUSIVE MODE")
-            with self.assertRaises(StatusProblem) as caught:
-                await status.jobs(q.Jobs())
-            self.assertEqual(
-                (caught.exception.status, caught.exception.code), (503, "too_slow")
-            )
+            for asking in (
+                status.jobs(q.Jobs()),
+                status.grid(q.Grid()),
+                status.graph(q.OneRun(run=1)),
+                status.build(q.OneBuild(job=1)),
+                status.queue(q.Queue()),
+                status.timeline(q.Timeline()),
+                status.history(q.History()),
+                status.worker(q.OneWorker(worker="ant")),
+            ):
+                with self.assertRaises(StatusProblem) as caught:
+                    await asking
+                self.assertEqual(
+                    (caught.exception.status, caught.exception.code), (503, "too_slow")
+                )
 
         await books.transaction(hold)
         self.assertEqual((await status.jobs(q.Jobs())).read().jobs, ())

@@ -133,6 +133,10 @@ class SameAnswerTests(WaysCase):
             ("run", q.OneRun(run=run)),
             ("job", q.OneJob(job=job)),
             ("explain", q.OneJob(job=job)),
+            ("graph", q.OneRun(run=run)),
+            ("build", q.OneBuild(job=job, tail=4)),
+            ("grid", q.Grid(cells="pipeline_jobs", owner="ada")),
+            ("timeline", q.Timeline(since="2026-01-01T00:00:00Z", worker="ant")),
             ("worker", q.OneWorker(worker="ant")),
             ("jobs", q.Jobs(state=("running", "ready"), limit=1, order="id")),
             ("jobs", q.Jobs(fields=("id", "state"), worker="ant")),
@@ -146,13 +150,12 @@ class SameAnswerTests(WaysCase):
             far = await getattr(remote, name)(asked)
             web = await getattr(http, name)(asked)
             printed = await self.by_command(name, asked, token)
-            if name in ("overview", "explain"):
-                # They tell the time.
+            if name in _TELL_THE_TIME:
                 whole = [each.plain() for each in (here, far, web)] + [printed]
                 for each in whole:
-                    each.pop("at" if name == "overview" else "as_of")
-                    each.pop("end", None)
-                    each.pop("summary", None)
+                    for told in (each, each.get("explanation", {})):
+                        for key in _TELL_THE_TIME[name]:
+                            told.pop(key, None)
                 self.assertEqual(whole, [whole[0]] * 4)
                 continue
             self.assertEqual((far.json, web.json), (here.json, here.json), name)
@@ -242,14 +245,27 @@ class PermissionTests(WaysCase):
             for asking in (
                 status.job(q.OneJob(job=outside)),
                 status.events(q.Events(job=outside)),
-                status.jobs(q.Jobs()),
+                status.workers(q.Workers()),
                 status.overview(q.Nothing()),
             ):
                 told = await self.problem(asking)
                 self.assertEqual(told[:2], (403, "outside_project"))
+            page = (await status.jobs(q.Jobs())).read()
+            self.assertEqual([job.id for job in page.jobs], [inside])
             told = await self.problem(status.tokens(q.Tokens()))
             self.assertEqual(told[:2], (403, "not_allowed"))
 
 
+#: What differs in each answer, because it says when it is, or how long something took.
+_TELL_THE_TIME = {
+    "overview": ("at",),
+    "explain": ("as_of", "end", "summary"),
+    "build": ("as_of", "end", "summary"),
+    "worker": ("busy_24h",),
+    "timeline": ("since", "until"),
+    "history": ("trend_since",),
+}
+
+
 def _needs(question: type[q.Question]) -> bool:
-    return question in (q.OneRun, q.OneJob, q.OneWorker)
+    return question in (q.OneRun, q.OneJob, q.OneBuild, q.OneWorker)

@@ -53,8 +53,11 @@ DAMAGE = {
     "UPDATE job SET limits = NULL WHERE id = {aside}": {"aside"},
     "UPDATE semaphore SET capacity = 2": {"aside"},
     "UPDATE job_count SET jobs = jobs + 1": {"count"},
-    "DELETE FROM job_count_change": {"count"},
-    "INSERT INTO job_count_change VALUES ({line}, 'native', 'parked', NULL, 1)": {"count"},
+    "UPDATE owner_count SET jobs = jobs + 1": {"owner count"},
+    "DELETE FROM job_count_change": {"count", "owner count"},
+    """
+    INSERT INTO job_count_change VALUES ({line}, 'native', 'parked', NULL, 1, 'ada')
+    """: {"count", "owner count"},
 }
 
 

@@ -1,4 +1,4 @@
-"""The reading handler of the audit, which operators ask for."""
+"""The reading handler that compares the queue's books, which admins ask for."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from buildmaster.http.call import Call
 from buildmaster.store.audit import audit
 
 
-class Audit:
+class Books:
     """What the books of the queue contradict themselves in."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def get(self, call: Call) -> Answer:
-        """GET /api/v1/audit"""
+        """GET /api/v1/books"""
         call.query.allow()
         found = await self._database.transaction(audit)
         told = {"differences": [{**asdict(one), "says": str(one)} for one in found]}

@@ -1,4 +1,4 @@
-"""``headrace audit``: whether the queue's books contradict themselves."""
+"""``headrace books``: whether the queue's books contradict themselves."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _COLUMNS: list[Column] = [
 def add(subparsers: Any) -> None:
     """Add the command to the command line."""
     parser = subparsers.add_parser(
-        "audit",
+        "books",
         help="compare the queue's books with the facts",
         description="Work out anew all that the queue keeps beside the facts, and print"
         " where the two differ. The exit status is 1 if they do: that is a defect of the"
         " farm.",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(act=_audit)
+    parser.set_defaults(act=_compare)
 
 
-async def _audit(arguments: argparse.Namespace, context: Context) -> int:
-    told = msgspec.json.decode(await context.client().document("/api/v1/audit"))
+async def _compare(arguments: argparse.Namespace, context: Context) -> int:
+    told = msgspec.json.decode(await context.client().document("/api/v1/books"))
     differences: list[dict[str, Any]] = told["differences"]
     if arguments.json:
         print_json(context.console, [{**one, "kind": "difference"} for one in differences])
