@@ -21,6 +21,7 @@ from buildmaster.requests import (
     GraphRequest,
     JobRequest,
     MadeRequest,
+    Rerun,
     RerunRequest,
     SubmissionRequest,
     Submitted,
@@ -40,6 +41,10 @@ class _Cancelling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The body of a cancellation."""
 
     why: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class _Releasing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a release: nothing is to be said."""
 
 
 class _Retrying(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -113,6 +118,7 @@ class Changes:
         """POST /api/v1/jobs/ID/release"""
         call.query.allow()
         job = call.id("job")
+        call.json(_Releasing, empty=_Releasing())
         _existing(f"job {job}", await job_in_short(self._database, job))
         await self._farm.release_job(job, by(call))
         text = await job_in_short(self._database, job)
@@ -248,6 +254,21 @@ WRITINGS = (
         "Ask that a run end.",
         _Cancelling,
         {202: RunInList},
+        may_be_empty=True,
+    ),
+    Writing(
+        "/api/v1/runs/{run}/rerun",
+        "rerun",
+        "Run jobs of a run again.",
+        RerunRequest,
+        {202: Rerun},
+    ),
+    Writing(
+        "/api/v1/jobs/{job}/release",
+        "release_job",
+        "Let a job go that waits for somebody.",
+        _Releasing,
+        {202: JobInList},
         may_be_empty=True,
     ),
     Writing(

@@ -71,7 +71,12 @@ WRITINGS: tuple[Writing, ...] = (
     *looking_into.WRITINGS,
     *classifying.WRITINGS,
 )
-_SCOPES = {Need.SUBMIT: "submit", Need.CANCEL: "cancel", Need.ADMIN: "admin"}
+_SCOPES = {
+    Need.SUBMIT: "submit",
+    Need.CANCEL: "cancel",
+    Need.OPERATE: "operate",
+    Need.ADMIN: "admin",
+}
 
 
 def openapi() -> dict[str, Any]:
