@@ -83,6 +83,12 @@ class JobKeys:
         lpci = below(own, "lpci", spot, inside)
         needs = needs_keys.needs(own, spot)
         settings = self._settings(name, own, spot)
+        collections = tuple(need for need in needs if isinstance(need, CollectionNeed))
+        if collections and settings["manual"]:
+            spot.at("manual", own["manual"].key.line).error(
+                "a job that waits for a collection goes when that is complete, and cannot be"
+                " manual: let another job, which needs it, be manual"
+            )
         if "lpci" in own:
             variants = self._of_pipeline(known, spot)
         else:
@@ -94,7 +100,7 @@ class JobKeys:
             line=spot.line or 0,
             variants=tuple(variants),
             needs=tuple(need for need in needs if isinstance(need, Need)),
-            collections=tuple(need for need in needs if isinstance(need, CollectionNeed)),
+            collections=collections,
             lpci=lpci,
             **settings,
         )

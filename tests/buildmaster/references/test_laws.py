@@ -19,7 +19,8 @@ AXES = {"arch": ("amd64", "arm64", "s390x"), "series": ("noble", "jammy"), "aa":
 
 @st.composite
 def files(draw: st.DrawFn) -> dict[str, Any]:
-    """Files whose jobs and packages refer to anything, cycles included."""
+    """Files whose jobs and packages refer to others, now and then in a cycle."""
+    is_wild = draw(st.integers(0, 9)) == 0
     packages = [f"P{n}" for n in range(draw(st.integers(0, 4)))]
     names = [f"job{n}" for n in range(draw(st.integers(1, 4)))]
     made: dict[str, Any] = {"jobs": {}}
@@ -29,13 +30,20 @@ def files(draw: st.DrawFn) -> dict[str, Any]:
                 "depends": [
                     {"name": other, "rebuild": draw(st.booleans())}
                     for other in draw(
-                        st.lists(st.sampled_from(packages), unique=True, max_size=2)
+                        st.lists(
+                            st.sampled_from(
+                                packages if is_wild else packages[:place] or [""]
+                            ),
+                            unique=True,
+                            max_size=2,
+                        )
                     )
+                    if other
                 ]
             }
-            for name in packages
+            for place, name in enumerate(packages)
         }
-    for name in names:
+    for number, name in enumerate(names):
         axes = draw(st.lists(st.sampled_from(sorted(AXES)), unique=True))
         job: dict[str, Any] = {"run": "x"}
         if axes:
@@ -54,11 +62,20 @@ def files(draw: st.DrawFn) -> dict[str, Any]:
                 "require": draw(st.sampled_from(["good", "finished", "always"])),
                 "cell": draw(
                     st.dictionaries(
-                        st.sampled_from(sorted(AXES)), st.just(None), max_size=1
+                        st.sampled_from(sorted(AXES)),
+                        st.just(None),
+                        max_size=draw(st.sampled_from((0, 0, 0, 1))),
                     )
                 ),
             }
-            for other in draw(st.lists(st.sampled_from(names), unique=True, max_size=2))
+            for other in draw(
+                st.lists(
+                    st.sampled_from(names if is_wild else names[:number] or [""]),
+                    unique=True,
+                    max_size=2,
+                )
+            )
+            if other
         ]
         for need in job["needs"]:
             need["cell"] = {

@@ -189,6 +189,12 @@ class ProblemsTests(SynchronousTestCase):
             ("jobs:\n  - {run: x}\n", 2, "has no identifier"),
             ("jobs:\n  aa: {run: x, golang-version: '1'}\n", 2, "belongs to the plugin"),
             ("jobs:\n  aa: {run: x}\n  aa: {run: x}\n", 3, "first in line 2"),
+            (
+                "jobs:\n  aa: {run: x, manual: true,"
+                " needs: [{collection: c, contains: [a]}]}\n",
+                2,
+                "cannot be manual",
+            ),
             ("jobs: 5\n", 1, "must be a mapping or a list"),
             ("5\n", 1, "a mapping with the key jobs"),
             ("license: {spdx: MIT}\n", 1, "the key jobs is missing"),
