@@ -86,8 +86,8 @@ class JobKeys:
         collections = tuple(need for need in needs if isinstance(need, CollectionNeed))
         if collections and settings["manual"]:
             spot.at("manual", own["manual"].key.line).error(
-                "a job that waits for a collection goes when that is complete, and cannot be"
-                " manual: let another job, which needs it, be manual"
+                "a job that waits for a collection goes when that is complete, and cannot"
+                " be manual: let another job, which needs it, be manual"
             )
         if "lpci" in own:
             variants = self._of_pipeline(known, spot)

@@ -91,8 +91,9 @@ def keys_of(
 
 def label(edge: Edge, up: Node) -> str:
     """What is taken of ``up``, and how: the same for the same place in two runs."""
-    told = (up.name, cell_text(up.cell), edge.require, edge.handed)
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
+    of = edge.handed
+    taken = "nothing" if of is None else f"{of.job}/{of.folder} {of.patterns}"
+    return f"{edge.require} {up.name} {cell_text(up.cell)}: {taken}"
 
 
 def with_ups(base: bytes, ups: Sequence[tuple[str, bytes]]) -> bytes:

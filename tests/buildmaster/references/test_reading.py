@@ -193,7 +193,7 @@ class ProblemsTests(SynchronousTestCase):
                 "jobs:\n  aa: {run: x, manual: true,"
                 " needs: [{collection: c, contains: [a]}]}\n",
                 2,
-                "cannot be manual",
+                "goes when that is complete",
             ),
             ("jobs: 5\n", 1, "must be a mapping or a list"),
             ("5\n", 1, "a mapping with the key jobs"),
