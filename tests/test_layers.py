@@ -26,6 +26,7 @@ PURE = {
     "buildmaster.patterns",
     "buildmaster.planner",
     "buildmaster.planning",
+    "buildmaster.references",
     "buildmaster.series",
     "protocol.conversation",
     "protocol.messages",

@@ -35,6 +35,7 @@ COMMANDS = (
     "explain",
     "logs",
     "intervene",
+    "rerun",
     "books",
     "classify",
     "queue",

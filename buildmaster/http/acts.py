@@ -18,6 +18,8 @@ ACTS: Mapping[tuple[str, str], str] = {
     ("POST", "/api/v1/stays/end"): "stay.end",
     ("POST", "/api/v1/runs"): "run.submit",
     ("POST", "/api/v1/runs/{run}/cancel"): "run.cancel",
+    ("POST", "/api/v1/runs/{run}/rerun"): "run.rerun",
+    ("POST", "/api/v1/jobs/{job}/release"): "job.release",
     ("POST", "/api/v1/jobs"): "job.enqueue",
     ("POST", "/api/v1/jobs/{job}/shell"): "job.shell",
     ("POST", "/api/v1/jobs/{job}/cancel"): "job.cancel",

@@ -21,6 +21,8 @@ from buildmaster.requests import (
     GraphRequest,
     JobRequest,
     MadeRequest,
+    Rerun,
+    RerunRequest,
     SubmissionRequest,
     Submitted,
 )
@@ -39,6 +41,10 @@ class _Cancelling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The body of a cancellation."""
 
     why: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class _Releasing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a release: nothing is to be said."""
 
 
 class _Retrying(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -107,6 +113,25 @@ class Changes:
         await self._farm.cancel_job(job, by(call), _why(asked))
         text = await job_in_short(self._database, job)
         return document(_existing(f"job {job}", text), 202)
+
+    async def release(self, call: Call) -> Answer:
+        """POST /api/v1/jobs/ID/release"""
+        call.query.allow()
+        job = call.id("job")
+        call.json(_Releasing, empty=_Releasing())
+        _existing(f"job {job}", await job_in_short(self._database, job))
+        await self._farm.release_job(job, by(call))
+        text = await job_in_short(self._database, job)
+        return document(_existing(f"job {job}", text), 202)
+
+    async def rerun(self, call: Call) -> Answer:
+        """POST /api/v1/runs/ID/rerun"""
+        call.query.allow()
+        run = call.id("run")
+        asked = call.json(RerunRequest)
+        _existing(f"run {run}", await run_in_short(self._database, run))
+        done = await self._farm.rerun(run, asked, by(call))
+        return Answer(202, msgspec.json.encode(done))
 
     async def retry(self, call: Call) -> Answer:
         """POST /api/v1/jobs/ID/retry"""
@@ -229,6 +254,21 @@ WRITINGS = (
         "Ask that a run end.",
         _Cancelling,
         {202: RunInList},
+        may_be_empty=True,
+    ),
+    Writing(
+        "/api/v1/runs/{run}/rerun",
+        "rerun",
+        "Run jobs of a run again.",
+        RerunRequest,
+        {202: Rerun},
+    ),
+    Writing(
+        "/api/v1/jobs/{job}/release",
+        "release_job",
+        "Let a job go that waits for somebody.",
+        _Releasing,
+        {202: JobInList},
         may_be_empty=True,
     ),
     Writing(

@@ -50,6 +50,8 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("POST", "/api/v1/runs"): Need.SUBMIT,
     ("GET", "/api/v1/runs/{run}"): Need.READ,
     ("POST", "/api/v1/runs/{run}/cancel"): Need.CANCEL,
+    ("POST", "/api/v1/runs/{run}/rerun"): Need.SUBMIT,
+    ("POST", "/api/v1/jobs/{job}/release"): Need.SUBMIT,
     ("GET", "/api/v1/jobs"): Need.READ,
     ("POST", "/api/v1/jobs"): Need.SUBMIT,
     ("GET", "/api/v1/jobs/{job}"): Need.READ,

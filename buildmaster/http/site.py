@@ -246,6 +246,8 @@ def _routes(
         Route("/api/v1/runs", {"GET": status["runs"], "POST": changes.submit}),
         Route("/api/v1/runs/{run}", {"GET": status["run"]}),
         Route("/api/v1/runs/{run}/cancel", {"POST": changes.cancel_run}),
+        Route("/api/v1/runs/{run}/rerun", {"POST": changes.rerun}),
+        Route("/api/v1/jobs/{job}/release", {"POST": changes.release}),
         Route("/api/v1/jobs", {"GET": status["jobs"], "POST": changes.enqueue}),
         Route("/api/v1/jobs/{job}", {"GET": status["job"]}),
         Route("/api/v1/jobs/{job}/log", {"GET": logs.get}),

@@ -131,6 +131,7 @@ class Edge(_Document, frozen=True, kw_only=True):
     job: int  #: the other end
     stage: int | None  #: of the job that is waited for; None: all of it
     require: Require
+    handed: Any  #: which files are handed over, and where they are found
     resolved_at: Moment | None
 
 
@@ -167,6 +168,25 @@ class Classified(_Document, frozen=True, kw_only=True):
     rule: int | None  #: None: by hand
 
 
+class JobNode(_Document, frozen=True, kw_only=True):
+    """What only the nodes of a file of references have."""
+
+    job: str  #: its identifier in the file
+    package: str | None  #: or a component of packages
+    covers: tuple[str, ...]  #: packages whose changes are its own
+    scope: Literal["each", "top", "component", "run"]
+    reuse: Literal["never", "inputs", "outputs"]
+    inputs: str  #: its key, as far as it was known from the start
+    key: str | None  #: its key, where that depends on what others make
+    reused_from: int | None  #: the job whose result stands for its own
+    reused_attempt: int | None
+    verifies: int | None  #: the job whose result could have stood for it
+    is_same: bool | None  #: whether it made the same files
+    changed: tuple[str, ...] | None  #: packages that are not as they were published
+    gate: str | None  #: why somebody has to let it go
+    allow_failure: bool
+
+
 class Job(JobInList, frozen=True, kw_only=True):
     """Everything about one job."""
 
@@ -181,6 +201,7 @@ class Job(JobInList, frozen=True, kw_only=True):
     retry: tuple[Any, ...]
     not_before: Moment | None
     deadline: Moment | None
+    node: JobNode | None  #: of one that stands in a .headrace.yaml
     pipeline_jobs: tuple[PipelineJob, ...]
     attempts: tuple[Attempt, ...]  #: the newest 1000
     needs: tuple[Edge, ...]

@@ -111,6 +111,23 @@ VALID: dict[str, Row] = {
         "sha256": DIGEST,
     },
     "kind_end": {"job": 1, "attempt": 1},
+    "node": {
+        "job": 1,
+        "job_name": "build",
+        "covers": [],
+        "scope": "run",
+        "reuse": "never",
+        "base": DIGEST,
+        "inputs": DIGEST,
+        "is_late": False,
+        "environment": "chroot/amd64/noble",
+    },
+    "collection_wait": {
+        "job": 1,
+        "collection": "side-tag",
+        "trust_domain": "trusted",
+        "contains": ["foo"],
+    },
     "artifact": {
         "job": 1,
         "attempt": 1,
@@ -291,6 +308,19 @@ CASES = [
     Case("artifact", "artifact_path_check", {"path": "../secret"}),
     Case("artifact", "artifact_path_check", {"path": "a/../../secret"}),
     Case("artifact", "artifact_path_check", {"path": "a/.."}),
+    Case("edge", "edge_handed_check", {"handed": Json({})}),
+    Case("node", "node_scope_check", {"scope": "all"}),
+    Case("node", "node_reuse_check", {"reuse": "always"}),
+    Case("node", "node_base_check", {"base": b"x"}),
+    Case("node", "node_inputs_check", {"inputs": b"x"}),
+    Case("node", "node_key_check", {"key": b"x"}),
+    Case("node", "provides_as_somebody", {"provides": "side-tag"}),
+    Case("collection_wait", "collection_wait_contains_check", {"contains": []}),
+    Case("collection_wait", "agrees_on_something", {"axis": "series"}),
+    Case("node", "reused_is_whole", {"reused_from": 2}),
+    Case("node", "reused_is_whole", {"reused_attempt": 1}),
+    Case("node", "not_from_itself", {"reused_from": 1, "reused_attempt": 1}),
+    Case("node", "not_from_itself", {"verifies": 1}),
 ]
 
 #: Not in VALID: what needs a second job.
