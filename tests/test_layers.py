@@ -16,6 +16,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 PURE = {
     "buildmaster.blame",
     "buildmaster.calibration",
+    "buildmaster.cron",
     "buildmaster.dependencies",
     "buildmaster.durations",
     "buildmaster.explanation",
@@ -27,6 +28,7 @@ PURE = {
     "buildmaster.planner",
     "buildmaster.planning",
     "buildmaster.series",
+    "buildmaster.workflow",
     "protocol.conversation",
     "protocol.messages",
     "protocol.order",
