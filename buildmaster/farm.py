@@ -56,11 +56,15 @@ class LiveFarm:
 
     async def submit(self, request: SubmissionRequest, by: str) -> Submitted:
         """Plan and queue the pipeline of a source: whole or nothing."""
+        submission = await self.prepare(request, by)
+        return await self.database.transaction(submission.store)
+
+    async def prepare(self, request: SubmissionRequest, by: str) -> Submission:
+        """The same up to where it is written, for a transaction that does more."""
         material = await self._look(request)
         pipeline = read_configuration(request, material.configuration)
         maker = await self._maker(request, by)
-        submission = Submission(request, by, material, pipeline, self.rules, maker)
-        return await self.database.transaction(submission.store)
+        return Submission(request, by, material, pipeline, self.rules, maker)
 
     async def enqueue(self, request: GraphRequest, by: str) -> Enqueued:
         """Queue new jobs that depend on each other, as one run: whole or nothing."""

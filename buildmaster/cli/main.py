@@ -42,6 +42,8 @@ COMMANDS = (
     "token",
     "people",
     "semaphore",
+    "workflow",
+    "schedule",
     "image",
     "shell",
     "reproduce",
