@@ -106,8 +106,7 @@ class SchedulingTests(ScheduleCase):
             raise Killed
 
         dying._enqueue = dies
-        with self.assertRaises(Killed):
-            await dying.round()
+        await self.killed(dying.round())
         self.assertEqual(await self.firings(), [("waiting", "")])
         await self.scheduler().round()
         self.assertEqual(await self.firings(), [("started", "")])

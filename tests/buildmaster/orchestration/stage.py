@@ -158,6 +158,13 @@ class WorkflowCase(TestCase):
                 (seconds,),
             )
 
+    async def killed(self, work: Any) -> None:
+        """A master dies of it; returns when PostgreSQL has taken back what it had begun."""
+        with self.assertRaises(Killed):
+            await work
+        for table in ("workflow", "schedule"):
+            await self.database.rows(f"SELECT id FROM {table} FOR UPDATE")
+
     async def refused(self, work: Any) -> Refusal:
         try:
             await work

@@ -259,10 +259,7 @@ class BugTests(WorkflowCase):
             assert taken is not None
             raise Killed
 
-        try:
-            await self.database.transaction(dies)
-        except Killed:
-            pass
+        await self.killed(self.database.transaction(dies))
         await master.go_on()
         self.assertEqual((await self.state("s"))[1], "success")
 

@@ -440,8 +440,7 @@ class TogetherTests(StepCase):
         for _ in range(2):
             dying = self.master(Jobs)
             dying.stepper._enqueue = dies
-            with self.assertRaises(Killed):
-                await dying.stepper.round()
+            await self.killed(dying.stepper.round())
             self.assertEqual(await self.count("workflow_command"), len(await self.jobs()))
             await master.go_on()
             await self.finish(output={})
