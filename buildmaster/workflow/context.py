@@ -215,10 +215,10 @@ class Context:
         ``name`` is what people are shown. `TimedOut` after ``timeout``.
         """
         execution = self._execution
+        who = f"the condition of {name!r}"
 
         def asked() -> bool:
-            with execution.reading(f"the condition of {name!r}"):
-                return bool(holds())
+            return execution.holds(holds, who)
 
         if asked():
             return
@@ -314,9 +314,11 @@ class Context:
         options: dict[str, Any],
         returns: Any = Any,
     ) -> Future[Any]:
-        given = plain(arguments, f"what {name} is given")
+        is_new = not self._execution.is_replaying
+        given = plain(arguments, f"what {name} is given", limited=is_new)
         wait = Wait(what=kind, name=name, since=self._execution.now)
-        kept = plain(options, f"the options of {name}")
+        # At a replay nobody looks at options.
+        kept = plain(options, f"the options of {name}") if is_new else {}
         return self._execution.command(kind, name, given, kept, wait, returns)
 
 

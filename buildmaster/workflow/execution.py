@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -97,7 +97,7 @@ class Execution:
         self.event = -1  #: the number of the one that is dealt with, or was last
         self.commands: list[Command] = []
         self._recorded: Sequence[Command] = ()
-        self._is_replaying = False
+        self.is_replaying = False  #: whether it only comes to where it was
         self._pending: dict[int, tuple[Future[Any], CommandKind, Any]] = {}
         self._patches: dict[str, bool] = {}
         self._reading: str | None = None
@@ -119,14 +119,14 @@ class Execution:
 
     def replay(self, events: Sequence[HistoryEvent], recorded: Sequence[Command]) -> None:
         """Come to where these events led before; `Divergence` where that is not so."""
-        self._recorded, self._is_replaying = recorded, True
+        self._recorded, self.is_replaying = recorded, True
         try:
             self.apply(events)
             self._check_asked()
             if len(self.commands) < len(recorded):
                 self._diverged(len(self.commands), None)
         finally:
-            self._is_replaying, self._recorded = False, ()
+            self.is_replaying, self._recorded = False, ()
 
     def apply(self, events: Sequence[HistoryEvent]) -> Step:
         """Deal with further events, in their order.
@@ -142,7 +142,7 @@ class Execution:
             self._drain()
             if self._divergence is not None:
                 raise self._divergence
-            if self._is_replaying:
+            if self.is_replaying:
                 self._check_asked()
         step, self._step = self._step, Step()
         step.ending = self._ending
@@ -224,7 +224,7 @@ class Execution:
             future.fail(WorkflowFailed(str(error)))
 
     def _warn(self, warning: str) -> None:
-        if not self._is_replaying:
+        if not self.is_replaying:
             self._step.warnings.append(warning)
 
     # What the code does then.
@@ -338,7 +338,7 @@ class Execution:
         """Whether the workflow has the change, which is noted when it is first asked."""
         if change not in self._patches:
             seq = len(self.commands)
-            if self._is_replaying:
+            if self.is_replaying:
                 found = self._recorded[seq] if seq < len(self._recorded) else None
                 self._patches[change] = (
                     found is not None and found.kind == "patch" and found.name == change
@@ -354,7 +354,7 @@ class Execution:
     ) -> int:
         if self._reading is not None:
             raise ReadOnly(f"{self._reading} may only look, and asked for {kind} {name}")
-        if self._is_replaying and kind != "patch":
+        if self.is_replaying and kind != "patch":
             self._pass_patches()
         asked = Command(
             seq=len(self.commands),
@@ -364,7 +364,7 @@ class Execution:
             arguments=arguments,
             options=options,
         )
-        if self._is_replaying:
+        if self.is_replaying:
             recorded = (
                 self._recorded[asked.seq] if asked.seq < len(self._recorded) else None
             )
@@ -381,7 +381,7 @@ class Execution:
 
     def _drop(self, seq: int) -> None:
         found = self._pending.pop(seq, None)
-        if found is not None and not self._is_replaying:
+        if found is not None and not self.is_replaying:
             self._step.dropped.append(seq)
 
     def _pass_patches(self) -> None:
@@ -418,6 +418,14 @@ class Execution:
         before, self._reading = self._reading, who
         try:
             yield
+        finally:
+            self._reading = before
+
+    def holds(self, condition: Callable[[], bool], who: str) -> bool:
+        """Whether a condition holds, which may only look; asked after each event."""
+        before, self._reading = self._reading, who
+        try:
+            return bool(condition())
         finally:
             self._reading = before
 
