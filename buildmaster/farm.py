@@ -63,14 +63,20 @@ class LiveFarm:
 
     async def submit(self, request: SubmissionRequest, by: str) -> Submitted:
         """Plan and queue the pipeline of a source: whole or nothing."""
+        prepared = await self.prepare(request, by)
+        submitted = await self.database.transaction(prepared.store)
+        if isinstance(prepared, NodeSubmission) and prepared.replaces:
+            self.cancelled()
+        return submitted
+
+    async def prepare(
+        self, request: SubmissionRequest, by: str
+    ) -> Submission | NodeSubmission:
+        """The same up to where it is written, for a transaction that does more."""
         material, path = await self._look(request)
         request = msgspec.structs.replace(request, configuration=path)
         if is_references(path) and not isinstance(request.source, MadeRequest):
-            nodes = await self._nodes(request, by, material)
-            submitted = await self.database.transaction(nodes.store)
-            if any(job.concurrency is not None for job in nodes.file.jobs):
-                self.cancelled()
-            return submitted
+            return await self._nodes(request, by, material)
         if request.trigger is not None:
             raise Refusal(
                 422,
@@ -79,8 +85,7 @@ class LiveFarm:
             )
         pipeline = read_configuration(request, material.configuration)
         maker = await self._maker(request, by)
-        submission = Submission(request, by, material, pipeline, self.rules, maker)
-        return await self.database.transaction(submission.store)
+        return Submission(request, by, material, pipeline, self.rules, maker)
 
     async def enqueue(self, request: GraphRequest, by: str) -> Enqueued:
         """Queue new jobs that depend on each other, as one run: whole or nothing."""

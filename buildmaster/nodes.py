@@ -118,6 +118,11 @@ class NodeSubmission:
     texts: dict[bytes, str] = field(default_factory=dict)  #: configurations, by sha256
     _placed: dict[tuple[str, str, int], _Placed] = field(default_factory=dict)
 
+    @property
+    def replaces(self) -> bool:
+        """Whether it may ask earlier jobs to stop."""
+        return any(job.concurrency is not None for job in self.file.jobs)
+
     async def store(self, cursor: Cursor) -> Submitted:
         """Expand for the farm as it is, and write everything."""
         await semaphores.keep(cursor)

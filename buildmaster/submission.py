@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -65,6 +66,13 @@ class Material:
     digest: str | None
     source: GitSource | TreeSource | None
     configuration: bytes
+
+
+class Prepared(Protocol):
+    """A submission up to where it is written."""
+
+    async def store(self, cursor: Cursor) -> Submitted:
+        """Write it, in the transaction of ``cursor``: whole or nothing."""
 
 
 @dataclass(frozen=True)

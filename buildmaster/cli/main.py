@@ -43,6 +43,8 @@ COMMANDS = (
     "token",
     "people",
     "semaphore",
+    "workflow",
+    "schedule",
     "image",
     "shell",
     "reproduce",

@@ -69,7 +69,7 @@ class Changes:
         request = call.json(SubmissionRequest)
         _check_project(call.grant, request)
         if isinstance(request.source, MadeRequest):
-            _check_trust(call.grant, GraphRequest(jobs=(request.source.by,)))
+            check_trust(call.grant, GraphRequest(jobs=(request.source.by,)))
         submitted = await self._farm.submit(request, by(call))
         call.facts.update(run=submitted.run, **_about(request))
         is_new = not submitted.jobs or not all(job.merged for job in submitted.jobs)
@@ -83,7 +83,7 @@ class Changes:
         """POST /api/v1/jobs"""
         call.query.allow()
         request = _graph(call)
-        _check_trust(call.grant, request)
+        check_trust(call.grant, request)
         enqueued = await self._farm.enqueue(request, by(call))
         call.facts.update(run=enqueued.run, jobs=len(request.jobs))
         return Answer(
@@ -175,14 +175,17 @@ def _graph(call: Call) -> GraphRequest:
     return GraphRequest(jobs=(call.json(JobRequest),))
 
 
-def _check_trust(grant: Grant | None, request: GraphRequest) -> None:
-    """Native jobs run without walls, and are of no project."""
+def check_trust(grant: Grant | None, request: GraphRequest | None) -> None:
+    """Native jobs run without walls, and are of no project; `Problem`.
+
+    None: something else that is of no project.
+    """
     if grant is None:
         return
     if not grant.reaches(Scope.SUBMIT, None):
         raise outside(grant, Scope.SUBMIT)
     if not grant.reaches(Scope.OPERATE, None):
-        for job in request.jobs:
+        for job in request.jobs if request is not None else ():
             if job.score > USUAL_SCORE:
                 raise Problem(
                     403,
