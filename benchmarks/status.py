@@ -9,9 +9,23 @@ from collections.abc import Sequence
 
 from benchmarks import parts
 from benchmarks.peers import buildbot
-from benchmarks.status_parts import fan_out, lists, pages, peers, under_reading
+from benchmarks.status_parts import (
+    dashboard,
+    fan_out,
+    lists,
+    pages,
+    peers,
+    under_reading,
+)
 
-PARTS = (*lists.PARTS, pages.PART, fan_out.PART, under_reading.PART, peers.PART)
+PARTS = (
+    *lists.PARTS,
+    pages.PART,
+    dashboard.PART,
+    fan_out.PART,
+    under_reading.PART,
+    peers.PART,
+)
 
 
 def run(arguments: Sequence[str]) -> int:

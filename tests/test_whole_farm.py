@@ -54,7 +54,7 @@ class RunTests(TestCase):
         said = await headrace("run", str(HELLO), "--data", str(folder))
         self.assertEqual(said.status, 0, said.all)
         self.assertIn("No line ends in blanks.", said.all)
-        self.assertIn("Status page: http://127.0.0.1:", said.all)
+        self.assertIn("Dashboard: http://127.0.0.1:", said.all)
         self.assertIn("5 passed", said.all)
         self.assertEqual(processes_of(folder), [])
 

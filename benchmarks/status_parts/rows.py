@@ -52,6 +52,8 @@ _PORTION_OF = """
                t.at - interval '8 min', t.at - interval '8 min', t.at
         FROM generate_series(%(first)s, %(last)s) n,
         LATERAL (SELECT farm_now() - (%(of)s - n) * interval '2.5 s' AS at) t;
+    INSERT INTO failed_job
+        SELECT n FROM generate_series(%(first)s, %(last)s) n WHERE n %% 10 = 0;
     INSERT INTO pipeline_job (job, attempt, name, index, stage, place, series, state,
                               result)
         SELECT n, 1, 'test', 0, 0, 0, 'bookworm', 'done', 'success'

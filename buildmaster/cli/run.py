@@ -115,7 +115,7 @@ async def _pack_and_run(
         else:
             context.console.say("Starting a farm of its own", "faint")
             client = await farm.start()
-        context.console.say(f"Status page: {client.url}/")
+        context.console.say(f"Dashboard: {client.url}/")
         await _send(client, packed, context)
     name = f"worktree/{_user()}/{tree.resolve().name or 'root'}"
     request = SubmissionRequest(
@@ -127,7 +127,7 @@ async def _pack_and_run(
     ended = await _follow(follower, client, context, submitted.run, farm)
     status = conclude(context.console, ended, follower.jobs)
     stops = "" if farm is None else " (its farm stops now; --data DIR keeps what it knows)"
-    context.console.say(f"Status page: {client.url}/{stops}")
+    context.console.say(f"Dashboard: {client.url}/{stops}")
     return status
 
 

@@ -68,5 +68,5 @@ async def submit(arguments: argparse.Namespace, context: Context) -> int:
         print_json(context.console, jobs)
     else:
         announce(context.console, submitted)
-        context.console.say(f"Status page: {client.url}/")
+        context.console.say(f"Dashboard: {client.url}/")
     return 0

@@ -115,7 +115,7 @@ async def up(arguments: argparse.Namespace, context: Context) -> int:
 def _introduce(context: Context, farm: OwnFarm, client: Client, folder: DataFolder) -> None:
     say = context.console.say
     say("The farm is up; Ctrl-C stops it.", "good")
-    say(f"  status page  {client.url}/")
+    say(f"  dashboard    {client.url}/")
     say(f"  workers at   {farm.addresses.workers}")
     say(f"  data         {folder.path}")
     say("Commands in other terminals find it by")

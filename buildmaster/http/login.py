@@ -14,6 +14,7 @@ from buildmaster.http.call import BodyInMemory, Call
 from buildmaster.http.login_page import login_page
 from buildmaster.http.me import Door
 from buildmaster.http.problems import Problem, bad_request
+from buildmaster.http.writing import Writing
 from buildmaster.knocks import Knocks, network_of
 from buildmaster.people.entrance import Entrance
 from buildmaster.people.htpasswd import TooManyLogins
@@ -29,8 +30,17 @@ _HERE = re.compile(r"/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%/?#-]*\Z")
 _LONGEST_NEXT = 2000
 
 
-class _Ending(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Ending(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whose stays end."""
+
     who: Text
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of it."""
+
+    who: str
+    ended: int  #: stays
 
 
 class Logins:
@@ -132,13 +142,13 @@ class Logins:
     async def end_all_of(self, call: Call) -> Answer:
         """POST /api/v1/stays/end: who is named has to log in again"""
         call.query.allow()
-        name = call.json(_Ending).who
+        name = call.json(Ending).who
         call.facts["name"] = shown(name)
         ended = 0
         if self._entrance is not None:
             ended = await self._entrance.stays.end_all_of(name)
         call.facts["ended"] = ended
-        return Answer(body=msgspec.json.encode({"who": name, "ended": ended}))
+        return Answer(body=msgspec.json.encode(Ended(who=name, ended=ended)))
 
 
 async def enter(
@@ -194,3 +204,14 @@ def _form(call: Call) -> Mapping[str, str]:
     if len({name for name, _ in pairs}) < len(pairs):
         raise bad_request("bad_form", "the form has a field twice")
     return dict(pairs)
+
+
+WRITINGS = (
+    Writing(
+        "/api/v1/stays/end",
+        "end_stays",
+        "Somebody who is logged in has to log in again.",
+        Ending,
+        {200: Ended},
+    ),
+)

@@ -31,7 +31,7 @@ _PAGE = """<!doctype html>
 <link rel="stylesheet" href="/page/login.css">
 </head>
 <body>
-<header><a class="name" href="/">Headrace</a></header>
+<header><a class="home" href="/">Headrace</a></header>
 <main>
 <h1>{title}</h1>
 {content}

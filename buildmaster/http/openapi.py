@@ -17,6 +17,7 @@ from buildmaster.http import (
     changes,
     classifying,
     limits,
+    login,
     looking_into,
     operations,
 )
@@ -24,7 +25,7 @@ from buildmaster.http.answers import Answer
 from buildmaster.http.call import Call
 from buildmaster.http.openapi_bytes import bytes_paths
 from buildmaster.http.queries import LARGEST_ID
-from buildmaster.http.scopes import NEEDS, Need
+from buildmaster.http.scopes import NEEDS, SCOPES
 from buildmaster.http.writing import Writing
 from buildmaster.status.asking import entry_fields
 from buildmaster.status.methods import METHODS, Method
@@ -70,13 +71,8 @@ WRITINGS: tuple[Writing, ...] = (
     *admission.WRITINGS,
     *looking_into.WRITINGS,
     *classifying.WRITINGS,
+    *login.WRITINGS,
 )
-_SCOPES = {
-    Need.SUBMIT: "submit",
-    Need.CANCEL: "cancel",
-    Need.OPERATE: "operate",
-    Need.ADMIN: "admin",
-}
 
 
 def openapi() -> dict[str, Any]:
@@ -155,7 +151,7 @@ def _change(writing: Writing) -> dict[str, Any]:
     told: dict[str, Any] = {
         "operationId": writing.name,
         "summary": writing.summary,
-        "description": f"Needs a token with the scope {_SCOPES[need]}.",
+        "description": f"Needs a token with the scope {SCOPES[need].value}.",
         "parameters": [_part(name) for name in writing.in_path],
         "security": [{"token": []}],
         "responses": {

@@ -28,6 +28,7 @@ ARTIFACT = "/api/v1/artifacts/{sha256}"
 NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/"): Need.NOTHING,
     ("GET", "/page/{file}"): Need.NOTHING,
+    ("GET", "/page/{folder}/{file}"): Need.NOTHING,
     # Who has not come in yet has nothing to show; who leaves may have nothing any more.
     ("GET", "/login"): Need.NOTHING,
     ("POST", "/login"): Need.NOTHING,

@@ -230,6 +230,7 @@ def _routes(
     return Routes(
         Route("/", {"GET": pages.index}),
         Route("/page/{file}", {"GET": pages.file}),
+        Route("/page/{folder}/{file}", {"GET": pages.file}),
         Route("/login", {"GET": logins.page, "POST": logins.log_in}),
         Route("/login/oidc", {"GET": oidc.leave}),
         Route(CALLBACK, {"GET": oidc.come_back}),

@@ -179,9 +179,9 @@ async def add_rule(cursor: Cursor, rule: FailureRule, by: str, days: float) -> i
     await cursor.run(
         """
         INSERT INTO unread_failure (job, attempt)
-        SELECT j.id, j.attempt FROM job AS j
+        SELECT j.id, j.attempt FROM failed_job AS f JOIN job AS j ON j.id = f.job
         JOIN attempt AS a ON a.job = j.id AND a.number = j.attempt
-        WHERE j.result IN ('failure', 'error', 'timeout', 'malformed')
+        WHERE is_failure(j.result)
           AND j.finished_at > farm_now() - make_interval(secs => %s * 86400.0)
           AND (%s::text IS NULL OR j.name = %s)
           AND NOT EXISTS (SELECT FROM classified AS c

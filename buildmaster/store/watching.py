@@ -69,9 +69,10 @@ async def look(database: Database) -> Seen:
     failures = await database.rows(
         f"""
         SELECT f.result::text, coalesce(k.classification::text, 'none'), count(*)
-          FROM (SELECT id, attempt, result, finished_at FROM job
-                 WHERE result IN ('failure', 'error', 'timeout', 'malformed')
-                 ORDER BY id DESC LIMIT {MOST_FAILURES}) f
+          FROM (SELECT j.id, j.attempt, j.result, j.finished_at
+                  FROM (SELECT job FROM failed_job ORDER BY job DESC
+                         LIMIT {MOST_FAILURES}) x JOIN job j ON j.id = x.job
+                 WHERE is_failure(j.result)) f
           LEFT JOIN classified k ON (k.job, k.attempt) = (f.id, f.attempt)
          WHERE f.finished_at > farm_now() - interval '1 day'
          GROUP BY 1, 2 ORDER BY 1, 2

@@ -1,153 +1,266 @@
-// Shows one view of the farm, named by the part of the address after '#', and keeps it
-// up to date: after an event the document is asked for again (and rarely sent again).
+// Shows the page that the address names, and keeps it true: after an event it asks again
+// for the documents that the page is made of, and changes only what is different.
 
-import * as views from "/page/views.js";
-import { element } from "/page/views.js";
+import { placeOf } from "/page/farm/address.js";
+import { perhaps, read } from "/page/farm/client.js";
+import { Live } from "/page/farm/live.js";
+import { learn } from "/page/farm/me.js";
+import { account, projects, signIn } from "/page/show/account.js";
+import { start as startClock } from "/page/show/clock.js";
+import { become, h } from "/page/show/dom.js";
+import { ownKeys } from "/page/show/keys.js";
+import { problem } from "/page/show/parts.js";
 
-const LOG_SHOWN = 2_000_000; // characters kept in the page
-const PATIENCE = 200; // ms in which events are gathered into one reading
+const GATHERED = 150; // ms in which events are gathered into one reading
+const SELDOM = 1000; // ms at least between two readings
+const AGAIN = 3000; // ms until a farm that did not answer is asked again
+const POLLED = 15_000; // ms between two readings of a page that may not be followed
 
-const KINDS = ["run.created", "run.done", "run.reopened", "job.waiting", "job.ready",
-  "job.assigned", "job.running", "job.parked", "job.cancelling", "job.done", "job.retried",
-  "pipeline-job.running", "pipeline-job.done", "worker.connected", "worker.unreachable",
-  "worker.offline"];
+// Each is loaded when it is first shown. The second word is what the navigation marks.
+const PAGES = {
+  overview: "overview",
+  grid: "grid",
+  runs: "runs",
+  jobs: "jobs",
+  queue: "queue",
+  timeline: "timeline",
+  workers: "workers",
+  history: "history",
+  rules: "rules",
+  audit: "audit",
+};
 
 const view = document.getElementById("view");
-const live = document.getElementById("live");
-let shown = 0; // counts views, so that a late answer does not replace a newer view
-let source = null;
-let timer = null;
-let stopLog = null;
+const shownState = document.getElementById("live");
 
-function place() {
-  const [path, query] = (location.hash.slice(1) || "/").split("?");
-  const parts = path.split("/").filter(Boolean).map(decodeURIComponent);
-  return { kind: parts[0] || "runs", id: parts[1], sub: parts[2], query: query ? `?${query}` : "" };
-}
-
-function address(at) {
-  const known = ["runs", "jobs", "workers"].includes(at.kind) ? at.kind : "runs";
-  return `/api/v1/${known}${at.id ? `/${encodeURIComponent(at.id)}` : at.query}`;
-}
-
-async function read(url) {
-  const response = await fetch(url, { cache: "no-cache", headers: { Accept: "application/json" } });
-  const body = await response.json();
-  if (!response.ok) throw new Error(body.detail || response.statusText);
-  return body;
-}
-
-function draw(at, document_) {
-  if (at.kind === "jobs") return at.id ? views.job(document_) : views.jobs(document_);
-  if (at.kind === "workers") return views.workers(document_);
-  return at.id ? views.run(document_) : views.runs(document_);
-}
-
-function put(nodes) {
-  const key = document.activeElement && document.activeElement.getAttribute("data-key");
-  view.replaceChildren(...[nodes].flat(Infinity).filter(Boolean));
-  if (key) {
-    const again = [...view.querySelectorAll("a[data-key]")].find((a) => a.getAttribute("data-key") === key);
-    if (again) again.focus({ preventScroll: true });
+class Shown {
+  constructor(at, page) {
+    this.at = at;
+    this.page = page;
+    this.documents = {};
+    this.isOver = false;
+    this.reading = false;
+    this.wanted = false;
+    this.readAt = 0;
+    this.timer = null;
+    this.abort = new AbortController();
   }
-}
 
-async function refresh() {
-  const at = place();
-  if (at.sub === "log") return;
-  const number = shown;
-  try {
-    const found = await read(address(at));
-    if (number !== shown) return;
-    put(draw(at, found));
-    if (!source) follow(found.cursor);
-  } catch (error) {
-    if (number !== shown) return;
-    put(element("p", { class: "error" }, `This cannot be shown: ${error.message}`));
-    if (!source) setTimeout(() => { if (!source) refresh(); }, 3000);
-  }
-}
-
-function soon() {
-  if (timer === null) timer = setTimeout(() => { timer = null; refresh(); }, PATIENCE);
-}
-
-function follow(cursor) {
-  source = new EventSource(`/api/v1/events?since=${encodeURIComponent(cursor || "0-0")}`);
-  for (const kind of KINDS) source.addEventListener(kind, soon);
-  source.onmessage = soon;
-  source.onopen = () => { live.textContent = "live"; live.className = "is-live"; soon(); };
-  source.onerror = () => {
-    live.textContent = "reconnecting";
-    live.className = "";
-    if (source && source.readyState === EventSource.CLOSED) { source = null; setTimeout(refresh, 3000); }
-  };
-}
-
-async function showLog(at) {
-  const number = shown;
-  if (!source) live.textContent = "";
-  const url = `/api/v1/jobs/${encodeURIComponent(at.id)}/log${at.query}`;
-  const text = element("pre", { tabindex: "0", "aria-label": "log" });
-  const end = element("p", { class: "quiet", role: "status" }, "reading …");
-  put([element("h1", {}, `Log of job ${at.id}`), element("p", {},
-    element("a", { href: `#/jobs/${encodeURIComponent(at.id)}` }, "Back to the job"), " ",
-    element("a", { href: url }, "raw")), text, end]);
-  const stop = new AbortController();
-  stopLog = () => stop.abort();
-  try {
-    const response = await fetch(`${url}${at.query ? "&" : "?"}follow=1`, { signal: stop.signal });
-    if (!response.ok) throw new Error((await response.json()).detail);
-    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-    let length = 0;
-    for (let part = await reader.read(); !part.done; part = await reader.read()) {
-      const atEnd = text.scrollHeight - text.scrollTop - text.clientHeight < 40;
-      // Colours and other control sequences mean nothing here.
-      const plain = part.value.replace(/\u001b\[[0-9;?]*[A-Za-z]/g, "");
-      text.append(document.createTextNode(plain));
-      length += plain.length;
-      while (length > LOG_SHOWN && text.childNodes.length > 1) {
-        length -= text.firstChild.length;
-        text.firstChild.remove();
-      }
-      if (atEnd) text.scrollTop = text.scrollHeight;
+  // Ask for all documents of the page and draw them, also while some are still to come.
+  async read() {
+    if (this.isOver) return;
+    if (this.reading) {
+      this.wanted = true;
+      return;
     }
-    end.textContent = "the log has ended";
-  } catch (error) {
-    if (number === shown) end.textContent = `the log broke off: ${error.message}`;
+    this.reading = true;
+    this.readAt = performance.now();
+    try {
+      const asked = Object.entries(this.page.asks()).filter(([name]) => !this.comes(name));
+      await Promise.all(asked.map(([name, path]) => this.ask(name, path)));
+      this.failed = null;
+      this.follow();
+    } catch (error) {
+      if (this.isOver || error.name === "AbortError") return;
+      this.failed = error;
+      if (error.status === 401) return signIn(view, again);
+      this.draw();
+      if (![400, 403, 404].includes(error.status)) this.later(AGAIN);
+      else if (this.page.follows) this.follow();
+    } finally {
+      this.reading = false;
+    }
+    if (this.wanted) {
+      this.wanted = false;
+      this.later();
+    }
+    if (this.isRefused) this.later(POLLED);
+  }
+
+  // Whether a document comes by following: at first as a snapshot, or always.
+  comes(name) {
+    return (
+      this.page.snapshot === name &&
+      !this.isRefused &&
+      (!this.documents[name] || this.page.isRenewed)
+    );
+  }
+
+  // It may be looked at, but not followed: then it is asked for now and then.
+  refused() {
+    this.isRefused = true;
+    this.later(Object.values(this.documents).some(Boolean) ? POLLED : 0);
+  }
+
+  async ask(name, path) {
+    const isOptional = (this.page.optional || []).includes(name);
+    const found = await (isOptional ? perhaps : read)(path, this.abort.signal);
+    if (this.isOver) return;
+    const isNew = this.documents[name] !== found;
+    this.documents[name] = found;
+    if (isNew) this.draw();
+  }
+
+  draw() {
+    if (this.isOver) return;
+    const failed = this.failed ? [problem(this.failed)] : [];
+    if (this.failed && this.failed.code === "outside_project") failed.push(projects());
+    const isKnown = Object.values(this.documents).some(Boolean);
+    let shown = [];
+    try {
+      shown =
+        isKnown || !this.failed
+          ? this.page.draw(this.documents)
+          : [h("h1", {}, this.page.title())];
+    } catch (error) {
+      console.error(error);
+      failed.push(problem(error));
+    }
+    become(view, failed, shown);
+    view.removeAttribute("aria-busy");
+    document.title = `${this.page.title(this.documents)} · Headrace`;
+  }
+
+  follow() {
+    if (this.followed || !this.page.follows) return;
+    const path = this.page.follows(this.documents);
+    if (!path) return;
+    this.followed = true;
+    const first = Object.values(this.documents).find((each) => each && each.cursor);
+    live.follow(path, this.page.snapshot ? null : first ? first.cursor : null);
+  }
+
+  // Something happened: perhaps the page knows itself what to change.
+  happened(news) {
+    const events = [];
+    for (const each of news) {
+      if (each.kind === "snapshot") {
+        if (!this.page.snapshot) continue;
+        // What else is shown may be others than before, too.
+        if (this.documents[this.page.snapshot]) this.later();
+        this.documents[this.page.snapshot] = each.document;
+        this.draw();
+      } else events.push(each.document);
+    }
+    if (!events.length) return;
+    if (this.page.happened && this.page.happened(events)) return;
+    this.later();
+  }
+
+  later(wait = GATHERED) {
+    if (this.isOver || this.timer !== null) return;
+    const soonest = Math.max(wait, this.readAt + SELDOM - performance.now());
+    this.timer = setTimeout(() => {
+      this.timer = null;
+      this.read();
+    }, soonest);
+  }
+
+  close() {
+    this.isOver = true;
+    clearTimeout(this.timer);
+    this.abort.abort();
+    if (this.page.close) this.page.close();
   }
 }
 
-function show() {
-  shown += 1;
-  if (stopLog) { stopLog(); stopLog = null; }
-  const at = place();
-  for (const each of document.querySelectorAll("nav a")) {
-    const [, kind] = each.hash.split("/");
-    if ((kind || "runs") === at.kind) each.setAttribute("aria-current", "page");
-    else each.removeAttribute("aria-current");
-  }
-  document.title = at.id ? `${at.kind} ${at.id} · Headrace` : "Headrace";
-  if (at.kind === "jobs" && at.id && at.sub === "log") showLog(at);
-  else refresh();
-}
-
-function move(step) {
-  const rows = [...view.querySelectorAll("tbody tr")].map((row) => row.querySelector("a")).filter(Boolean);
-  const here = rows.findIndex((each) => each.closest("tr").contains(document.activeElement));
-  const next = rows[Math.min(rows.length - 1, Math.max(0, here + step))];
-  if (next) next.focus();
-}
-
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.key === "j") move(1);
-  else if (event.key === "k") move(-1);
-  else if (event.key === "u") {
-    const at = place();
-    location.hash = at.sub ? `#/jobs/${encodeURIComponent(at.id)}` : at.id ? `#/${at.kind}` : "#/";
-  }
+let shown = null;
+const live = new Live({
+  tell: (news) => {
+    if (shown) shown.happened(news);
+  },
+  state: (word) => {
+    document.documentElement.dataset.live = word;
+    shownState.className = `is-${word}`;
+    if (shownState.textContent !== word) shownState.textContent = word;
+    if (word === "refused" && shown) shown.refused();
+    // What was missed is told on coming back; what is not an event is asked for.
+    if (word === "live" && shown && shown.failed) shown.later();
+  },
+  lost: () => {
+    if (shown) {
+      shown.followed = false;
+      shown.documents = {};
+      shown.read();
+    }
+  },
 });
-addEventListener("hashchange", show);
-setInterval(() => { if (view.querySelector(".busy")) soon(); }, 10_000); // running times
-show();
+
+function mark(kind) {
+  for (const each of document.querySelectorAll("nav a")) {
+    const [, named] = each.hash.split("/");
+    if ((named || "overview") === kind) {
+      each.setAttribute("aria-current", "page");
+      each.parentNode.scrollLeft = each.offsetLeft - each.parentNode.offsetLeft - 40;
+    } else each.removeAttribute("aria-current");
+  }
+}
+
+async function go() {
+  const at = placeOf(location.hash);
+  if (
+    shown &&
+    shown.page.moved &&
+    shown.at.kind === at.kind &&
+    shown.at.id === at.id &&
+    shown.page.moved(at)
+  ) {
+    shown.at = at;
+    return;
+  }
+  const before = shown;
+  if (before) before.close();
+  live.stop();
+  shown = null;
+  mark(at.kind);
+  const file = PAGES[at.kind];
+  if (!file) {
+    document.title = "Nothing here · Headrace";
+    ownKeys({});
+    become(
+      view,
+      h("h1", {}, "There is nothing at this address"),
+      h("p", {}, h("a", { href: "#/" }, "To the overview")),
+    );
+    return;
+  }
+  view.setAttribute("aria-busy", "true");
+  const { create } = await import(`/page/pages/${file}.js`);
+  if (location.hash && placeOf(location.hash).kind !== at.kind) return; // gone on meanwhile
+  const next = new Shown(at, null);
+  next.page = create(at, {
+    again: () => next.later(0),
+    draw: () => next.draw(),
+    documents: next.documents,
+    signal: next.abort.signal,
+  });
+  shown = next;
+  if (before && before.at.kind !== at.kind) {
+    view.scrollTop = 0;
+    scrollTo(0, 0);
+  }
+  ownKeys(next.page.keys);
+  next.draw();
+  if (next.page.snapshot) next.follow();
+  next.read();
+}
+
+// Read everything anew, as somebody else perhaps.
+function again() {
+  account(again);
+  go();
+}
+
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the part after '#' names what is shown
+  view.focus();
+});
+addEventListener("hashchange", go);
+startClock();
+go();
+learn()
+  .catch(() => null)
+  .then(() => {
+    account(again);
+    if (shown) shown.draw();
+  });

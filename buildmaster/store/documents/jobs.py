@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from buildmaster.database import Database
+from buildmaster.database import Database, Prepared
 from buildmaster.status.questions import Jobs
 from buildmaster.store.documents.fragments import at, pairs
 from buildmaster.store.documents.known import Known
@@ -171,6 +171,8 @@ def _source(
         source = "(SELECT job AS id FROM ready UNION ALL SELECT job FROM aside) s"
     elif states and states <= {"assigned", "running"}:
         source = "(SELECT job AS id FROM running) s"
+    elif asked.classification:
+        source = "(SELECT job AS id FROM failed_job) s"
     else:
         return "job s", [_of_row(test, "s") for test in tests], parameters
     # The line and the claims are hints here; the job row says what is.
@@ -216,37 +218,40 @@ def _of_job(asked: Jobs) -> tuple[list[str], list[Any]]:
     return tests, parameters
 
 
+_DOCUMENT = Prepared(f"""
+    SELECT json_build_object({JOB_PAIRS},
+        'details', %s::json,
+        'classified', CASE WHEN k.job IS NOT NULL THEN json_build_object(
+            'classification', k.classification, 'note', k.note, 'link', k.link,
+            'by', k.classified_by, 'at', {at("k.classified_at")}, 'rule', k.rule) END,
+        'stages', coalesce(b.stages, '[]'), 'stage_numbers', b.stage_numbers,
+        'arguments', (SELECT n.arguments FROM native_job n WHERE n.job = j.id),
+        'requirements', json_build_object(
+            'architecture', c.architecture, 'isolation', c.isolation, 'tags', c.tags,
+            'slots', c.slots, 'cpu', c.cpu / 100.0, 'memory', c.memory, 'disk', c.disk,
+            'worker', nullif(c.worker, '')),
+        'limits', json_build_object(
+            'run', j.run_limit, 'idle', j.idle_limit, 'queue', j.queue_limit,
+            'total', j.total_limit),
+        'semaphores', coalesce(j.limits, '{{}}'), 'retry', j.retry,
+        'not_before', {at("j.not_before")}, 'deadline', {at("j.deadline")},
+        'node', ({_NODE}),
+        'pipeline_jobs', ({_PIPELINE_JOBS}),
+        'attempts', ({_ATTEMPTS}),
+        'needs', ({_edges("down", "up")}),
+        'wanted_by', ({_edges("up", "down")}),
+        'cursor', {CURSOR})::text
+      FROM {JOB_TABLES} WHERE j.id = %s
+""")
+
+
 async def job_document(database: Database, job: int, details: str = "null") -> str | None:
     """Everything about one job, as JSON; None if there is no such job.
 
     ``details`` is JSON that its kind adds.
     """
     row = await database.row(
-        f"""
-        SELECT json_build_object({JOB_PAIRS},
-            'details', %s::json,
-            'classified', CASE WHEN k.job IS NOT NULL THEN json_build_object(
-                'classification', k.classification, 'note', k.note, 'link', k.link,
-                'by', k.classified_by, 'at', {at("k.classified_at")}, 'rule', k.rule) END,
-            'stages', coalesce(b.stages, '[]'), 'stage_numbers', b.stage_numbers,
-            'arguments', (SELECT n.arguments FROM native_job n WHERE n.job = j.id),
-            'requirements', json_build_object(
-                'architecture', c.architecture, 'isolation', c.isolation, 'tags', c.tags,
-                'slots', c.slots, 'cpu', c.cpu / 100.0, 'memory', c.memory, 'disk', c.disk,
-                'worker', nullif(c.worker, '')),
-            'limits', json_build_object(
-                'run', j.run_limit, 'idle', j.idle_limit, 'queue', j.queue_limit,
-                'total', j.total_limit),
-            'semaphores', coalesce(j.limits, '{{}}'), 'retry', j.retry,
-            'not_before', {at("j.not_before")}, 'deadline', {at("j.deadline")},
-            'node', ({_NODE}),
-            'pipeline_jobs', ({_PIPELINE_JOBS}),
-            'attempts', ({_ATTEMPTS}),
-            'needs', ({_edges("down", "up")}),
-            'wanted_by', ({_edges("up", "down")}),
-            'cursor', {CURSOR})::text
-          FROM {JOB_TABLES} WHERE j.id = %s
-        """,
+        _DOCUMENT,
         (details, job),
     )
     return None if row is None else str(row[0])

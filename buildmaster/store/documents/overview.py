@@ -53,10 +53,11 @@ async def overview(database: Database) -> str:
                     'classification', n.classification, 'jobs', n.jobs)
                     ORDER BY n.classification), '[]')
                   FROM (SELECT k.classification, count(*) AS jobs
-                          FROM (SELECT id, attempt, finished_at FROM job
-                                 WHERE result IN ('failure', 'error', 'timeout',
-                                                  'malformed')
-                                 ORDER BY id DESC LIMIT {FAILURES}) j
+                          FROM (SELECT v.id, v.attempt, v.finished_at
+                                  FROM (SELECT job FROM failed_job
+                                         ORDER BY job DESC LIMIT {FAILURES}) x
+                                  JOIN job v ON v.id = x.job
+                                 WHERE is_failure(v.result)) j
                           LEFT JOIN classified k
                             ON k.job = j.id AND k.attempt = j.attempt
                          WHERE j.finished_at > farm_now() - interval '7 days'

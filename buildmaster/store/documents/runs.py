@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from buildmaster.database import Database
+from buildmaster.database import Database, Prepared
 from buildmaster.status.questions import LARGEST_LIMIT, Runs
 from buildmaster.store.documents.fragments import at, pairs
 from buildmaster.store.documents.jobs import JOB_PAIRS, JOB_TABLES
@@ -82,16 +82,19 @@ async def run_list(
     return await page.read(database, asked, tests, parameters)
 
 
+_DOCUMENT = Prepared(f"""
+    SELECT json_build_object({RUN_PAIRS},
+        'skipped', ({_NOTES.format(is_object="true")}),
+        'notes', ({_NOTES.format(is_object="false")}),
+        'jobs', ({_JOBS}), 'cursor', {CURSOR})::text
+      FROM run r WHERE r.id = %s
+""")
+
+
 async def run_document(database: Database, run: int) -> str | None:
     """Everything about one run, as JSON; None if there is no such run."""
     row = await database.row(
-        f"""
-        SELECT json_build_object({RUN_PAIRS},
-            'skipped', ({_NOTES.format(is_object="true")}),
-            'notes', ({_NOTES.format(is_object="false")}),
-            'jobs', ({_JOBS}), 'cursor', {CURSOR})::text
-          FROM run r WHERE r.id = %s
-        """,
+        _DOCUMENT,
         (run,),
     )
     return None if row is None else str(row[0])

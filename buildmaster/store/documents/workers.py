@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from buildmaster.database import Database
+from buildmaster.database import Database, Prepared
 from buildmaster.status.questions import LARGEST_LIMIT, Workers
 from buildmaster.store.documents.fragments import at, pairs
 from buildmaster.store.documents.pages import Listing, Page, tests_of
@@ -105,16 +105,19 @@ async def worker_list(database: Database, asked: Workers) -> Listing:
     return await page.read(database, asked, tests, parameters)
 
 
+_DOCUMENT = Prepared(f"""
+    SELECT json_build_object({pairs(_WORKER)},
+        'attempts', ({_ATTEMPTS}), 'results_24h', ({_RESULTS}),
+        'busy_24h', ({_BUSY}) + ({_BUSY_NOW}), 'faults', ({_FAULTS}),
+        'cursor', {CURSOR})::text
+      FROM worker w WHERE w.name = %s
+""")
+
+
 async def worker_document(database: Database, name: str) -> str | None:
     """One worker, as JSON; None if nobody of that name was ever here."""
     row = await database.row(
-        f"""
-        SELECT json_build_object({pairs(_WORKER)},
-            'attempts', ({_ATTEMPTS}), 'results_24h', ({_RESULTS}),
-            'busy_24h', ({_BUSY}) + ({_BUSY_NOW}), 'faults', ({_FAULTS}),
-            'cursor', {CURSOR})::text
-          FROM worker w WHERE w.name = %s
-        """,
+        _DOCUMENT,
         (name,),
     )
     return None if row is None else str(row[0])

@@ -239,6 +239,7 @@ class OwnerTests(StatusCase):
                 state="done", result="failure", reason="x", finished_at="now"
             )
             await self.rows.attempt(job)
+            await self.rows.end_attempt(job, result="failure")
             if n:
                 await self.database.run(
                     """INSERT INTO classified (job, attempt, classification, classified_by)

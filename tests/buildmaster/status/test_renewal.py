@@ -252,6 +252,10 @@ class ProjectTests(FollowingCase):
             build = (await status.build(q.OneBuild(job=jobs[MINE]))).read()
             self.assertEqual(build.similar, ())
             self.assertEqual(sum(day.jobs for day in build.history), 1)
+            # Lists show what there is for whoever asks.
+            listed = (await status.jobs(q.Jobs(repository=YOURS))).read()
+            self.assertEqual(listed.jobs, ())
+            self.assertEqual((await status.runs(q.Runs(repository=YOURS))).read().runs, ())
             for asking in (
                 status.grid(q.Grid()),
                 status.grid(q.Grid(repository=YOURS)),
@@ -259,8 +263,6 @@ class ProjectTests(FollowingCase):
                 status.history(q.History()),
                 status.history(q.History(name="hello")),
                 status.history(q.History(repository=YOURS)),
-                status.jobs(q.Jobs(repository=YOURS)),
-                status.runs(q.Runs(repository=YOURS)),
                 status.jobs(q.Jobs(repository=MINE, run=runs[YOURS])),
                 status.graph(q.OneRun(run=runs[YOURS])),
                 status.build(q.OneBuild(job=jobs[YOURS])),
