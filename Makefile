@@ -101,7 +101,8 @@ lint: venv
 
 # The big numbers, for which a test run has no time: laws over 10,000 examples each,
 # 10,000 strangers at each carrier, a thousand builds whose worker is killed (as root),
-# 10,000 graphs (HEADRACE_GRAPHS: more), two hundred masters killed under load, and
+# 10,000 graphs (HEADRACE_GRAPHS: more), two hundred masters killed under load, 1,000
+# workflows on a master that is killed again and again (HEADRACE_RUNS: more), and
 # ten minutes of fuzzing (with coverage to lead the way where atheris is installed).
 prove: venv
 	HEADRACE_LONG=1 $(BIN)/python -m twisted.trial tests.protocol.pipeline \
@@ -110,6 +111,8 @@ prove: venv
 	HEADRACE_LONG=1 $(BIN)/python -m twisted.trial tests.worker.test_cleanliness
 	HEADRACE_LONG=1 $(BIN)/python -m twisted.trial tests.buildmaster.test_oracle \
 	    tests.buildmaster.store.test_room tests.test_whole_two_masters
+	HEADRACE_LONG=1 $(BIN)/python -m twisted.trial tests.buildmaster.workflow \
+	    tests.test_whole_workflow
 	$(BIN)/python -m tests.fuzz_configuration 600
 
 docs: venv

@@ -15,6 +15,7 @@ from benchmarks.queue_parts import (
     old_snapshot,
     peers,
     pickup,
+    references,
     whole_path,
 )
 
@@ -25,6 +26,7 @@ PARTS = (
     pickup.PART,
     depth.PART,
     graph.PART,
+    references.PART,
     old_snapshot.PART,
     peers.PART,
 )

@@ -74,6 +74,8 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     idle_limit: Seconds | None = 3600.0  #: without output
     kinds: dict[str, Requirements] = {}  #: what jobs of a kind need, unless they say it
 
+    webhooks: dict[str, str] = {}  #: the file of the secret of each, below ``data``
+
     @property
     def is_secure(self) -> bool:
         """Whether people reach the HTTP port with TLS, also where a proxy ends it."""

@@ -16,6 +16,7 @@ from buildmaster.hungry import HungrySessions, Picked
 from buildmaster.matching import Leased, Needs
 from buildmaster.orders import NoOrder, OrderMaker
 from buildmaster.session import Session, Told
+from buildmaster.settling import Settled
 from buildmaster.store import queue
 from buildmaster.store.step import (
     TURN_BITS,
@@ -408,11 +409,12 @@ class Dispatcher:
             key = (claim.job, claim.attempt)
             if session is None or key not in session.attempts:
                 continue
-            if isinstance(order, str):
+            if not isinstance(order, Order):
                 session.drop(*key)
-                self._failed_orders.append(
-                    AttemptEnd(*key, Result.ERROR, order, worker, final=True)
-                )
+                end = AttemptEnd(*key, Result.ERROR, str(order), worker, final=True)
+                if isinstance(order, Settled):
+                    end = AttemptEnd(*key, order.result, str(order), worker)
+                self._failed_orders.append(end)
                 self._wake()
                 continue
             session.start(order)
@@ -424,14 +426,19 @@ class Dispatcher:
                 worker=worker,
             )
 
-    async def _make_orders(self, cursor: Any, claims: Sequence[Claim]) -> list[Order | str]:
+    async def _make_orders(
+        self, cursor: Any, claims: Sequence[Claim]
+    ) -> list[Order | NoOrder | Settled]:
         """The order of each, or why there is none."""
-        made: list[Order | str] = []
+        made: list[Order | NoOrder | Settled] = []
         for claim in claims:
             try:
-                made.append(await self._orders.make(cursor, claim.job, claim.attempt))
-            except NoOrder as error:
-                made.append(str(error))
+                order = await self._orders.make(
+                    cursor, claim.job, claim.attempt, settling=True
+                )
+                made.append(order)
+            except (NoOrder, Settled) as error:
+                made.append(error)
         return made
 
     def _no_orders(self, failure: Any, worker: str) -> None:

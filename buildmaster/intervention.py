@@ -12,8 +12,9 @@ from buildmaster.store import jobs as job_store
 from buildmaster.store import lingering, queue, revival
 from buildmaster.store.event_log import Event, write_events
 from buildmaster.store.jobs import LockedJob
+from buildmaster.store.nodes import open_gate
 from buildmaster.store.text import storable
-from protocol.results import Result
+from protocol.results import BAD, Result
 from protocol.stages import Cell, title
 
 
@@ -81,6 +82,19 @@ async def _is_unstarted(cursor: Cursor, job: LockedJob) -> bool:
     return job.state not in (JobState.ASSIGNED, JobState.RUNNING)
 
 
+async def release_job(cursor: Cursor, job: int, by: str) -> None:
+    """Let a job go that waits for somebody; it starts once it waits for nothing else."""
+    locked = await _existing(cursor, job)
+    if not await open_gate(cursor, job):
+        raise Refusal(
+            409,
+            "not_gated",
+            f"Job {job} is {locked.state.value} and waits for nobody to let it go.",
+        )
+    payload = {"by": by}
+    await write_events(cursor, [Event("job.released", job=job, payload=payload)])
+
+
 async def retry_job(
     cursor: Cursor,
     job: int,
@@ -134,7 +148,7 @@ async def retry_job(
     await write_events(cursor, [Event("job.retried", job=job, payload=payload)])
     for down in unrun:
         await _revive(cursor, all_locked[down])
-    await _reopen_runs(cursor, [job, *unrun])
+    await reopen_runs(cursor, [job, *unrun])
     revived = [job, *unrun]
     opened = await revival.reopen_edges(cursor, revived)
     decided = [
@@ -143,7 +157,9 @@ async def retry_job(
         if (up := all_locked[edge.up]).result is not None and up.id not in revived
     ]
     for edge, up in decided:
-        if edge.down == job and judge(edge.require, _result(up)) is not Verdict.GO:
+        if edge.down != job or edge.choice is not None:
+            continue
+        if judge(edge.require, _counted(up)) is not Verdict.GO:
             raise Refusal(
                 409,
                 "needs_another",
@@ -202,7 +218,8 @@ async def _revive(cursor: Cursor, job: LockedJob) -> None:
     await write_events(cursor, [Event("job.waiting", job=job.id, payload=payload)])
 
 
-async def _reopen_runs(cursor: Cursor, jobs: Sequence[int]) -> None:
+async def reopen_runs(cursor: Cursor, jobs: Sequence[int]) -> None:
+    """Let the runs of jobs that are tried again wait for them."""
     runs = await job_store.reopen_runs_of(cursor, jobs)
     payload = {"state": "sealed"}
     await write_events(
@@ -213,6 +230,11 @@ async def _reopen_runs(cursor: Cursor, jobs: Sequence[int]) -> None:
 def _result(job: LockedJob) -> Result:
     assert job.result is not None
     return job.result
+
+
+def _counted(job: LockedJob) -> Result:
+    """Its result as it counts for those who wait."""
+    return Result.SUCCESS if job.allow_failure and _result(job) in BAD else _result(job)
 
 
 async def _existing(cursor: Cursor, job: int) -> LockedJob:

@@ -12,6 +12,8 @@ import msgspec
 from msgspec import Meta
 
 from buildmaster.database import Cursor
+from buildmaster.handing import handed_over, variables_of
+from buildmaster.settling import settle
 from buildmaster.sources import MadeSource, Source
 from buildmaster.store import orders as store
 from buildmaster.submission import TRUSTED
@@ -44,8 +46,13 @@ class OrderMaker:
         """Where an attempt puts files, and what lets it."""
         return Artifacts(url=self.artifacts_url, token=self.attempt_token(job, attempt))
 
-    async def make(self, cursor: Cursor, job: int, attempt: int) -> Order:
-        """The order for an attempt of a build; raises `NoOrder`."""
+    async def make(
+        self, cursor: Cursor, job: int, attempt: int, *, settling: bool = False
+    ) -> Order:
+        """The order for an attempt of a build; raises `NoOrder`.
+
+        With ``settling`` it is about to run: `Settled` if it turns out that it need not.
+        """
         row = await store.build_row(cursor, job, attempt)
         if row is None:
             raise NoOrder(f"job {job} is not a build that could be dispatched")
@@ -58,6 +65,10 @@ class OrderMaker:
             source = msgspec.structs.replace(
                 source, url=f"{self.artifacts_url}/{source.sha256}"
             )
+        node = row.node
+        if node is not None and settling:
+            domains = (row.trust_domain, TRUSTED)
+            node = await settle(cursor, job, attempt, node, domains)
         kept = await store.kept_rows(cursor, job, attempt)
         order = Order(
             job=row.job,
@@ -76,6 +87,8 @@ class OrderMaker:
             license=pipeline.license,
             kept=tuple(_kept(entry) for entry in kept),
             upstream=tuple(_kept(entry) for entry in await self._upstream(cursor, row)),
+            handed=() if node is None else await handed_over(cursor, job, node),
+            variables={} if node is None else variables_of(node),
             artifacts=self.artifacts(row.job, row.attempt),
             limits=Limits(run=row.run_limit, idle=row.idle_limit),
             fence_after=self.fence_after,

@@ -69,7 +69,9 @@ class SubmissionRequest(
 
     source: GitRequest | TreeRequest | MadeRequest
     refs: Annotated[tuple[Word, ...], Meta(max_length=100)] = ()
-    configuration: Word = ".launchpad.yaml"  #: path of the file in the source
+    #: Path of the file in the source; None: .headrace.yaml, or else .launchpad.yaml.
+    configuration: Word | None = None
+    trigger: Word | None = None  #: the event that starts it; jobs for others are left out
     isolation: IsolationName | None = None  #: None: what the farm does by default
     cross_architecture: Literal["orchestrate", "refuse", "barrier"] = "orchestrate"
     force: bool = False  #: add an attempt to jobs that exist and are done
@@ -250,6 +252,25 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
+class RerunRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Run jobs of a run again. The body of POST /api/v1/runs/ID/rerun."""
+
+    #: ``failed``: what ended badly, or never ran; ``node``: what is named here;
+    #: ``from-here``: that, and all that waits for it.
+    scope: Literal["failed", "from-here", "node"]
+    job: Text | None = None  #: its identifier; None: any
+    package: Text | None = None
+    cell: Word | None = None  #: as in ``arch=amd64,series=noble``, or some of it
+
+
+class Rerun(msgspec.Struct, frozen=True, kw_only=True):
+    """Jobs that have another attempt."""
+
+    run: int
+    jobs: tuple[int, ...]
+    added: tuple[str, ...]  #: what nobody named, and why it is among them
+
+
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """One thing wrong with a configuration or a graph."""
 
@@ -288,6 +309,12 @@ class Farm(Protocol):
 
     async def cancel_run(self, run: int, by: str, why: str) -> None:
         """Ask every job that only this run wants to stop."""
+
+    async def release_job(self, job: int, by: str) -> None:
+        """Let a job go that waits for somebody."""
+
+    async def rerun(self, run: int, request: RerunRequest, by: str) -> Rerun:
+        """Queue another attempt of some jobs of a run: whole or nothing."""
 
     async def retry_job(
         self,

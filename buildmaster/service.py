@@ -39,6 +39,10 @@ from buildmaster.kinds.registry import BadKind, Kinds
 from buildmaster.masters import KIND, forget_sessions
 from buildmaster.neighbours import Neighbours
 from buildmaster.operations import Operations
+from buildmaster.orchestration.classes import WorkflowClasses
+from buildmaster.orchestration.control import Control
+from buildmaster.orchestration.running import Running, step_threads
+from buildmaster.orchestration.webhooks import BadSecret, Webhooks, secrets
 from buildmaster.people.entrance import Entrance
 from buildmaster.people.opening import open_entrance, open_provider
 from buildmaster.people.watched import BadFile
@@ -46,6 +50,7 @@ from buildmaster.pidfile import PidFile
 from buildmaster.postgres.embedded import EmbeddedPostgres
 from buildmaster.requests import Requirements
 from buildmaster.rounds import Rounds
+from buildmaster.scheduling import Scheduler
 from buildmaster.series import DEFAULT_SERIES
 from buildmaster.session import Session
 from buildmaster.source.reader import GitReader
@@ -142,6 +147,7 @@ class Master(Service):
         )
         kinds = Kinds.found(config.kinds)
         await install(dsn, books, kinds)
+        classes = WorkflowClasses.found()
 
         clients = Clients(books)
         await clients.round()
@@ -171,6 +177,10 @@ class Master(Service):
                 work.operated()
 
         farm = self._farm(books, blobs, cancelled, kinds, neighbours)
+        threads = step_threads(clock)
+        self._undo.append(threads.stop)
+        control = Control(books, classes, threads)
+        hooks = Webhooks(control, threads, secrets(data, config.webhooks))
         http = await self._serve_http(
             site(
                 readers,
@@ -203,6 +213,8 @@ class Master(Service):
                 ),
                 public_url=config.public_url,
                 meters=meters,
+                control=control,
+                webhooks=hooks,
             ),
             tls,
         )
@@ -223,7 +235,26 @@ class Master(Service):
             )
             port = await work.start(config.listen.workers, tls, self._undo)
             workers = reached_at("pbs" if tls else "pb", config.listen.workers, port)
-        told = await self._serve_status(status, readers, Bearers(tokens, clients), tls)
+            scheduler = Scheduler(
+                books, control, farm.prepare, farm.enqueue_within, cancelled
+            )
+            scheduling = Rounds("schedules", scheduler.round, clock)
+            scheduling.startService()
+            self._undo.append(scheduling.stopService)
+            running = Running(
+                dsn,
+                clock,
+                config.name,
+                classes,
+                step_threads(clock),
+                farm.enqueue_within,
+                farm.prepare,
+                cancelled,
+            )
+            await running.start(self._undo)
+        told = await self._serve_status(
+            status, readers, Bearers(tokens, clients), tls, control.signal
+        )
         Addresses(http, workers, told).write(data)
         where = "nowhere: this master gives no work" if workers is None else workers
         self.log.info("HTTP at {http}, workers at {workers}", http=http, workers=where)
@@ -264,7 +295,12 @@ class Master(Service):
         return log
 
     async def _serve_status(
-        self, status: Status, readers: Database, bearers: Bearers, tls: Any
+        self,
+        status: Status,
+        readers: Database,
+        bearers: Bearers,
+        tls: Any,
+        signal: pb_server.Signal,
     ) -> str | None:
         """The status over PB, if the settings say where; its address."""
         address = self._config.listen.status
@@ -277,6 +313,7 @@ class Master(Service):
             status,
             bearers.find,
             lambda grant: Permission(readers, grant, open_reading=open_reading),
+            signal,
         )
         self._undo.append(port.stopListening)
         return reached_at("pbs" if tls else "pb", address, port)
@@ -357,7 +394,7 @@ class Master(Service):
                 f" each a name of its own with name in its settings file"
             )
             return
-        if failure.check(BadCertificate, BadKind, BadFile):
+        if failure.check(BadCertificate, BadKind, BadFile, BadSecret):
             self._end_with(failure.getErrorMessage())
             return
         self.log.failure("the buildmaster did not start", failure)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -50,7 +51,9 @@ from protocol.stages import Cell, title
 #: The name, in identities, of the job that runs a pipeline's builds; that of another
 #: file of the same source is another job.
 PIPELINE = "pipeline"
-_USUAL_FILE = ".launchpad.yaml"
+USUAL_FILE = ".launchpad.yaml"
+#: The file that goes before it where a source has one: of jobs that refer to each other.
+REFERENCES = ".headrace.yaml"
 #: The trust domain of those whose code may run without any isolation.
 TRUSTED = "trusted"
 
@@ -63,6 +66,13 @@ class Material:
     digest: str | None
     source: GitSource | TreeSource | None
     configuration: bytes
+
+
+class Prepared(Protocol):
+    """A submission up to where it is written."""
+
+    async def store(self, cursor: Cursor) -> Submitted:
+        """Write it, in the transaction of ``cursor``: whole or nothing."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +111,11 @@ def read_configuration(request: SubmissionRequest, text: bytes) -> Pipeline:
             for error in parsed.errors
         )
         count = "an error" if len(problems) == 1 else f"{len(problems)} errors"
+        file = request.configuration or USUAL_FILE
         raise Refusal(
             422,
             "bad_configuration",
-            f"{request.configuration} has {count}; mend the file and submit again.",
+            f"{file} has {count}; mend the file and submit again.",
             problems,
         )
     return parsed.pipeline
@@ -126,8 +137,8 @@ class Submission:
         """What a job that runs this pipeline is called."""
         if isinstance(self.request.source, MadeRequest):
             return self.request.source.name
-        file = self.request.configuration
-        return PIPELINE if file == _USUAL_FILE else f"{PIPELINE} ({file})"
+        file = self.request.configuration or USUAL_FILE
+        return PIPELINE if file == USUAL_FILE else f"{PIPELINE} ({file})"
 
     @property
     def isolation(self) -> str:

@@ -67,6 +67,24 @@ class KeptJob(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[KeptFile, ...] = ()
 
 
+class HandedOver(msgspec.Struct, frozen=True, kw_only=True):
+    """Files of jobs that a node waited for, to be found in one folder."""
+
+    job: str  #: whose they are, as the node's needs name it
+    files: tuple[KeptFile, ...] = ()  #: paths from that folder
+
+    @property
+    def variable(self) -> str:
+        """The variable that names the folder: CI_INPUT_<JOB>."""
+        return f"CI_INPUT_{variable_part(self.job)}"
+
+
+def variable_part(name: str) -> str:
+    """``name`` as a part of a variable's name: capitals, digits and ``_``."""
+    known = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+    return "".join(char if char in known else "_" for char in name.upper())
+
+
 class Order(msgspec.Struct, frozen=True, kw_only=True, tag="build", tag_field="kind"):
     """One attempt of a build."""
 
@@ -84,6 +102,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, tag="build", tag_field="k
     license: License | None = None
     kept: tuple[KeptJob, ...] = ()
     upstream: tuple[KeptJob, ...] = ()  #: what other builds made that this one waited for
+    handed: tuple[HandedOver, ...] = ()  #: what nodes made that this one waited for
+    variables: dict[str, str] = {}  #: what every command finds in its environment
     artifacts: Artifacts
     limits: Limits = Limits()
     fence_after: float  #: seconds without renewal after which the supervisor must kill

@@ -66,6 +66,8 @@ class NewJob:
     virtual_start: int = 0
     stages: int = 0
     required: bool = True
+    allow_failure: bool = False
+    has_gate: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class NewEdge:
     down: int
     require: str = "good"
     stage: int | None = None
+    choice: int | None = None
 
 
 class Direct:
@@ -157,6 +160,8 @@ class Direct:
                 "error_limit": job.error_limit,
                 "score": job.score,
                 "virtual_start": job.virtual_start,
+                "allow_failure": job.allow_failure,
+                "gate": "somebody must let it go" if job.has_gate else "",
             }
             for job in jobs
         ]
@@ -166,12 +171,13 @@ class Direct:
             made = await cursor.rows(
                 """
                 INSERT INTO job (kind, name, requester, owner, class, limits, retry,
-                                 error_limit, score, virtual_start)
+                                 error_limit, score, virtual_start, allow_failure, gate)
                 SELECT kind, 'j', owner, owner, class, limits, retry, error_limit, score,
-                       virtual_start
+                       virtual_start, allow_failure, gate
                 FROM jsonb_to_recordset(%s::jsonb) AS given (
                     kind text, owner text, class integer, limits text[], retry jsonb,
-                    error_limit integer, score integer, virtual_start bigint)
+                    error_limit integer, score integer, virtual_start bigint,
+                    allow_failure boolean, gate text)
                 RETURNING id
                 """,
                 (json.dumps(rows),),
@@ -205,6 +211,11 @@ class Direct:
                 await add_edge(
                     cursor, ids[edge.up], ids[edge.down], edge.require, edge.stage
                 )
+                if edge.choice is not None:
+                    await cursor.run(
+                        "UPDATE edge SET choice = %s WHERE up = %s AND down = %s",
+                        (edge.choice, ids[edge.up], ids[edge.down]),
+                    )
             await queue.make_ready(cursor, ids)
             await job_store.end_run_without_jobs(cursor, run)
             return run, ids

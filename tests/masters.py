@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class MasterHome:
         self.port, self.http = free_port(), free_port()
         self.daemons: list[MasterProcess] = []
         self._twistd = twistd
+        self.environment: Mapping[str, str] = {}  #: of its daemons, besides the usual
         self.trust_file: str | None = None  #: with TLS: the file of its certificate
         (self.folder / "token-of-workers").write_text(TOKEN)
         self.settings = self.folder / "master.yaml"
@@ -70,7 +71,8 @@ class MasterHome:
 
     async def start(self) -> MasterProcess:
         """A new daemon, once it answers."""
-        daemon = MasterProcess(self.settings, self.folder / "log", self._twistd)
+        log = self.folder / "log"
+        daemon = MasterProcess(self.settings, log, self._twistd, self.environment)
         self.daemons.append(daemon)
         while not await self.is_healthy():
             if daemon.status is not None:
@@ -145,14 +147,16 @@ class MasterHome:
 class MasterProcess(ProcessProtocol):
     """One daemon's process; its log is a file."""
 
-    def __init__(self, settings: Path, log: Path, twistd: str) -> None:
+    def __init__(
+        self, settings: Path, log: Path, twistd: str, more: Mapping[str, str]
+    ) -> None:
         self.status: int | None = None
         self._gone: list[Deferred[None]] = []
         arguments = ["-n", "--pidfile=", f"--logfile={log}", "buildmaster"]
         arguments += ["--config", str(settings)]
         command = [sys.executable, "-P", "-c", twistd, *arguments]
         self._process = reactor.spawnProcess(
-            self, sys.executable, command, env=environment(), path="/"
+            self, sys.executable, command, env={**environment(), **more}, path="/"
         )
         self.pid: int = self._process.pid
 

@@ -34,8 +34,10 @@ class Refused(Exception):
     """What was asked for cannot be done."""
 
 
-def judge(require: str, ended: str) -> str:
-    """What an edge says to its downstream."""
+def judge(require: str, ended: str, allowed: bool = False) -> str:
+    """What an edge says to its downstream; a bad end may be ``allowed``."""
+    if allowed and ended in BAD:
+        ended = "success"
     column = 0 if ended in GOOD else 1 if ended in BAD else 2
     return TABLE[require][column]
 
@@ -57,6 +59,8 @@ class Job:
     retry: tuple[tuple[int | None, int], ...] = ()
     error_limit: int = 3
     stages: int = 0
+    allow_failure: bool = False
+    has_gate: bool = False
     state: str = "waiting"
     result: str | None = None
     root: int | None = None
@@ -88,7 +92,8 @@ class Edge:
     down: int
     require: str
     stage: int | None = None
-    saw: int | None = None  #: the attempt, once it is resolved
+    saw: int | None = None  #: the attempt, once it is resolved; 0: it did not matter
+    choice: int | None = None  #: of those with one number one suffices
 
 
 @dataclass
@@ -351,9 +356,10 @@ class Oracle:
             edge.saw = None
         decided = [e for e in opened if self.jobs[e.up].state == "done"]
         for edge in decided:
-            result = self.jobs[edge.up].result
-            assert result is not None
-            if edge.down == number and judge(edge.require, result) != "go":
+            up_job = self.jobs[edge.up]
+            assert up_job.result is not None
+            says = judge(edge.require, up_job.result, up_job.allow_failure)
+            if edge.down == number and edge.choice is None and says != "go":
                 raise Refused
         for up in sorted({edge.up for edge in decided}):
             self._settle_again(up)
@@ -361,13 +367,29 @@ class Oracle:
 
     def _is_undone(self, edge: Edge, revived: Sequence[int]) -> bool:
         up = self.jobs[edge.up]
-        assert edge.saw is not None
+        if not edge.saw:
+            return False  # another one of the choice decided
         saw = up.attempts[edge.saw - 1]
         if edge.stage is not None and edge.stage in saw.passed | up.attempts[-1].passed:
             return False  # a passed stage is never judged again
         if edge.up in revived:
             return True
-        return saw.result is None or judge(edge.require, saw.result) != "go"
+        if self._let_go(edge):
+            return False
+        return edge.choice is None or not any(
+            other is not edge
+            and (other.down, other.choice) == (edge.down, edge.choice)
+            and self._let_go(other)
+            for other in self.edges
+        )
+
+    def _let_go(self, edge: Edge) -> bool:
+        """Whether the attempt that it saw let the other job go."""
+        if not edge.saw:
+            return False
+        up = self.jobs[edge.up]
+        result = up.attempts[edge.saw - 1].result
+        return result is not None and judge(edge.require, result, up.allow_failure) == "go"
 
     def _revive(self, job: Job) -> None:
         job.state, job.result, job.root = "waiting", None, None
@@ -377,6 +399,17 @@ class Oracle:
         self._next_attempt(job)
         if whole:
             job.attempts[-1].passed.clear()
+
+    def release(self, number: int) -> bool:
+        """Somebody lets it go; whether it waited for that."""
+        job = self.jobs[number]
+        if not job.has_gate or job.state == "done":
+            return False
+        job.has_gate = False
+        if job.state == "parked":
+            job.state = "waiting"
+            self._queue([number])
+        return True
 
     def pass_time(self, seconds: float) -> None:
         """What masters do of themselves meanwhile."""
@@ -408,7 +441,10 @@ class Oracle:
             job = self.jobs[number]
             if job.state != "waiting" or self.open_edges(number):
                 continue
-            if job.not_before is None or job.not_before <= self.now:
+            if job.has_gate and (job.not_before is None or job.not_before <= self.now):
+                job.state = "parked"
+                self.events["job.parked", number] += 1
+            elif job.not_before is None or job.not_before <= self.now:
                 job.state, job.not_before = "ready", None
                 self.events["job.ready", number] += 1
 
@@ -431,12 +467,19 @@ class Oracle:
     def _resolve(self, wave: Sequence[int], stage: int | None) -> list[int]:
         """The edges of a wave say all they say at once; the jobs that they ended."""
         said: dict[int, dict[str, list[int]]] = {}
+        heard: list[tuple[Edge, str]] = []
         for edge in self.edges:
             if edge.up in wave and edge.saw is None and stage in (None, edge.stage):
                 up = self.jobs[edge.up]
                 edge.saw = up.number
-                says = "go" if stage is not None else judge(edge.require, str(up.result))
-                said.setdefault(edge.down, {}).setdefault(says, []).append(edge.up)
+                says = "go"
+                if stage is None:
+                    says = judge(edge.require, str(up.result), up.allow_failure)
+                heard.append((edge, says))
+        for edge, says in heard:
+            if edge.choice is not None:
+                says = self._chosen(edge, says, heard)
+            said.setdefault(edge.down, {}).setdefault(says, []).append(edge.up)
         ended = []
         for down, words in said.items():
             job = self.jobs[down]
@@ -452,11 +495,26 @@ class Oracle:
         self._queue(said)
         return ended
 
+    def _chosen(self, edge: Edge, says: str, heard: Sequence[tuple[Edge, str]]) -> str:
+        """What one edge of a choice says, all of them considered."""
+        group = (edge.down, edge.choice)
+        others = [e for e in self.edges if (e.down, e.choice) == group and e.saw is None]
+        if any((e.down, e.choice) == group and word == "go" for e, word in heard):
+            for other in others:
+                other.saw = 0
+            return "go"
+        return "go" if others else says
+
     def _end_runs(self, runs: Iterable[int]) -> None:
         for number in list(runs):
             run = self.runs[number]
             needed = [self.jobs[job] for job, required in run.jobs.items() if required]
             if run.state == "sealed" and all(job.state == "done" for job in needed):
-                results = [str(job.result) for job in needed] or ["skipped"]
+                results = [
+                    "success"
+                    if job.allow_failure and job.result in BAD
+                    else str(job.result)
+                    for job in needed
+                ] or ["skipped"]
                 run.state, run.result = "done", min(results, key=ORDER.index)
                 self.events["run.done", number] += 1

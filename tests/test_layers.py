@@ -16,6 +16,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 PURE = {
     "buildmaster.blame",
     "buildmaster.calibration",
+    "buildmaster.cron",
     "buildmaster.dependencies",
     "buildmaster.durations",
     "buildmaster.explanation",
@@ -26,7 +27,9 @@ PURE = {
     "buildmaster.patterns",
     "buildmaster.planner",
     "buildmaster.planning",
+    "buildmaster.references",
     "buildmaster.series",
+    "buildmaster.workflow",
     "protocol.conversation",
     "protocol.messages",
     "protocol.order",

@@ -17,6 +17,7 @@ from benchmarks.progress import say
 REQUIREMENTS = {
     "pgqueuer": ("pgqueuer==1.6.0", "asyncpg==0.32.0", "uvloop==0.23.0"),
     "procrastinate": ("procrastinate==3.10.0", "psycopg[binary]==3.3.9"),
+    "dbos": ("dbos==3.4.0",),
     "buildbot": (
         "buildbot[bundle]==4.3.0",
         "buildbot-worker==4.3.0",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from buildmaster.cli import references
 from buildmaster.cli.configuration import (
     INVALID,
     VALID,
@@ -14,6 +15,8 @@ from buildmaster.cli.configuration import (
     say_json,
     say_problems,
 )
+from buildmaster.references.json_schema import schema
+from buildmaster.references.reading import is_references
 from protocol.pipeline.configuration import Parsed, parse
 from protocol.pipeline.expanded import expanded
 
@@ -26,19 +29,38 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         description="Say what is wrong with a configuration file. Exit status: 0 valid,"
         " 1 invalid, 2 the file cannot be read.",
     )
-    parser.add_argument("file", metavar="FILE", help="usually .launchpad.yaml")
+    parser.add_argument(
+        "file", metavar="FILE", help="usually .launchpad.yaml, or .headrace.yaml"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--lpci-compatible",
         action="store_true",
         help="warn only of what lpci accepts, though it cannot work",
     )
+    parser.add_argument(
+        "--json-schema",
+        action=_Schema,
+        nargs=0,
+        help="print the JSON Schema of .headrace.yaml, for editors",
+    )
     parser.set_defaults(act=check)
+
+
+class _Schema(argparse.Action):
+    """Prints the schema, and that is all."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """As ``--help`` does."""
+        say_json(schema())
+        parser.exit(VALID)
 
 
 def check(arguments: argparse.Namespace) -> int:
     """Run the command; the exit status. Raises `CommandMisused` for an unreadable file."""
     text = read_file(arguments.file)
+    if is_references(arguments.file):
+        return references.check(arguments.file, text, arguments.json)
     parsed = parse(text, lpci_compatible=arguments.lpci_compatible)
     if arguments.json:
         say_json(_document(parsed))

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from buildmaster.cli import references
 from buildmaster.cli.configuration import (
     INVALID,
     VALID,
@@ -22,6 +23,7 @@ from buildmaster.cli.farm_list import series_of_farm
 from buildmaster.cli.problems import CommandMisused
 from buildmaster.planner import CrossArchitecture, Plan, PlannedBuild, plan
 from buildmaster.planning.model import MODES
+from buildmaster.references.reading import is_references
 from buildmaster.series import DEFAULT_SERIES, Series
 from protocol.pipeline.configuration import Parsed, Problem, parse
 from protocol.stages import dispatched, title
@@ -35,7 +37,9 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         description="Show which builds a configuration file makes, and what they wait"
         " for. Exit status: 0 planned, 1 with errors, 2 the file cannot be read.",
     )
-    parser.add_argument("file", metavar="FILE", help="usually .launchpad.yaml")
+    parser.add_argument(
+        "file", metavar="FILE", help="usually .launchpad.yaml, or .headrace.yaml"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--cross-architecture",
@@ -59,6 +63,18 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         choices=("native", "chroot", "vm"),
         help="count only what the farm that HEADRACE_URL names runs so",
     )
+    own = parser.add_argument_group("a .headrace.yaml only")
+    own.add_argument(
+        "--graph",
+        choices=("text", "dot", "json"),
+        help="how to print the nodes and what they wait for (default: text)",
+    )
+    own.add_argument("--trigger", metavar="EVENT", help="what starts the run")
+    own.add_argument(
+        "--since",
+        metavar="REVISION",
+        help="say what would be reused, if all had passed at that commit",
+    )
     parser.set_defaults(act=show_plan)
 
 
@@ -75,11 +91,23 @@ def series(text: str) -> Series:
 def show_plan(arguments: argparse.Namespace) -> int:
     """Run the command; the exit status. Raises `CommandMisused` for an unreadable file."""
     text = read_file(arguments.file)
-    parsed = parse(text)
     known: Sequence[Series] = arguments.series or _usual(arguments.isolation)
     if len({one.name for one in known}) < len(known):
         raise CommandMisused("--series names the same release twice")
-    planned = _planned(parsed, known, arguments.cross_architecture)
+    if is_references(arguments.file):
+        shown = references.look(
+            arguments.file,
+            text,
+            arguments.trigger,
+            known,
+            arguments.cross_architecture,
+            arguments.since,
+        )
+        form = "json" if arguments.json else arguments.graph or "text"
+        return references.plan(arguments.file, shown, form)
+    if arguments.graph or arguments.trigger or arguments.since:
+        raise CommandMisused("--graph, --trigger and --since go with a .headrace.yaml")
+    planned = _planned(parse(text), known, arguments.cross_architecture)
     if arguments.json:
         say_json(_document(planned))
     else:

@@ -26,6 +26,7 @@ from buildmaster.cli.tree import open_archive, pack
 from buildmaster.client.documents import JobDocument, RunDocument
 from buildmaster.client.http import Client
 from buildmaster.requests import SubmissionRequest, TreeRequest
+from buildmaster.submission import REFERENCES, USUAL_FILE
 from protocol.tree_archive import PackedTree, TreeProblem
 
 _DESCRIPTION = """\
@@ -101,9 +102,10 @@ async def _pack_and_run(
             packed = pack(tree, Path(folder) / "tree.tar")
         except TreeProblem as error:
             raise CommandFailed(str(error)) from error
-        if not (tree / arguments.config).is_file():
+        names = [arguments.config] if arguments.config else [REFERENCES, USUAL_FILE]
+        if not any((tree / name).is_file() for name in names):
             raise CommandFailed(
-                f"There is no {arguments.config} in {tree}: name the pipeline's file with"
+                f"There is no {names[-1]} in {tree}: name the pipeline's file with"
                 " --config, or another work tree."
             )
         for path in packed.left_out:

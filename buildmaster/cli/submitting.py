@@ -18,11 +18,16 @@ def add_submission_options(
         parser.add_argument(
             "--config",
             metavar="FILE",
-            default=".launchpad.yaml",
-            help="the pipeline's file, relative to the source (default: %(default)s)",
+            help="the file that says what to run, relative to the source (default:"
+            " .headrace.yaml, or else .launchpad.yaml)",
+        )
+        parser.add_argument(
+            "--trigger",
+            metavar="EVENT",
+            help="what starts it; jobs of a .headrace.yaml for other events are left out",
         )
     else:
-        parser.set_defaults(config=".launchpad.yaml")
+        parser.set_defaults(config=None, trigger=None)
     parser.add_argument(
         "--isolation",
         choices=("native", "chroot", "vm"),
@@ -51,6 +56,7 @@ def chosen_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Those options, as fields of a `SubmissionRequest`."""
     return {
         "configuration": arguments.config,
+        "trigger": arguments.trigger,
         "isolation": arguments.isolation,
         "force": arguments.force,
         "cross_architecture": arguments.cross_architecture,

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
@@ -93,6 +94,19 @@ class RemoteStatus(StatusProxy):
             raise FarmAway("The connection to the farm is gone.") from error
         [pieces] = _expected("document", answer)
         return b"".join(pieces)
+
+    async def signal(
+        self, workflow: str, name: str, arguments: object = (), id: str | None = None
+    ) -> dict[str, Any]:
+        """Send a signal to a workflow; one with the same ``id`` is dealt with once."""
+        text = msgspec.json.encode(arguments)
+        try:
+            calling = self._reference.callRemote("signal", workflow, name, text, id)
+            answer = await calling.addTimeout(ANSWER_WITHIN, self._reactor)
+        except (pb.DeadReferenceError, pb.PBConnectionLost) as error:
+            raise FarmAway("The connection to the farm is gone.") from error
+        [pieces] = _expected("document", answer)
+        return msgspec.json.decode(b"".join(pieces), type=dict[str, Any])
 
     def follow(
         self, method: str, asked: Question, since: str | None = None

@@ -21,6 +21,8 @@ from buildmaster.requests import (
     GraphRequest,
     JobRequest,
     MadeRequest,
+    Rerun,
+    RerunRequest,
     SubmissionRequest,
     Submitted,
 )
@@ -39,6 +41,10 @@ class _Cancelling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The body of a cancellation."""
 
     why: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class _Releasing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a release: nothing is to be said."""
 
 
 class _Retrying(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,7 +69,7 @@ class Changes:
         request = call.json(SubmissionRequest)
         _check_project(call.grant, request)
         if isinstance(request.source, MadeRequest):
-            _check_trust(call.grant, GraphRequest(jobs=(request.source.by,)))
+            check_trust(call.grant, GraphRequest(jobs=(request.source.by,)))
         submitted = await self._farm.submit(request, by(call))
         call.facts.update(run=submitted.run, **_about(request))
         is_new = not submitted.jobs or not all(job.merged for job in submitted.jobs)
@@ -77,7 +83,7 @@ class Changes:
         """POST /api/v1/jobs"""
         call.query.allow()
         request = _graph(call)
-        _check_trust(call.grant, request)
+        check_trust(call.grant, request)
         enqueued = await self._farm.enqueue(request, by(call))
         call.facts.update(run=enqueued.run, jobs=len(request.jobs))
         return Answer(
@@ -107,6 +113,25 @@ class Changes:
         await self._farm.cancel_job(job, by(call), _why(asked))
         text = await job_in_short(self._database, job)
         return document(_existing(f"job {job}", text), 202)
+
+    async def release(self, call: Call) -> Answer:
+        """POST /api/v1/jobs/ID/release"""
+        call.query.allow()
+        job = call.id("job")
+        call.json(_Releasing, empty=_Releasing())
+        _existing(f"job {job}", await job_in_short(self._database, job))
+        await self._farm.release_job(job, by(call))
+        text = await job_in_short(self._database, job)
+        return document(_existing(f"job {job}", text), 202)
+
+    async def rerun(self, call: Call) -> Answer:
+        """POST /api/v1/runs/ID/rerun"""
+        call.query.allow()
+        run = call.id("run")
+        asked = call.json(RerunRequest)
+        _existing(f"run {run}", await run_in_short(self._database, run))
+        done = await self._farm.rerun(run, asked, by(call))
+        return Answer(202, msgspec.json.encode(done))
 
     async def retry(self, call: Call) -> Answer:
         """POST /api/v1/jobs/ID/retry"""
@@ -150,14 +175,17 @@ def _graph(call: Call) -> GraphRequest:
     return GraphRequest(jobs=(call.json(JobRequest),))
 
 
-def _check_trust(grant: Grant | None, request: GraphRequest) -> None:
-    """Native jobs run without walls, and are of no project."""
+def check_trust(grant: Grant | None, request: GraphRequest | None) -> None:
+    """Native jobs run without walls, and are of no project; `Problem`.
+
+    None: something else that is of no project.
+    """
     if grant is None:
         return
     if not grant.reaches(Scope.SUBMIT, None):
         raise outside(grant, Scope.SUBMIT)
     if not grant.reaches(Scope.OPERATE, None):
-        for job in request.jobs:
+        for job in request.jobs if request is not None else ():
             if job.score > USUAL_SCORE:
                 raise Problem(
                     403,
@@ -229,6 +257,21 @@ WRITINGS = (
         "Ask that a run end.",
         _Cancelling,
         {202: RunInList},
+        may_be_empty=True,
+    ),
+    Writing(
+        "/api/v1/runs/{run}/rerun",
+        "rerun",
+        "Run jobs of a run again.",
+        RerunRequest,
+        {202: Rerun},
+    ),
+    Writing(
+        "/api/v1/jobs/{job}/release",
+        "release_job",
+        "Let a job go that waits for somebody.",
+        _Releasing,
+        {202: JobInList},
         may_be_empty=True,
     ),
     Writing(

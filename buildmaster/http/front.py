@@ -159,7 +159,7 @@ class Front:
         if grant.attempt is not None or grant.file is not None:
             return None
         parts = call.parts
-        for more in ("semaphore", "token", "rule", "sha256"):
+        for more in ("semaphore", "token", "rule", "sha256", "workflow", "schedule"):
             if more in parts:
                 call.facts[more] = parts[more]
         return await self._acts.begin(

@@ -20,6 +20,8 @@ from buildmaster.http import (
     login,
     looking_into,
     operations,
+    scheduling,
+    workflows,
 )
 from buildmaster.http.answers import Answer
 from buildmaster.http.call import Call
@@ -71,6 +73,8 @@ WRITINGS: tuple[Writing, ...] = (
     *admission.WRITINGS,
     *looking_into.WRITINGS,
     *classifying.WRITINGS,
+    *workflows.WRITINGS,
+    *scheduling.WRITINGS,
     *login.WRITINGS,
 )
 

@@ -44,19 +44,26 @@ from buildmaster.http.projects import Projects
 from buildmaster.http.prometheus import Meters, Prometheus, Requests
 from buildmaster.http.request import FarmRequest
 from buildmaster.http.routing import Route, Routes
+from buildmaster.http.scheduling import Calendar
 from buildmaster.http.scopes import ARTIFACT
 from buildmaster.http.sockets import Sockets
 from buildmaster.http.status import StatusHandlers
+from buildmaster.http.workflows import Orchestrating
 from buildmaster.interrupted import Interrupted
 from buildmaster.kinds.details import Details
 from buildmaster.kinds.registry import Kinds
 from buildmaster.knocks import Knocks, network_of
 from buildmaster.neighbours import Elsewhere
 from buildmaster.operations import Operations
+from buildmaster.orchestration.classes import WorkflowClasses
+from buildmaster.orchestration.control import Control
+from buildmaster.orchestration.running import step_threads
+from buildmaster.orchestration.webhooks import Webhooks
 from buildmaster.people.entrance import Entrance
 from buildmaster.people.errand import Errands
 from buildmaster.people.provider import Provider
 from buildmaster.requests import Farm
+from buildmaster.scheduling import Schedules
 from buildmaster.status.lane import Lane
 from buildmaster.status.reading import Status
 from buildmaster.status.remembering import Remembering
@@ -134,6 +141,8 @@ def site(
     provider: Provider | None = None,
     public_url: str | None = None,
     meters: Meters | None = None,
+    control: Control | None = None,
+    webhooks: Webhooks | None = None,
 ) -> FarmSite:
     """The site, to be listened with.
 
@@ -149,7 +158,8 @@ def site(
     is read comes from; ``access_log`` hears of every answer; ``scheme`` is how pages are
     reached; ``acts`` keeps what was changed, and by whom; ``entrance`` knows people, where
     they may come without a token, and ``provider`` those who come from elsewhere, back to
-    ``public_url``; ``meters`` are what /metrics tells of this master.
+    ``public_url``; ``meters`` are what /metrics tells of this master; ``control`` acts on
+    workflows, and ``webhooks`` makes signals of messages.
     """
     artifacts = Artifacts(database, blobs, Interrupted(clock), elsewhere, project_quota)
     clients = clients or Clients(database)
@@ -161,6 +171,9 @@ def site(
         feed,
     )
     meters = meters or Meters(pools={"readers": database})
+    threads = step_threads(clock)
+    control = control or Control(database, WorkflowClasses(), threads)
+    webhooks = webhooks or Webhooks(control, threads, {})
     shared = Sharing(Lane(status, clock), clock)
     memory = Remembering(shared, feed, clock)
     acts = acts or Acts(database)
@@ -191,6 +204,8 @@ def site(
         ),
         WhoAmI(logins.doors, open_reading=open_reading),
         Judging(database, Classifying(database)),
+        Orchestrating(control, webhooks),
+        Calendar(Schedules(database, control)),
     )
     front = Front(
         Guard(hosts, tokens, clients, entrance),
@@ -226,6 +241,8 @@ def _routes(
     oidc: OidcLogins,
     who: WhoAmI,
     judging: Judging,
+    orchestrating: Orchestrating,
+    calendar: Calendar,
 ) -> Routes:
     return Routes(
         Route("/", {"GET": pages.index}),
@@ -246,6 +263,8 @@ def _routes(
         Route("/api/v1/runs", {"GET": status["runs"], "POST": changes.submit}),
         Route("/api/v1/runs/{run}", {"GET": status["run"]}),
         Route("/api/v1/runs/{run}/cancel", {"POST": changes.cancel_run}),
+        Route("/api/v1/runs/{run}/rerun", {"POST": changes.rerun}),
+        Route("/api/v1/jobs/{job}/release", {"POST": changes.release}),
         Route("/api/v1/jobs", {"GET": status["jobs"], "POST": changes.enqueue}),
         Route("/api/v1/jobs/{job}", {"GET": status["job"]}),
         Route("/api/v1/jobs/{job}/log", {"GET": logs.get}),
@@ -253,6 +272,21 @@ def _routes(
         Route("/api/v1/jobs/{job}/order", {"GET": looking.order}),
         Route("/api/v1/jobs/{job}/shell", {"POST": looking.shell}),
         Route("/api/v1/jobs/{job}/classify", {"POST": judging.say}),
+        Route(
+            "/api/v1/workflows",
+            {"GET": status["workflows"], "POST": orchestrating.start},
+        ),
+        Route("/api/v1/workflows/{workflow}", {"GET": status["workflow"]}),
+        Route("/api/v1/workflows/{workflow}/history", {"GET": status["workflow_history"]}),
+        Route("/api/v1/workflows/{workflow}/export", {"GET": orchestrating.export}),
+        Route("/api/v1/workflows/{workflow}/signal", {"POST": orchestrating.signal}),
+        Route("/api/v1/workflows/{workflow}/query", {"POST": orchestrating.query}),
+        Route("/api/v1/workflows/{workflow}/cancel", {"POST": orchestrating.cancel}),
+        Route("/api/v1/hooks/{hook}", {"POST": orchestrating.hook}),
+        Route("/api/v1/schedules", {"GET": status["schedules"], "POST": calendar.add}),
+        Route("/api/v1/schedules/{schedule}/remove", {"POST": calendar.remove}),
+        Route("/api/v1/schedules/{schedule}/pause", {"POST": calendar.pause}),
+        Route("/api/v1/schedules/{schedule}/resume", {"POST": calendar.resume}),
         Route("/api/v1/rules", {"GET": status["rules"], "POST": judging.add}),
         Route("/api/v1/rules/try", {"POST": judging.attempt}),
         Route("/api/v1/rules/{rule}/remove", {"POST": judging.remove}),

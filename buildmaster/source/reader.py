@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import posixpath
 import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from twisted.internet.defer import DeferredLock, DeferredSemaphore
 from twisted.internet.threads import deferToThread
@@ -25,6 +28,9 @@ from buildmaster.source.git import Ended, Git, GitTimeout
 FILE_LIMIT = 512 * 1024
 #: Fetches after which a mirror is begun anew, which is cheaper than tidying it.
 _PACK_LIMIT = 100
+#: Parts of a commit that one command names.
+_PATHS_AT_ONCE = 500
+T = TypeVar("T")
 #: Repositories that are asked at the same time.
 _AT_ONCE = 4
 
@@ -45,6 +51,15 @@ class Revision:
 
     commit: str
     text: bytes
+    path: str = field(default="", compare=False)  #: of several, which one it is
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Files of a commit, and what its parts are called."""
+
+    files: dict[str, bytes]
+    digests: dict[str, str]  #: a part that is not there has an empty one
 
 
 class GitReader:
@@ -65,21 +80,46 @@ class GitReader:
         self._locks: dict[str, DeferredLock] = {}
         self._turns = DeferredSemaphore(_AT_ONCE)
 
-    async def read(self, repository: str, revision: str, path: str) -> Revision:
-        """The commit that ``revision`` is, and the file at ``path`` in it.
+    async def read(self, repository: str, revision: str, *paths: str) -> Revision:
+        """The commit that ``revision`` is, and the first of the files at ``paths`` in it.
 
         ``revision`` is a whole commit id or the name of a branch or tag. Raises `Refusal`
         with a sentence that says what is missing, or not allowed.
         """
-        check_address(repository, allow_local=self._allow_local)
-        check_path(path)
+        for path in paths:
+            check_path(path)
         check_revision(revision)
+        return await self._in_turn(
+            repository, revision, paths, lambda question: question.answer()
+        )
+
+    async def parts(
+        self, repository: str, commit: str, files: Sequence[str], paths: Sequence[str]
+    ) -> Parts:
+        """Files of a commit, and what git calls the parts of it at ``paths``.
+
+        The commit was just read. ``""`` is all of it.
+        """
+        for path in (*files, *(path for path in paths if path)):
+            check_path(path)
+        return await self._in_turn(
+            repository, commit, (), lambda question: question.parts(files, paths)
+        )
+
+    async def _in_turn(
+        self,
+        repository: str,
+        revision: str,
+        paths: Sequence[str],
+        ask: Callable[[_Question], Awaitable[T]],
+    ) -> T:
+        check_address(repository, allow_local=self._allow_local)
         lock = self._locks.setdefault(repository, DeferredLock())
         await lock.acquire()
         try:
             await self._turns.acquire()
             try:
-                return await self._read(repository, revision, path)
+                return await self._ask(repository, revision, paths, ask)
             finally:
                 self._turns.release()
         finally:
@@ -87,7 +127,13 @@ class GitReader:
             if not lock.locked and not lock.waiting:
                 self._locks.pop(repository, None)
 
-    async def _read(self, repository: str, revision: str, path: str) -> Revision:
+    async def _ask(
+        self,
+        repository: str,
+        revision: str,
+        paths: Sequence[str],
+        ask: Callable[[_Question], Awaitable[T]],
+    ) -> T:
         try:
             self._git.prepare()
         except OSError as error:
@@ -95,9 +141,9 @@ class GitReader:
                 507, "disk_full", f"The buildmaster cannot keep sources: {error}."
             ) from error
         ends = self._clock.seconds() + self._time_limit
-        question = _Question(self._git, self._clock, ends, repository, revision, path)
+        question = _Question(self._git, self._clock, ends, repository, revision, paths)
         try:
-            return await question.answer()
+            return await ask(question)
         except GitTimeout as error:
             raise Refusal(
                 504,
@@ -116,7 +162,56 @@ class _Question:
     ends: float
     repository: str
     revision: str
-    path: str
+    paths: Sequence[str]
+
+    async def parts(self, files: Sequence[str], paths: Sequence[str]) -> Parts:
+        mirror = await self._mirror("sha256" if len(self.revision) == 64 else "sha1")
+        try:
+            commit = await self._commit(mirror)
+            texts = {path: await self._file(mirror, commit, [path]) for path in files}
+            return Parts(
+                {path: text for path, (text, _) in texts.items()},
+                await self._digests(mirror, commit, paths),
+            )
+        finally:
+            _tidy(mirror)
+
+    async def _digests(
+        self, mirror: Path, commit: str, paths: Sequence[str]
+    ) -> dict[str, str]:
+        found = dict.fromkeys(paths, "")
+        if "" in found:
+            named = await self._run(mirror, "rev-parse", "--verify", f"{commit}^{{tree}}")
+            if named.status != 0:
+                self._blame_operator(named)
+            found[""] = named.out.decode("ascii").strip()
+        normal = {posixpath.normpath(path): path for path in paths if path}
+        asked = sorted(normal)
+        for first in range(0, len(asked), _PATHS_AT_ONCE):
+            words = asked[first : first + _PATHS_AT_ONCE]
+            listed = await self._run(
+                mirror,
+                "--literal-pathspecs",
+                "ls-tree",
+                "-z",
+                "--full-tree",
+                commit,
+                "--",
+                *words,
+            )
+            if listed.status != 0:
+                self._blame_operator(listed)
+            for line in listed.out.split(b"\0"):
+                kind, _, name = line.partition(b"\t")
+                path = os.fsdecode(name)
+                if path in normal:
+                    found[normal[path]] = kind.decode("ascii")
+        for path in paths:
+            if path and posixpath.normpath(path) == ".":
+                found[path] = (await self._digests(mirror, commit, [""]))[""]
+            elif path:
+                found[path] = found[normal[posixpath.normpath(path)]]
+        return found
 
     async def answer(self) -> Revision:
         formats = ("sha256",) if len(self.revision) == 64 else ("sha1", "sha256")
@@ -141,7 +236,8 @@ class _Question:
         mirror = await self._mirror(form)
         try:
             commit = await self._commit(mirror)
-            return Revision(commit, await self._file(mirror, commit))
+            text, path = await self._file(mirror, commit, self.paths)
+            return Revision(commit, text, path)
         finally:
             _tidy(mirror)
 
@@ -207,34 +303,40 @@ class _Question:
         ended = await self._run(mirror, "rev-parse", *what)
         return ended.out.decode("ascii").strip() if ended.status == 0 else None
 
-    async def _file(self, mirror: Path, commit: str) -> bytes:
-        """The file's bytes in ``commit``."""
-        listed = await self._run(mirror, "ls-tree", "-z", "-l", commit, "--", self.path)
-        mode, kind, name, size = (*listed.out.partition(b"\t")[0].split(), *[b""] * 4)[:4]
+    async def _file(
+        self, mirror: Path, commit: str, paths: Sequence[str]
+    ) -> tuple[bytes, str]:
+        """The bytes of the first of the files that ``commit`` has, and its path."""
+        path = ""
+        for path in paths:
+            listed = await self._run(mirror, "ls-tree", "-z", "-l", commit, "--", path)
+            fields = (*listed.out.partition(b"\t")[0].split(), *[b""] * 4)
+            mode, kind, name, size = fields[:4]
+            if listed.status == 0 and mode:
+                break
         if listed.status != 0 or not mode:
             raise Refusal(
                 422,
                 "configuration_missing",
-                f"Commit {commit} of {self.repository} has no file {self.path}: add "
+                f"Commit {commit} of {self.repository} has no file {path}: add "
                 "one, or name another with --config.",
             )
         if kind != b"blob" or mode == b"120000":
             raise Refusal(
                 422,
                 "configuration_missing",
-                f"{self.path} in commit {commit} of {self.repository} is not a regular "
-                "file.",
+                f"{path} in commit {commit} of {self.repository} is not a regular file.",
             )
         if int(size) > FILE_LIMIT:
             raise Refusal(
                 422,
                 "configuration_too_large",
-                f"{self.path} has {int(size)} bytes; {FILE_LIMIT} are allowed.",
+                f"{path} has {int(size)} bytes; {FILE_LIMIT} are allowed.",
             )
         read = await self._run(mirror, "cat-file", "blob", name.decode("ascii"))
         if read.status != 0 or len(read.out) != int(size):
             self._blame_operator(read)
-        return read.out
+        return read.out, path
 
     async def _say_what_is_wrong(self, mirror: Path, fetched: Ended) -> NoReturn:
         if _DISK_FULL.search(fetched.err):

@@ -19,6 +19,7 @@ from buildmaster.status.questions import (
     JobResult,
     JobState,
     RunState,
+    WorkflowState,
 )
 
 __all__ = ["Explanation"]
@@ -131,6 +132,7 @@ class Edge(_Document, frozen=True, kw_only=True):
     job: int  #: the other end
     stage: int | None  #: of the job that is waited for; None: all of it
     require: Require
+    handed: Any  #: which files are handed over, and where they are found
     resolved_at: Moment | None
 
 
@@ -167,6 +169,25 @@ class Classified(_Document, frozen=True, kw_only=True):
     rule: int | None  #: None: by hand
 
 
+class JobNode(_Document, frozen=True, kw_only=True):
+    """What only the nodes of a file of references have."""
+
+    job: str  #: its identifier in the file
+    package: str | None  #: or a component of packages
+    covers: tuple[str, ...]  #: packages whose changes are its own
+    scope: Literal["each", "top", "component", "run"]
+    reuse: Literal["never", "inputs", "outputs"]
+    inputs: str  #: its key, as far as it was known from the start
+    key: str | None  #: its key, where that depends on what others make
+    reused_from: int | None  #: the job whose result stands for its own
+    reused_attempt: int | None
+    verifies: int | None  #: the job whose result could have stood for it
+    is_same: bool | None  #: whether it made the same files
+    changed: tuple[str, ...] | None  #: packages that are not as they were published
+    gate: str | None  #: why somebody has to let it go
+    allow_failure: bool
+
+
 class Job(JobInList, frozen=True, kw_only=True):
     """Everything about one job."""
 
@@ -181,6 +202,7 @@ class Job(JobInList, frozen=True, kw_only=True):
     retry: tuple[Any, ...]
     not_before: Moment | None
     deadline: Moment | None
+    node: JobNode | None  #: of one that stands in a .headrace.yaml
     pipeline_jobs: tuple[PipelineJob, ...]
     attempts: tuple[Attempt, ...]  #: the newest 1000
     needs: tuple[Edge, ...]
@@ -378,6 +400,127 @@ class RulePage(_Document, frozen=True, kw_only=True):
 
     rules: tuple[FailureRule, ...]
     next: int | None
+    cursor: Cursor
+
+
+class WorkflowWait(_Document, frozen=True, kw_only=True):
+    """One thing that a workflow waits for."""
+
+    what: Literal["condition", "sleep", "local", "job", "build", "child"]
+    name: str
+    since: Moment
+    until: Moment | None
+    seq: int | None
+    job: int | None
+    run: int | None
+    workflow: str | None  #: the child
+
+
+class WorkflowInList(_Document, frozen=True, kw_only=True):
+    """A workflow in a list."""
+
+    id: int
+    kind: Literal["workflow"]
+    name: str
+    workflow_class: str
+    version: int
+    state: WorkflowState
+    result: JobResult | None
+    reason: str  #: of one that is parked: what to mend
+    owner: str
+    requester: str
+    generation: int
+    events: int  #: of this generation
+    waits: tuple[WorkflowWait, ...]
+    parent: str | None
+    created_at: Moment
+    changed_at: Moment
+    finished_at: Moment | None
+    deadline: Moment | None
+    next_try: Moment | None  #: of one that is parked
+
+
+class WorkflowPage(_Document, frozen=True, kw_only=True):
+    """A page of workflows."""
+
+    workflows: tuple[WorkflowInList, ...]
+    next: int | None
+    cursor: Cursor
+
+
+class Workflow(WorkflowInList, frozen=True, kw_only=True):
+    """Everything about one workflow but its history."""
+
+    arguments: Any
+    value: Any  #: what it returned
+    cause: str  #: of one that is parked: the whole trace
+    jobs: tuple[int, ...]  #: that it started, 1000 at most
+    runs: tuple[int, ...]
+    children: tuple[str, ...]
+    cursor: Cursor
+
+
+class WorkflowMoment(_Document, frozen=True, kw_only=True):
+    """An event that reached a workflow, or a command that it gave after it."""
+
+    n: int  #: the place of the event
+    at: Moment
+    what: str  #: started, signal, completed, failed, fired, cancel, timeout; or asked
+    kind: str | None  #: of a command: local, job, build, child, timer, patch
+    seq: int | None
+    name: str | None
+    by: str | None
+    job: int | None
+    run: int | None
+    workflow: str | None
+    until: Moment | None  #: of a timer
+    payload: Any  #: what it brought, or was given; null where it is larger than 2000 bytes
+
+
+class WorkflowHistory(_Document, frozen=True, kw_only=True):
+    """A page of a workflow's history."""
+
+    history: tuple[WorkflowMoment, ...]
+    generation: int
+    next: int | None
+    cursor: Cursor
+
+
+class ScheduleTime(_Document, frozen=True, kw_only=True):
+    """One time of a schedule."""
+
+    at: Moment
+    state: Literal["waiting", "started", "skipped", "failed"]
+    reason: str
+    workflow: str | None
+    run: int | None
+
+
+class Schedule(_Document, frozen=True, kw_only=True):
+    """What begins at times of a calendar."""
+
+    id: str
+    kind: Literal["schedule"]
+    name: str
+    cron: str
+    zone: str
+    starts: dict[str, Any]
+    overlap: Literal["skip", "queue", "replace"]
+    catch_up: Literal["none", "last", "all"]
+    catch_up_limit: int
+    owner: str
+    by: str
+    state: Literal["active", "paused"]
+    next_at: Moment | None
+    times: tuple[ScheduleTime, ...]  #: the last 10
+    created_at: Moment
+
+
+class SchedulePage(_Document, frozen=True, kw_only=True):
+    """A page of schedules."""
+
+    schedules: tuple[Schedule, ...]
+    next: str | None
     cursor: Cursor
 
 

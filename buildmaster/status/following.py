@@ -226,6 +226,12 @@ def wanted(method: str, asked: q.Question) -> Callable[[Event], bool] | None:
             return lambda event: event.about.worker == name
         case q.Workers():
             return lambda event: event.about.worker is not None
+        case q.Workflows():
+            return lambda event: event.kind.startswith("workflow.")
+        case q.OneWorkflow(workflow=name):
+            return lambda event: (
+                event.kind.startswith("workflow.") and name in _workflow_of(event)
+            )
         case q.Grid():
             # Cells come and go; so do the runs that have any.
             of_run = _fixed(asked, "repository", "owner")
@@ -261,6 +267,12 @@ def wanted(method: str, asked: q.Question) -> Callable[[Event], bool] | None:
     raise StatusProblem(
         400, "not_followed", "no event tells of changes here: ask again from time to time"
     )
+
+
+def _workflow_of(event: Event) -> tuple[str, str]:
+    """The name and the number of the workflow that an event is of."""
+    payload = msgspec.json.decode(event.document)["payload"]
+    return str(payload.get("name")), str(payload.get("workflow"))
 
 
 def _moves_the_line(event: Event) -> bool:

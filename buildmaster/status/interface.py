@@ -64,8 +64,8 @@ class IStatus(Interface):
         are further snapshots, once a second and every two seconds at most.
 
         `StatusProblem` comes out of the iterator: 400 ``not_followed`` for answers that
-        no event tells of (`forecast`, `rules`, `tokens`, `stays`, `audit`); 503
-        ``too_slow`` for who does not keep up. Close it in the end.
+        no event tells of (`forecast`, `rules`, `tokens`, `stays`, `audit`, `schedules`,
+        `workflow_history`); 503 ``too_slow`` for who does not keep up. Close it in the end.
         """
 
     def overview(asked: q.Nothing) -> Awaitable[Told[d.Overview]]:
@@ -115,6 +115,20 @@ class IStatus(Interface):
 
     def semaphores(asked: q.Semaphores) -> Awaitable[Told[d.SemaphorePage]]:
         """A page of semaphores: who holds them, and how many stand aside."""
+
+    def workflows(asked: q.Workflows) -> Awaitable[Told[d.WorkflowPage]]:
+        """A page of workflows, with what each of them waits for."""
+
+    def workflow(asked: q.OneWorkflow) -> Awaitable[Told[d.Workflow]]:
+        """One workflow: what it waits for, since when and until when, or how it ended."""
+
+    def workflow_history(
+        asked: q.WorkflowTimeline,
+    ) -> Awaitable[Told[d.WorkflowHistory]]:
+        """A page of a workflow's history: what reached it, and what it asked for then."""
+
+    def schedules(asked: q.Schedules) -> Awaitable[Told[d.SchedulePage]]:
+        """A page of schedules: when they come next, and what became of the last times."""
 
     def rules(asked: q.Rules) -> Awaitable[Told[d.RulePage]]:
         """A page of the rules that say from its log what a failure is."""

@@ -84,6 +84,24 @@ METHODS: Mapping[str, Method] = {
             documents.SemaphorePage,
             "/api/v1/semaphores",
         ),
+        Method(
+            "workflows", questions.Workflows, documents.WorkflowPage, "/api/v1/workflows"
+        ),
+        Method(
+            "workflow",
+            questions.OneWorkflow,
+            documents.Workflow,
+            "/api/v1/workflows/{workflow}",
+        ),
+        Method(
+            "workflow_history",
+            questions.WorkflowTimeline,
+            documents.WorkflowHistory,
+            "/api/v1/workflows/{workflow}/history",
+        ),
+        Method(
+            "schedules", questions.Schedules, documents.SchedulePage, "/api/v1/schedules"
+        ),
         Method("rules", questions.Rules, documents.RulePage, "/api/v1/rules"),
         Method(
             "tokens", questions.Tokens, documents.TokenPage, "/api/v1/tokens", Scope.ADMIN

@@ -9,6 +9,8 @@
     follower.next()               -> ["news", cursor, [bytes, ...] or None,
                                       [[id, kind, bytes], ...]] or ["problem", bytes]
     follower.close()              -> ["closed"]
+    status.signal(workflow, name, arguments as JSON, id or None)
+                                  -> ["document", [bytes, ...]] or ["problem", bytes]
 
 ``next`` answers when there is news, at the latest after 15 seconds; one at a time. The
 third of its parts is the snapshot, as pieces, at first; and again of answers that are
@@ -23,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IDelayedCall,
@@ -38,6 +41,7 @@ from twisted.spread.jelly import SecurityOptions
 from zope.interface import implementer
 
 from buildmaster.grants import Grant
+from buildmaster.requests import Refusal
 from buildmaster.status.asking import from_values
 from buildmaster.status.interface import BoundedStatus, IFollow
 from buildmaster.status.methods import METHODS, Method
@@ -67,6 +71,8 @@ _log = Logger()
 
 FindGrant = Callable[[str], Grant | None]
 MakePermission = Callable[[Grant | None], Permission]
+#: Sends a signal to a workflow: its name, the signal's, arguments, who, and an id.
+Signal = Callable[[str, str, Any, str, str | None], Awaitable[Any]]
 
 
 def _security() -> SecurityOptions:
@@ -254,9 +260,14 @@ def listen(
     status: BoundedStatus,
     find: FindGrant,
     permission: MakePermission,
+    signal: Signal | None = None,
 ) -> Deferred[IListeningPort]:
-    """Serve ``status`` at ``endpoint``; ``find`` knows tokens. Fires with the port."""
-    factory: Any = _Factory(StatusRoot(status, find, permission), security=_security())
+    """Serve ``status`` at ``endpoint``; ``find`` knows tokens. Fires with the port.
+
+    ``signal`` lets those who may submit send signals to workflows.
+    """
+    root = StatusRoot(status, find, permission, signal)
+    factory: Any = _Factory(root, security=_security())
     factory.protocol = lambda **_: StatusBroker(reactor)
     factory.noisy = False
     listening: Deferred[IListeningPort] = endpoint.listen(factory)
@@ -295,8 +306,13 @@ class StatusRoot(_Called):
     """What a connection begins with."""
 
     def __init__(
-        self, status: BoundedStatus, find: FindGrant, permission: MakePermission
+        self,
+        status: BoundedStatus,
+        find: FindGrant,
+        permission: MakePermission,
+        signal: Signal | None = None,
     ) -> None:
+        self._signal = signal
         self._status = status
         self._find = find
         self._permission = permission
@@ -330,14 +346,20 @@ class StatusRoot(_Called):
         permission()
         broker.has_asked = True
         broker.greeted()
-        return ["status", RemoteStatus(self._status, permission)]
+        return ["status", RemoteStatus(self._status, permission, self._signal)]
 
 
 class RemoteStatus(_Called):
     """The status, for one asker."""
 
-    def __init__(self, status: BoundedStatus, permission: Callable[[], Permission]) -> None:
+    def __init__(
+        self,
+        status: BoundedStatus,
+        permission: Callable[[], Permission],
+        signal: Signal | None = None,
+    ) -> None:
         """``permission`` is asked each time: tokens end, and so does what they permit."""
+        self._signal = signal
         self._status = status
         self._permission = permission
 
@@ -348,6 +370,8 @@ class RemoteStatus(_Called):
         if name == "follow":
             return self._follow(broker, given, named)
         method = METHODS.get(name)
+        if name == "signal" and self._signal is not None and not named:
+            return Deferred.fromCoroutine(self._send(self._signal, given))
         if method is None or given:
             raise StatusProblem(
                 404, "not_found", f"there is no question of this name: {name[:60]!r}"
@@ -380,6 +404,32 @@ class RemoteStatus(_Called):
                 StatusProblem(500, "defect", "the farm made a mistake; its log tells more")
             )
         return document(told.json)
+
+    async def _send(self, signal: Signal, given: list[Any]) -> list[object]:
+        try:
+            match given:
+                case [str() as workflow, str() as name, bytes() as text, id] if (
+                    id is None or isinstance(id, str)
+                ):
+                    grant = self._permission().submitter()
+                    arguments = msgspec.json.decode(text)
+                case _:
+                    raise StatusProblem(
+                        400, "bad_call", "signal(workflow, name, arguments, id)"
+                    )
+            sent = await signal(workflow, name, arguments, grant.who, id)
+        except StatusProblem as error:
+            return problem(error)
+        except msgspec.DecodeError as error:
+            return problem(StatusProblem(400, "bad_json", f"no JSON: {error}"))
+        except Refusal as error:
+            return problem(StatusProblem(error.status, error.code, str(error)))
+        except Exception:
+            _log.failure("could not send a signal")
+            return problem(
+                StatusProblem(500, "defect", "the farm made a mistake; its log tells more")
+            )
+        return document(msgspec.json.encode(sent))
 
     def _follow(
         self, broker: StatusBroker, given: list[Any], named: dict[str, Any]

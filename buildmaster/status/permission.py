@@ -6,7 +6,7 @@ from buildmaster.database import Database
 from buildmaster.grants import Grant, Scope
 from buildmaster.http.problems import Problem
 from buildmaster.http.projects import Projects
-from buildmaster.http.scopes import Need, limits, permit
+from buildmaster.http.scopes import Need, limits, outside, permit
 from buildmaster.status.methods import FILTERED, Method
 from buildmaster.status.problems import StatusProblem
 from buildmaster.status.questions import Question
@@ -23,6 +23,17 @@ class Permission:
         self._projects = Projects(database)
         self._grant = grant
         self._open_reading = open_reading
+
+    def submitter(self) -> Grant:
+        """Who may submit what is of no project; `StatusProblem` if this one may not."""
+        try:
+            permit(Need.SUBMIT, self._grant, open_reading=self._open_reading)
+            assert self._grant is not None
+            if not self._grant.reaches(Scope.SUBMIT, None):
+                raise outside(self._grant, Scope.SUBMIT)
+        except Problem as told:
+            raise StatusProblem(told.status, told.code, told.detail) from told
+        return self._grant
 
     def within(self, method: Method) -> tuple[str, ...] | None:
         """The projects that the asker may see something of; None: everything."""

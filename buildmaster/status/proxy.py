@@ -59,6 +59,18 @@ class StatusProxy:
     async def semaphores(self, asked: q.Semaphores) -> Told[d.SemaphorePage]:
         return await self._told("semaphores", asked, d.SemaphorePage)
 
+    async def workflows(self, asked: q.Workflows) -> Told[d.WorkflowPage]:
+        return await self._told("workflows", asked, d.WorkflowPage)
+
+    async def workflow(self, asked: q.OneWorkflow) -> Told[d.Workflow]:
+        return await self._told("workflow", asked, d.Workflow)
+
+    async def workflow_history(self, asked: q.WorkflowTimeline) -> Told[d.WorkflowHistory]:
+        return await self._told("workflow_history", asked, d.WorkflowHistory)
+
+    async def schedules(self, asked: q.Schedules) -> Told[d.SchedulePage]:
+        return await self._told("schedules", asked, d.SchedulePage)
+
     async def rules(self, asked: q.Rules) -> Told[d.RulePage]:
         return await self._told("rules", asked, d.RulePage)
 

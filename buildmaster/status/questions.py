@@ -21,6 +21,7 @@ LARGEST_ID = 2**63 - 1
 #: Equal to the ``job_state``, ``job_result`` and ``run_state`` types of the database.
 JobState = Literal["waiting", "ready", "assigned", "running", "parked", "done"]
 RunState = Literal["open", "sealed", "done"]
+WorkflowState = Literal["open", "parked", "done"]
 Classification = Literal["known_issue", "infrastructure", "flaky"]
 JobResult = Literal[
     "success",
@@ -193,6 +194,53 @@ class Semaphores(Question, frozen=True, kw_only=True, forbid_unknown_fields=True
     order: ByName = "name"
     after: NameAfter | None = None
     limit: Limit = LARGEST_LIMIT
+    fields: Fields = ()
+
+
+class Workflows(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Workflows, page by page. What is given must all be so."""
+
+    state: Annotated[
+        tuple[WorkflowState, ...], Meta(max_length=9, description="in one of these states")
+    ] = ()
+    result: Annotated[
+        tuple[JobResult, ...], Meta(max_length=9, description="ended as one of these")
+    ] = ()
+    name: Text | None = None
+    workflow_class: Text | None = None
+    owner: Text | None = None
+    order: ById = "-id"
+    after: IdAfter | None = None
+    limit: Limit = DEFAULT_LIMIT
+    fields: Fields = ()
+
+
+class OneWorkflow(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A workflow, by its name or its number."""
+
+    workflow: Text
+
+
+class WorkflowTimeline(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The history of a workflow, of its last generation without ``generation``."""
+
+    workflow: Text
+    generation: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    after: (
+        Annotated[
+            int, Meta(ge=0, le=2**31 - 1, description="the page begins after this event")
+        ]
+        | None
+    ) = None
+    limit: Limit = DEFAULT_LIMIT
+
+
+class Schedules(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Schedules, page by page, by name."""
+
+    order: ByName = "name"
+    after: NameAfter | None = None
+    limit: Limit = DEFAULT_LIMIT
     fields: Fields = ()
 
 

@@ -33,11 +33,17 @@ from buildmaster.store.documents.known import Known
 from buildmaster.store.documents.overview import overview
 from buildmaster.store.documents.rules import rule_list
 from buildmaster.store.documents.runs import run_document, run_list
+from buildmaster.store.documents.schedules import schedule_list
 from buildmaster.store.documents.semaphores import semaphore_list
 from buildmaster.store.documents.stays import stay_list
 from buildmaster.store.documents.timeline import timeline
 from buildmaster.store.documents.tokens import token_list
 from buildmaster.store.documents.workers import worker_document, worker_list
+from buildmaster.store.documents.workflows import (
+    workflow_document,
+    workflow_history,
+    workflow_list,
+)
 from buildmaster.store.events import START, BadEventId, EventId, events_after
 from buildmaster.store.forecasts import score_list
 from buildmaster.store.operating import hold_list
@@ -165,6 +171,26 @@ class Status:
     async def semaphores(self, asked: q.Semaphores) -> Told[d.SemaphorePage]:
         page = await semaphore_list(self._database, asked)
         return Told(page.document("semaphores"), d.SemaphorePage)
+
+    @_explained
+    async def workflows(self, asked: q.Workflows) -> Told[d.WorkflowPage]:
+        page = await workflow_list(self._database, asked)
+        return Told(page.document("workflows"), d.WorkflowPage)
+
+    @_explained
+    async def workflow(self, asked: q.OneWorkflow) -> Told[d.Workflow]:
+        text = await workflow_document(self._database, asked.workflow)
+        return _told(text, d.Workflow, "workflow of this name")
+
+    @_explained
+    async def workflow_history(self, asked: q.WorkflowTimeline) -> Told[d.WorkflowHistory]:
+        text = await workflow_history(self._database, asked)
+        return _told(text, d.WorkflowHistory, "workflow of this name")
+
+    @_explained
+    async def schedules(self, asked: q.Schedules) -> Told[d.SchedulePage]:
+        page = await schedule_list(self._database, asked)
+        return Told(page.document("schedules"), d.SchedulePage)
 
     @_explained
     async def rules(self, asked: q.Rules) -> Told[d.RulePage]:

@@ -31,6 +31,7 @@ class LockedJob:
     cancel_reason: str
     interruptible: bool
     group: str | None  #: of which one job is at work at a time
+    allow_failure: bool  #: whether a bad end counts as a good one
 
     @property
     def title(self) -> str:
@@ -44,7 +45,7 @@ async def lock(cursor: Cursor, jobs: Sequence[int]) -> list[LockedJob]:
         """
         SELECT id, kind, name, cell, state::text, result::text, reason, root_cause, attempt,
                errors, error_limit, blocked_by, cancel_asked_at IS NOT NULL, cancel_reason,
-               interruptible, concurrency_group
+               interruptible, concurrency_group, allow_failure
         FROM job WHERE id = ANY (%s::bigint[]) ORDER BY id FOR NO KEY UPDATE
         """,
         (sorted(set(jobs)),),

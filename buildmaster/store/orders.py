@@ -26,6 +26,7 @@ class BuildRow:
     idle_limit: float | None
     trust_domain: str
     linger: float | None  #: seconds for which environments of what fails linger
+    node: dict[str, Any] | None  #: of a node, what only nodes have
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,12 @@ async def build_row(cursor: Cursor, job: int, attempt: int) -> BuildRow | None:
                job_class.isolation::text, build.architecture, build.series,
                build.stages, build.stage_numbers, build.source::text,
                configuration.text, job.run_limit, job.idle_limit, job.trust_domain,
-               attempt.linger
+               attempt.linger, to_jsonb(node) || jsonb_build_object('cell', job.cell)
         FROM job JOIN build ON build.job = job.id
         JOIN attempt ON attempt.job = job.id AND attempt.number = job.attempt
         JOIN job_class ON job_class.id = job.class
         JOIN configuration ON configuration.sha256 = build.configuration
+        LEFT JOIN node ON node.job = job.id
         WHERE job.id = %s AND job.attempt = %s
         """,
         (job, attempt),

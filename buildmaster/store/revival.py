@@ -20,14 +20,18 @@ _STAGE_PASSED = """
 """
 #: Whether the attempt that the edge saw let its downstream go.
 _LET_GO = """
-    EXISTS (
+    (EXISTS (
         SELECT FROM attempt
-        WHERE attempt.job = edge.up AND attempt.number = edge.up_attempt AND (
-            edge.require = 'always'
-            OR attempt.result IN ('success', 'reused', 'skipped')
-               AND edge.require <> 'bad'
-            OR attempt.result IN ('failure', 'error', 'timeout', 'malformed')
-               AND edge.require <> 'good'))
+        WHERE attempt.job = edge.up AND attempt.number = edge.up_attempt
+          AND judge(edge.require, counted(attempt.result, up.allow_failure)) = 'go')
+    -- Of a choice another edge let it go.
+    OR edge.up_attempt = 0
+    OR edge.choice IS NOT NULL AND EXISTS (
+        SELECT FROM edge AS other JOIN job AS its ON its.id = other.up
+        JOIN attempt ON attempt.job = other.up AND attempt.number = other.up_attempt
+        WHERE other.down = edge.down AND other.choice = edge.choice
+          AND other.id <> edge.id
+          AND judge(other.require, counted(attempt.result, its.allow_failure)) = 'go'))
 """
 
 
@@ -48,13 +52,16 @@ async def jobs_unrun_because_of(cursor: Cursor, job: int) -> list[int]:
     return [int(number) for (number,) in rows]
 
 
-async def upstreams_of(cursor: Cursor, jobs: Sequence[int]) -> list[int]:
-    """All that ``jobs`` wait for, or have waited for."""
+async def upstreams_of(
+    cursor: Cursor, jobs: Sequence[int], *, with_own: bool = False
+) -> list[int]:
+    """All that ``jobs`` wait for, or have waited for; perhaps themselves as well."""
     rows = await cursor.rows(
         "SELECT DISTINCT up FROM edge WHERE down = ANY (%s::bigint[]) LIMIT 100000",
         (list(jobs),),
     )
-    return [int(up) for (up,) in rows]
+    ups = {int(up) for (up,) in rows}
+    return sorted(ups | set(jobs)) if with_own else sorted(ups)
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class OpenEdge:
     up: int
     down: int
     require: Require
+    choice: int | None  #: another edge with this number may suffice
 
 
 async def reopen_edges(cursor: Cursor, revived: Sequence[int]) -> list[OpenEdge]:
@@ -77,8 +85,9 @@ async def reopen_edges(cursor: Cursor, revived: Sequence[int]) -> list[OpenEdge]
         FROM job AS up
         WHERE up.id = edge.up AND edge.down = ANY (%(revived)s::bigint[])
           AND edge.resolved_at IS NOT NULL AND NOT {_STAGE_PASSED}
-          AND (edge.up = ANY (%(revived)s::bigint[]) OR NOT {_LET_GO})
-        RETURNING edge.up, edge.down, edge.require::text
+          AND (edge.up = ANY (%(revived)s::bigint[]) AND edge.up_attempt <> 0
+               OR NOT {_LET_GO})
+        RETURNING edge.up, edge.down, edge.require::text, edge.choice
         """,
         {"revived": list(revived)},
     )
@@ -90,4 +99,6 @@ async def reopen_edges(cursor: Cursor, revived: Sequence[int]) -> list[OpenEdge]
         """,
         (sorted(revived),),
     )
-    return [OpenEdge(up, down, Require(require)) for up, down, require in rows]
+    return [
+        OpenEdge(up, down, Require(require), choice) for up, down, require, choice in rows
+    ]

@@ -99,7 +99,7 @@ class _Reader:
         )
         has_stages = stages is not None and not self._report.serious
         jobs = self._read_jobs(found.get("jobs"), top)
-        terms = values.below(found, "license", top, values.optional(_license))
+        terms = values.below(found, "license", top, values.optional(license_))
         lines = self._lines(found, stages)
         names = tuple(tuple(names) for names, _ in stages or ())
         pipeline = Pipeline(stages=names, jobs=jobs, license=terms)
@@ -224,7 +224,8 @@ def _stage(node: Node, spot: Spot) -> tuple[list[str], list[int]]:
     return names, lines
 
 
-def _license(node: Node, spot: Spot) -> License | None:
+def license_(node: Node, spot: Spot) -> License | None:
+    """A ``license`` mapping."""
     found = values.fields(node, spot, ("spdx", "path"))
     if found is None:
         return None

@@ -44,6 +44,8 @@ _READERS: dict[str, Reader[Any]] = {
     "input": optional(exchange.input_),
 }
 _REPOSITORIES = "package-repositories"
+#: All keys of a job but those of its plugin and the matrix.
+KEYS = frozenset({*_READERS, _REPOSITORIES})
 _REQUIRED = {
     "series": "it names the release to run in, like jammy",
     "architectures": "it lists where to run, like [amd64, arm64]",

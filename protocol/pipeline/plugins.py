@@ -43,6 +43,8 @@ _PLUGINS: dict[str, _Keys] = {
     ),
     "golang": (("golang-version", values.text, None),),
 }
+#: All plugins that there are.
+PLUGINS = tuple(_PLUGINS)
 _REQUIRED = {"golang-version": 'the Go release to use, quoted, like "1.21"'}
 #: Plugins that bring a command of their own; with the others the job must have one.
 WITH_COMMAND = frozenset({"tox", "pyproject-build", "conda-build"})

@@ -17,6 +17,7 @@ from twisted.trial.unittest import TestCase
 from benchmarks.__main__ import names
 from benchmarks.queue import PARTS
 from benchmarks.status import PARTS as STATUS
+from benchmarks.workflows import PARTS as WORKFLOWS
 from buildmaster.postgres.account import NoAccount
 from buildmaster.postgres.binaries import NoBinaries, find_binaries
 from tests.farm import folder_for, processes_of
@@ -102,6 +103,15 @@ class QuickTests(TestCase):
         expected = {part.name for part in STATUS} - {"peers"}
         self.assertEqual(measured, expected, command.err.decode())
         self.assertEqual(processes_of(self.folder), [])
+
+    async def test_the_parts_of_workflows_run_too(self) -> None:
+        command = Command("workflows", "--quick", "--json", "--folder", str(self.folder))
+        status = await command.ended
+        self.assertEqual(status, 3, command.err.decode())
+        figures = json.loads(command.out)["figures"]
+        measured = {name for name, found in figures.items() if "took" in found}
+        expected = {part.name for part in WORKFLOWS} - {"dbos"}
+        self.assertEqual(measured, expected, command.err.decode())
 
     async def test_ctrl_c_leaves_nothing_behind(self) -> None:
         command = Command("queue", "--quick", "--folder", str(self.folder))

@@ -126,6 +126,8 @@ class Game:
                 score=chance.choice((500_000, 500_000, 900_000)),
                 stages=chance.choice((0, 0, 1, 2, 3)),
                 required=chance.random() < 0.8,
+                allow_failure=chance.random() < 0.15,
+                has_gate=chance.random() < 0.15,
             )
             for _ in range(count)
         ]
@@ -144,7 +146,16 @@ class Game:
             if chance.random() < density
         ]
         edges = [
-            NewEdge(e.up, e.down, e.require if e.stage is None else "good", e.stage)
+            NewEdge(
+                e.up,
+                e.down,
+                e.require if e.stage is None else "good",
+                e.stage,
+                # What asks for a bad end is no choice.
+                None
+                if e.stage is not None or e.require == "bad" or chance.random() < 0.6
+                else chance.choice((1, 1, 2)),
+            )
             for e in edges
         ]
         run, ids = self.books.add_graph(self.line, specs, edges)
@@ -157,10 +168,15 @@ class Game:
                     retry=spec.retry,
                     error_limit=spec.error_limit,
                     stages=spec.stages,
+                    allow_failure=spec.allow_failure,
+                    has_gate=spec.has_gate,
                 )
                 for spec, number in zip(specs, ids, strict=True)
             ],
-            [Edge(ids[e.up], ids[e.down], e.require, e.stage) for e in edges],
+            [
+                Edge(ids[e.up], ids[e.down], e.require, e.stage, choice=e.choice)
+                for e in edges
+            ],
         )
         self.oracle.add_run(
             run, {n: spec.required for spec, n in zip(specs, ids, strict=True)}
@@ -180,6 +196,7 @@ class Game:
             self.cancel,
             self.retry,
             self.retry,
+            self.release,
             self.give_back,
             self.add_edge,
             self.add_run,
@@ -198,6 +215,9 @@ class Game:
             if all(job.state == "done" for job in self.oracle.jobs.values()):
                 return
             self.let_time_pass()
+            for job in list(self.oracle.jobs.values()):
+                if job.state == "parked":
+                    self._release(job.id)
             self.claim(whole=True)
             at_work = [job for job in self.oracle.jobs.values() if job.is_at_work]
             self._tell([End(job.id, job.number, "success") for job in at_work])
@@ -414,6 +434,17 @@ class Game:
             _same("refused", refused, True)
         else:
             _same("refused", refused, False)
+
+    def release(self) -> None:
+        """Somebody lets a job go, which may wait for nobody."""
+        job = self._some("parked") or self._some("waiting", "ready", "done")
+        if job is not None:
+            self._release(job.id)
+
+    def _release(self, number: int) -> None:
+        self.log.append(("release", number))
+        (found,) = self.books.rows("SELECT open_gate(%s)", (number,))[0]
+        _same("released", found, self.oracle.release(number))
 
     def give_back(self) -> None:
         """An order never arrived, or the worker would not take it."""

@@ -12,6 +12,8 @@ from buildmaster.lifecycle import JobState
 from buildmaster.people.person import Way
 from buildmaster.planning.model import MODES
 from buildmaster.status.questions import RunState
+from buildmaster.status.questions import WorkflowState as StatusState
+from buildmaster.store.workflows import WorkflowState
 from protocol.messages import Offer
 from protocol.order import Order
 from protocol.results import Result
@@ -49,6 +51,12 @@ class EnumTests(SynchronousTestCase):
 
     def test_scopes(self) -> None:
         self.assertEqual(self.types["token_scope"], [each.value for each in Scope])
+
+    def test_workflow_states(self) -> None:
+        self.assertEqual(
+            self.types["workflow_state"], [each.value for each in WorkflowState]
+        )
+        self.assertEqual(self.types["workflow_state"], list(get_args(StatusState)))
 
     def test_ways_of_people(self) -> None:
         self.assertEqual(self.types["person_way"], list(get_args(Way)))

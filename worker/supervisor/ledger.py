@@ -119,9 +119,22 @@ class Ledger:
             return
         is_final = final and result is Result.ERROR
         self._append(
-            Ended(at=self._now(), result=result, reason=sentence(reason), final=is_final)
+            Ended(
+                at=self._now(),
+                result=result,
+                reason=sentence(reason),
+                final=is_final,
+                exit_status=self._exit_status(result),
+            )
         )
         self._over = True
+
+    def _exit_status(self, result: Result) -> int | None:
+        """That of the job whose failure is the attempt's, if there is one such job."""
+        failures = self.failures()
+        if result is not Result.FAILURE or len(failures) != 1:
+            return None
+        return failures[0][1].exit_status
 
     def _summary(self) -> str:
         failures = self.failures()

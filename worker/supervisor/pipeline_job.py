@@ -24,7 +24,7 @@ from worker.environments.interface import (
     IEnvironment,
     Unfit,
 )
-from worker.supervisor import commands, inputs, lpci, outputs
+from worker.supervisor import commands, handing, inputs, lpci, outputs
 from worker.supervisor.baking import Baking, can_bake
 from worker.supervisor.blobs import Blobs
 from worker.supervisor.endings import (
@@ -170,10 +170,11 @@ class PipelineJobs:
         environment = self._prepared(cell, job, script.packages)
         user = self._user(cell, job, environment)
         # What the operator says wins: nobody else knows how this worker is connected.
+        given = {**around.order.variables, **handing.variables(around.order, environment)}
         variables = commands.environment(
-            environment.variables, script.environment, settings.environment
+            environment.variables, given, script.environment, settings.environment
         )
-        own = commands.environment(environment.variables, script.environment)
+        own = commands.environment(environment.variables, given, script.environment)
         self.remains = Remains(cell, environment, user, own)
         made = outputs.place_of(around.outputs, cell)
         environment.begin()
@@ -268,6 +269,9 @@ class PipelineJobs:
                 # Known before it is there: then it is also removed if it is half there.
                 self._environments[place] = environment
                 environment.prepare()
+                handed = handing.fetch(around.order, around.blobs, around.folder)
+                if handed is not None:
+                    environment.push(handed, handing.place_in(environment))
         check_snaps(self._environments[place], cell, job)
         return self._environments[place]
 

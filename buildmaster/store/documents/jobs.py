@@ -101,10 +101,33 @@ _ATTEMPTS = f"""
 """
 
 
+# Of a job that verifies another: whether it made the same; NULL until it has passed.
+_FILES_OF = """
+    (SELECT coalesce(json_agg(json_build_array(f.name, f.index, f.path,
+                                               encode(f.sha256, 'hex'))
+                              ORDER BY f.name, f.index, f.path), '[]')::text
+       FROM artifact f WHERE f.job = {job} AND f.attempt = (
+            SELECT o.attempt FROM job o WHERE o.id = {job}))
+"""
+_NODE = f"""
+    SELECT json_build_object(
+        'job', d.job_name, 'package', d.package, 'covers', d.covers, 'scope', d.scope,
+        'reuse', d.reuse, 'inputs', encode(d.inputs, 'hex'), 'key', encode(d.key, 'hex'),
+        'reused_from', CASE WHEN j.result = 'reused' THEN d.reused_from END,
+        'reused_attempt', CASE WHEN j.result = 'reused' THEN d.reused_attempt END,
+        'verifies', d.verifies, 'is_same', CASE
+            WHEN d.verifies IS NOT NULL AND j.result = 'success'
+            THEN {_FILES_OF.format(job="d.job")} = {_FILES_OF.format(job="d.verifies")} END,
+        'changed', d.content -> 'changed', 'gate', nullif(j.gate, ''),
+        'allow_failure', j.allow_failure)
+      FROM node d WHERE d.job = j.id
+"""
+
+
 def _edges(near: str, far: str) -> str:
     return f"""
     SELECT coalesce(json_agg(json_build_object(
-        'job', e.{far}, 'stage', e.up_stage, 'require', e.require,
+        'job', e.{far}, 'stage', e.up_stage, 'require', e.require, 'handed', e.handed,
         'resolved_at', {at("e.resolved_at")}) ORDER BY e.id), '[]')
       FROM (SELECT * FROM edge WHERE {near} = j.id ORDER BY id LIMIT {_PART_LIMIT}) e
     """
@@ -212,6 +235,7 @@ _DOCUMENT = Prepared(f"""
             'total', j.total_limit),
         'semaphores', coalesce(j.limits, '{{}}'), 'retry', j.retry,
         'not_before', {at("j.not_before")}, 'deadline', {at("j.deadline")},
+        'node', ({_NODE}),
         'pipeline_jobs', ({_PIPELINE_JOBS}),
         'attempts', ({_ATTEMPTS}),
         'needs', ({_edges("down", "up")}),

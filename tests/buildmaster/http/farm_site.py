@@ -24,6 +24,8 @@ from buildmaster.requests import (
     Enqueued,
     GraphRequest,
     Refusal,
+    Rerun,
+    RerunRequest,
     SubmissionRequest,
     Submitted,
 )
@@ -61,6 +63,13 @@ class RememberingFarm:
 
     async def cancel_run(self, run: int, by: str, why: str) -> None:
         self._remember("cancel_run", run, by, why)
+
+    async def release_job(self, job: int, by: str) -> None:
+        self.asked.append(("release", job, by))
+
+    async def rerun(self, run: int, request: RerunRequest, by: str) -> Rerun:
+        self.asked.append(("rerun", run, request, by))
+        return Rerun(run=run, jobs=(), added=())
 
     async def retry_job(
         self,

@@ -8,6 +8,7 @@ import msgspec
 from buildmaster.requests import (
     Problem,
     Refusal,
+    RerunRequest,
     SubmissionRequest,
     Submitted,
     SubmittedJob,
@@ -161,6 +162,30 @@ class InterventionTests(SiteCase):
                 },
             )
             self.assertEqual(self.farm.asked.pop(), ("retry_job", job, BY, *expected))
+
+    async def test_reruns_and_releases_are_passed_on(self) -> None:
+        run = await self.rows.run()
+        job = await self.rows.job()
+        body = {"scope": "from-here", "job": "build", "package": None, "cell": "arch=x"}
+        response = await self.post(f"/api/v1/runs/{run}/rerun", body)
+        self.assertEqual((response.code, (await response.json())["run"]), (202, run))
+        response = await self.post(f"/api/v1/jobs/{job}/release", {})
+        self.assertEqual(response.code, 202)
+        asked = RerunRequest(scope="from-here", job="build", cell="arch=x")
+        self.assertEqual(
+            [each[:-1] for each in self.farm.asked],
+            [("rerun", run, asked), ("release", job)],
+        )
+        wrong: list[dict[str, Any]] = [
+            {},
+            {"scope": "all"},
+            {"scope": "failed", "jobs": []},
+        ]
+        for each in wrong:
+            response = await self.post(f"/api/v1/runs/{run}/rerun", each)
+            await self.assert_problem(response, 400, "bad_body")
+        response = await self.post(f"/api/v1/jobs/{job}/release", {"x": 1})
+        await self.assert_problem(response, 400, "bad_body")
 
     async def test_bad_retries_and_cancellations_are_refused(self) -> None:
         job = await self.rows.job()

@@ -47,7 +47,9 @@ class ArchiveTests(SynchronousTestCase):
             for name in (PATH, f"./{PATH}"):
                 other = member("d/" + "é" * 40)
                 self.write((other, b""), (member(name, b"text"), b"text"), form=form)
-                self.assertEqual(read_tree_configuration(self.archive, PATH), b"text")
+                self.assertEqual(
+                    read_tree_configuration(self.archive, PATH), (b"text", PATH)
+                )
 
     def test_what_is_not_there_is_told(self) -> None:
         self.write((member(f"sub/{PATH}", b"x"), b"x"))

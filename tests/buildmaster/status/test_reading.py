@@ -66,6 +66,16 @@ async def full_farm(rows: Rows) -> tuple[int, int]:
         """INSERT INTO classified (job, attempt, classification, classified_by)
            VALUES (%(job)s, 1, 'flaky', 'ada')""",
         "UPDATE worker SET offers = '[]', tags = '{big}'",
+        "SELECT start_workflow('w', 'Build', 1, '[\"p\"]', 'seed', 'ada', 'ada', 60)",
+        "UPDATE workflow_event SET n = 0",
+        """UPDATE workflow SET position = 1, waits =
+           '[{"what": "sleep", "name": "nap", "since": 5, "until": 7, "seq": 0}]'""",
+        """INSERT INTO workflow_command
+               (workflow, generation, seq, event, kind, name, options)
+           VALUES (1, 1, 0, 0, 'timer', 'nap', '{"due": 7}')""",
+        """INSERT INTO schedule (name, cron, zone, starts, owner, made_by)
+           VALUES ('s', '@daily', 'UTC', '{}', 'ada', 'ada')""",
+        "INSERT INTO firing (schedule, at) VALUES (1, '2026-01-01 12:00+00')",
     ):
         await rows.database.run(statement, {"job": job, "down": down})
     await rows.until_readable(await rows.event("job.ready", job=job, run=None))
@@ -93,6 +103,8 @@ class StatusCase(TestCase):
             q.OneJob: {"job": job},
             q.OneBuild: {"job": job},
             q.OneWorker: {"worker": "ant"},
+            q.OneWorkflow: {"workflow": "w"},
+            q.WorkflowTimeline: {"workflow": "w"},
         }
         kind = METHODS[name].question
         return kind(**given.get(kind, {}))
@@ -120,7 +132,18 @@ class DocumentTests(StatusCase):
 
     async def test_each_field_can_be_chosen_alone(self) -> None:
         await full_farm(self.rows)
-        for name in ("jobs", "runs", "workers", "semaphores", "tokens", "stays", "audit"):
+        lists = (
+            "jobs",
+            "runs",
+            "workers",
+            "semaphores",
+            "tokens",
+            "workflows",
+            "schedules",
+            "stays",
+            "audit",
+        )
+        for name in lists:
             whole = (await getattr(self.status, name)(METHODS[name].question())).plain()
             for field in whole[name][0]:
                 chosen = METHODS[name].question(fields=(field,))
@@ -134,6 +157,8 @@ class DocumentTests(StatusCase):
             self.status.explain(q.OneJob(job=7)),
             self.status.run(q.OneRun(run=7)),
             self.status.worker(q.OneWorker(worker="nobody")),
+            self.status.workflow(q.OneWorkflow(workflow="nobody")),
+            self.status.workflow_history(q.WorkflowTimeline(workflow="7")),
         ):
             with self.assertRaises(StatusProblem) as caught:
                 await asked

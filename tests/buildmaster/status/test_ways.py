@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ServerEndpoint
 
@@ -138,6 +139,8 @@ class SameAnswerTests(WaysCase):
             ("grid", q.Grid(cells="pipeline_jobs", owner="ada")),
             ("timeline", q.Timeline(since="2026-01-01T00:00:00Z", worker="ant")),
             ("worker", q.OneWorker(worker="ant")),
+            ("workflow", q.OneWorkflow(workflow="w")),
+            ("workflow_history", q.WorkflowTimeline(workflow="w")),
             ("jobs", q.Jobs(state=("running", "ready"), limit=1, order="id")),
             ("jobs", q.Jobs(fields=("id", "state"), worker="ant")),
             ("runs", q.Runs(owner="ada", fields=("id", "jobs"))),
@@ -268,4 +271,4 @@ _TELL_THE_TIME = {
 
 
 def _needs(question: type[q.Question]) -> bool:
-    return question in (q.OneRun, q.OneJob, q.OneBuild, q.OneWorker)
+    return any(field.required for field in msgspec.structs.fields(question))

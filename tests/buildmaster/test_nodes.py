@@ -1,0 +1,258 @@
+"""A request for jobs that refer to each other becomes rows: whole or nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from twisted.trial.unittest import TestCase
+
+from buildmaster import intervention
+from buildmaster.nodes import NodeSubmission, Source, paths_in, read_references
+from buildmaster.requests import GitRequest, Refusal, SubmissionRequest, Submitted
+from buildmaster.series import DEFAULT_SERIES
+from buildmaster.submission import Material, SubmissionRules
+from protocol.messages import Offer
+from protocol.order import GitSource
+from protocol.results import Result
+from tests.buildmaster.books import Books, ended, fresh_books, over
+
+REPOSITORY = "https://git.example/p.git"
+PAIR = """\
+packages: {A: {depends: [B]}, B: {}}
+defaults: {series: noble, isolation: chroot, architectures: amd64, run: make}
+jobs:
+  build: {per_package: true}
+  tell: {scope: top, needs: [build]}
+"""
+CHOICE = """\
+defaults: {series: noble, architectures: amd64, run: make}
+jobs:
+  some: {matrix: {word: [x, y, z]}}
+  after: {needs: [{job: some, map: any}]}
+"""
+
+
+class NodeTests(TestCase):
+    books: Books
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        self.books = await fresh_books(self)
+        offers = [
+            Offer(isolation=isolation, architecture="amd64", series=("*",))
+            for isolation in ("native", "chroot")
+        ]
+        await self.books.database.run(
+            "UPDATE worker SET offers = %s::jsonb", (msgspec.json.encode(offers).decode(),)
+        )
+
+    async def submit(
+        self,
+        text: str,
+        commit: str = "a" * 40,
+        domain: str = "trusted",
+        tree: str = "",
+        repository: str = REPOSITORY,
+        **fields: Any,
+    ) -> Submitted:
+        """``tree`` is what the source's content is called."""
+        request = SubmissionRequest(
+            source=GitRequest(repository=repository),
+            configuration=".headrace.yaml",
+            **fields,
+        )
+        source = GitSource(repository=repository, commit=commit)
+        file = read_references(request, text.encode())
+        submission = NodeSubmission(
+            request,
+            "ann",
+            Material(repository, commit, source, text.encode()),
+            file,
+            {},
+            Source({}, dict.fromkeys(paths_in(file), tree or commit)),
+            SubmissionRules(DEFAULT_SERIES, trust_domain=domain),
+        )
+        return await self.books.database.transaction(submission.store)
+
+    async def run_one(self, result: Result = Result.SUCCESS) -> int:
+        """Let the first of the line run, and end."""
+        claim = await self.books.begin()
+        (name,) = await self.books.database.one(
+            "SELECT name FROM pipeline_job WHERE job = %s AND attempt = %s",
+            (claim.job, claim.attempt),
+        )
+        reason = "" if result is Result.SUCCESS else "it failed"
+        await self.books.report(
+            claim, ended(name, result=result, reason=reason), over(result, reason)
+        )
+        return claim.job
+
+    async def results(self) -> dict[str, str]:
+        rows = await self.books.database.rows(
+            "SELECT name || CASE cell WHEN '' THEN '' ELSE ' ' || cell END,"
+            " coalesce(result::text, state::text) FROM job"
+        )
+        return {name.split(" arch")[0]: result for name, result in rows}
+
+    async def count(self, table: str) -> int:
+        (count,) = await self.books.database.one(f"SELECT count(*) FROM {table}")
+        return int(count)
+
+    async def audit(self) -> None:
+        """The books agree with themselves."""
+        self.assertEqual(await self.books.database.rows("SELECT * FROM audit_queue()"), [])
+
+    async def test_nodes_wait_and_those_below_the_top_are_skipped(self) -> None:
+        await self.submit(PAIR)
+        self.assertEqual(
+            await self.results(),
+            {"B/build": "ready", "A/build": "waiting", "B/tell": "skipped",
+             "A/tell": "waiting"},
+        )  # fmt: skip
+        await self.audit()
+        for _ in range(3):
+            await self.run_one()
+        self.assertEqual((await self.results())["A/tell"], "success")
+        self.assertEqual(await self.books.run_result(1), "success")
+        await self.audit()
+
+    async def test_asking_again_merges_and_other_files_are_other_jobs(self) -> None:
+        first = await self.submit(PAIR, refs=("refs/heads/main",))
+        again = await self.submit(PAIR, refs=("refs/tags/v1",))
+        self.assertEqual([j.id for j in first.jobs], [j.id for j in again.jobs])
+        self.assertTrue(all(job.merged for job in again.jobs))
+        (refs,) = await self.books.database.one("SELECT refs FROM job LIMIT 1")
+        self.assertEqual(refs, ["refs/heads/main", "refs/tags/v1"])
+        self.assertEqual(await self.count("edge"), 3)
+        await self.audit()
+
+    async def test_whole_or_nothing(self) -> None:
+        text = PAIR + "  far: {needs: [build], architectures: s390x}\n"
+        with self.assertRaisesRegex(Refusal, "No worker of this farm can run far on s390x"):
+            await self.submit(text.replace("architectures: amd64, run", "run"))
+        with self.assertRaisesRegex(Refusal, "never runs natively"):
+            await self.submit(PAIR.replace("chroot", "native"), domain="stranger")
+        for table in ("job", "run", "edge", "node"):
+            self.assertEqual(await self.count(table), 0, table)
+
+    async def test_one_of_a_choice_suffices(self) -> None:
+        await self.submit(CHOICE)
+        first = await self.run_one(Result.FAILURE)
+        self.assertEqual((await self.results())["after"], "waiting")
+        await self.run_one()
+        self.assertEqual((await self.results())["after"], "ready")
+        await self.audit()
+        rows = await self.books.database.rows(
+            "SELECT up_attempt FROM edge ORDER BY up_attempt"
+        )
+        self.assertEqual([row[0] for row in rows], [0, 1, 1])
+        # What is decided stays so, whatever becomes of the others.
+        await self.books.database.transaction(
+            lambda cursor: intervention.retry_job(cursor, first, "ann")
+        )
+        self.assertEqual((await self.results())["after"], "ready")
+        await self.audit()
+
+    async def test_a_choice_of_none_is_none(self) -> None:
+        submitted = await self.submit(CHOICE)
+        for _ in range(2):
+            await self.run_one(Result.FAILURE)
+            self.assertEqual((await self.results())["after"], "waiting")
+        last = await self.run_one(Result.FAILURE)
+        self.assertEqual((await self.results())["after"], "unrun")
+        await self.audit()
+        # One of them is tried again, and passes after all.
+        await self.books.database.transaction(
+            lambda cursor: intervention.retry_job(cursor, last, "ann")
+        )
+        after = submitted.jobs[-1].id
+        (root,) = await self.books.database.one(
+            "SELECT root_cause FROM job WHERE id = %s", (after,)
+        )
+        self.assertIn(root, (None, submitted.jobs[0].id, submitted.jobs[1].id))
+        await self.audit()
+
+    async def test_a_gate_is_shut_until_somebody_opens_it(self) -> None:
+        [job] = (await self.submit("jobs: {aa: {run: x, manual: true}}")).jobs
+        self.assertEqual(job.state, "parked")
+        self.assertEqual(await self.books.claim(), [])
+        await self.audit()
+        await self.books.database.transaction(
+            lambda cursor: intervention.release_job(cursor, job.id, "ann")
+        )
+        self.assertEqual(await self.run_one(), job.id)
+        with self.assertRaisesRegex(Refusal, "waits for nobody"):
+            await self.books.database.transaction(
+                lambda cursor: intervention.release_job(cursor, job.id, "ann")
+            )
+
+    async def test_a_failure_that_is_allowed_lets_others_go(self) -> None:
+        await self.submit(
+            "jobs: {aa: {run: x, allow_failure: true}, bb: {run: x, needs: [aa]},"
+            " cc: {run: x, needs: [{job: aa, require: bad}]}}"
+        )
+        await self.run_one(Result.FAILURE)
+        self.assertEqual(
+            await self.results(), {"aa": "failure", "bb": "ready", "cc": "skipped"}
+        )
+        await self.run_one()
+        self.assertEqual(await self.books.run_result(1), "success")
+        await self.audit()
+
+    async def test_strangers_may_take_trusted_results_and_put_none_there(self) -> None:
+        text = PAIR.replace("  tell: {scope: top, needs: [build]}\n", "")
+        # A stranger's build of a content comes first: nobody trusted takes it.
+        await self.submit(text, "a" * 40, "stranger", tree="t", repository="https://x/y")
+        for _ in range(2):
+            await self.run_one()
+        trusted = await self.submit(text, "b" * 40, tree="t")
+        self.assertEqual([job.result for job in trusted.jobs], [None, None])
+        for _ in range(2):
+            await self.run_one()
+        # The other way round it is taken, and so it is by the same domain.
+        for domain, commit in (("another", "c" * 40), ("trusted", "d" * 40)):
+            taken = await self.submit(text, commit, domain, tree="t")
+            self.assertEqual([job.result for job in taken.jobs], ["reused"] * 2)
+        rows = await self.books.database.rows(
+            "SELECT DISTINCT j.trust_domain FROM node n JOIN job j ON j.id = n.reused_from"
+        )
+        self.assertEqual(rows, [("trusted",)])
+        await self.audit()
+
+    async def test_another_image_makes_a_result_worthless(self) -> None:
+        text = PAIR.replace("  tell: {scope: top, needs: [build]}\n", "")
+        await self.submit(text, "a" * 40, tree="t")
+        for image in ("1" * 64, "2" * 64):
+            job = await self.run_one()
+            await self.books.database.run(
+                "UPDATE pipeline_job SET image = %s WHERE job = %s", (image, job)
+            )
+        again = await self.submit(text, "b" * 40, tree="t")
+        # The first ran in an image that has been replaced since.
+        self.assertEqual([job.result for job in again.jobs], [None, "reused"])
+
+    async def test_of_a_hundred_one_is_made_anew(self) -> None:
+        text = "jobs: {aa: {run: x, reuse: inputs}}"
+        await self.submit(text, "a" * 40, tree="t")
+        await self.run_one()
+        await self.books.database.run(
+            "SELECT setval(pg_get_serial_sequence('job', 'id'), 99)"
+        )
+        [job] = (await self.submit(text, "b" * 40, tree="t")).jobs
+        self.assertEqual((job.id, job.state), (100, "ready"))
+        (verifies,) = await self.books.database.one(
+            "SELECT verifies FROM node WHERE job = 100"
+        )
+        self.assertEqual(verifies, 1)
+
+    async def test_two_tops_that_share_a_package_are_published_once(self) -> None:
+        await self.submit(
+            "packages: {A: {depends: [B]}, D: {depends: [B]}, B: {}}\n"
+            "defaults: {run: x}\n"
+            "jobs: {build: {per_package: true}, publish: {needs: build}}\n"
+        )
+        for _ in range(4):
+            await self.run_one()
+        self.assertEqual((await self.results())["A,D/publish"], "success")
+        self.assertEqual(await self.books.claim(), [])
+        self.assertEqual(await self.books.run_result(1), "success")
