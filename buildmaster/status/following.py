@@ -27,6 +27,17 @@ Ask = Callable[[q.Question], Any]
 #: Answers that almost any event may change a little: who follows gets the whole answer
 #: again, when something happened, this many seconds after the last one at the earliest.
 RENEWED = {"queue": 1.0, "explain": 2.0}
+#: Answers that no event tells of: they are looked at again, so many seconds after the last
+#: look, and told when they are others than before.
+LOOKED_AT = {
+    "forecast": 10.0,
+    "rules": 2.0,
+    "tokens": 2.0,
+    "stays": 2.0,
+    "audit": 2.0,
+    "schedules": 2.0,
+    "workflow_history": 1.0,
+}
 
 
 class Following:
@@ -61,6 +72,8 @@ class Following:
         self._follower: Follower | None = None
         self._is_closed = False
         self._pace = RENEWED.get(method)  # None: its news are events
+        self._look = LOOKED_AT.get(method)  # None: something tells when to look
+        self._last: dict[str, Any] | None = None  # what was told of one that is looked at
         self._asked_at = 0.0
         self._is_stale = False  # something happened since it was asked for
         self._is_behind = False  # and is not yet in what came
@@ -76,6 +89,8 @@ class Following:
         try:
             if self._follower is None:
                 return await self._begin()
+            if self._look is not None:
+                return await self._looked(self._follower, self._look)
             if self._pace is not None and self._is_behind:
                 return await self._renewed(self._pace)
             events = await self._follower.next(self._patience)
@@ -95,6 +110,24 @@ class Following:
             raise
         place = str(events[-1].id) if events else str(self._follower.place)
         return News(place, events=tuple(event.happened for event in events))
+
+    async def _looked(self, follower: Follower, pace: float) -> News:
+        """What is there now, once it is another than it was."""
+        began = self._feed.clock.seconds()
+        while True:
+            await follower.next(pace)  # which has nothing to tell, but the farm's end
+            snapshot = await self._snapshot()
+            if self._is_other(snapshot):
+                return News(_cursor(snapshot), snapshot=snapshot)
+            waited = self._feed.clock.seconds() - began
+            if self._patience is not None and waited >= self._patience:
+                return News(str(follower.place))
+
+    def _is_other(self, snapshot: bytes) -> bool:
+        content = msgspec.json.decode(snapshot)
+        del content["cursor"]  # moves on with the farm
+        before, self._last = self._last, content
+        return bool(content != before)
 
     async def _renewed(self, pace: float) -> News:
         """Another snapshot, at its time: all that happened until then is in it."""
@@ -145,6 +178,8 @@ class Following:
         if since is None and not isinstance(self._asked, q.Events):
             snapshot = await self._snapshot()
             since = _cursor(snapshot)
+            if self._look is not None:
+                self._is_other(snapshot)
         run, job = getattr(self._asked, "run", None), getattr(self._asked, "job", None)
         if self._pace is not None:
             run = job = None  # what happens to others changes its place in the line
@@ -207,9 +242,10 @@ def wanted(method: str, asked: q.Question) -> Callable[[Event], bool] | None:
     """Which events concern what ``asked`` is about; None: whatever run and job allow.
 
     What never changes decides, as a job's name. What changes, as its state, does not: an
-    event that takes a job out of a list concerns the list. `StatusProblem` for questions
-    whose answers no event tells of.
+    event that takes a job out of a list concerns the list.
     """
+    if method in LOOKED_AT:
+        return lambda event: False
     match asked:
         case q.Jobs():
             fixed = _fixed(asked, "kind", "name", "repository", "source_digest", "owner")
@@ -264,9 +300,7 @@ def wanted(method: str, asked: q.Question) -> Callable[[Event], bool] | None:
             return None
         case q.Nothing() if method == "overview":
             return None
-    raise StatusProblem(
-        400, "not_followed", "no event tells of changes here: ask again from time to time"
-    )
+    raise NotImplementedError(f"which events concern the answer to {method}?")
 
 
 def _workflow_of(event: Event) -> tuple[str, str]:

@@ -63,9 +63,12 @@ class IStatus(Interface):
         To `queue` and `explain` almost every event makes a little difference: their news
         are further snapshots, once a second and every two seconds at most.
 
-        `StatusProblem` comes out of the iterator: 400 ``not_followed`` for answers that
-        no event tells of (`forecast`, `rules`, `tokens`, `stays`, `audit`, `schedules`,
-        `workflow_history`); 503 ``too_slow`` for who does not keep up. Close it in the end.
+        Of `forecast`, `rules`, `tokens`, `stays`, `audit`, `schedules` and
+        `workflow_history` no event tells: their news are further snapshots, too, a few
+        seconds after they have changed.
+
+        `StatusProblem` comes out of the iterator: 503 ``too_slow`` for who does not keep
+        up. Close it in the end.
         """
 
     def overview(asked: q.Nothing) -> Awaitable[Told[d.Overview]]:

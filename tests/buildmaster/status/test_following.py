@@ -10,9 +10,12 @@ from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientPr
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.task import deferLater
 
+from buildmaster.status import following as following_module
 from buildmaster.status import questions as q
-from buildmaster.status.asking import address
+from buildmaster.status.asking import address, from_texts
+from buildmaster.status.following import LOOKED_AT, wanted
 from buildmaster.status.interface import IFollow
 from buildmaster.status.methods import METHODS
 from buildmaster.status.news import Happened, News
@@ -103,6 +106,11 @@ class FollowingCase(WaysCase):
             taken += (await following.__anext__()).events
         return taken
 
+    async def take_snapshot(self, following: IFollow) -> Any:
+        while (news := await following.__anext__()).snapshot is None:
+            pass
+        return json.loads(news.snapshot)
+
     async def told(self, *places: str) -> None:
         for place in places:
             await self.rows.until_readable(place)
@@ -184,8 +192,7 @@ class FollowingTests(FollowingCase):
 
     async def test_what_cannot_be_followed_says_so_in_all_ways(self) -> None:
         for name, asked, since, code in (
-            ("forecast", q.Forecasts(), None, "not_followed"),
-            ("tokens", q.Tokens(), None, "not_followed"),
+            ("job", q.OneJob(job=7), "no id", "bad_event_id"),
             ("job", q.OneJob(job=7), None, "not_found"),
             ("jobs", q.Jobs(), "99999999-1", "bad_event_id"),
             ("jobs", q.Jobs(), "no id", "bad_event_id"),
@@ -195,6 +202,28 @@ class FollowingTests(FollowingCase):
             for way, following in ways.items():
                 told = await self.problem(_some(following))
                 self.assertEqual(told[1], code, (name, way))
+
+    async def test_what_no_event_tells_of_is_told_when_it_has_changed(self) -> None:
+        self.patch(following_module, "LOOKED_AT", {**LOOKED_AT, "rules": 0.2})
+        for way, following in (await self.ways("rules", q.Rules())).items():
+            await following.__anext__()
+            pattern = f"found over {way}"
+            waiting = Deferred.fromCoroutine(self.take_snapshot(following))
+            await self.rows.event("of-something-else")
+            await deferLater(reactor, 0.5)
+            self.assertFalse(waiting.called, f"{way}: nothing has changed")
+            await self.database.run(
+                "INSERT INTO failure_rule (pattern, classification, made_by)"
+                " VALUES (%s, 'flaky', 'ada')",
+                (pattern,),
+            )
+            told = await waiting
+            self.assertEqual(told["rules"][-1]["pattern"], pattern, way)
+
+    async def test_every_method_can_be_followed(self) -> None:
+        for name, method in METHODS.items():
+            required = {field.name: "1" for field in method.fields if field.required}
+            wanted(name, from_texts(method, required))
 
     async def test_who_says_something_on_a_websocket_is_shown_the_door(self) -> None:
         following = (await self.ways("jobs", q.Jobs()))["websocket"]
