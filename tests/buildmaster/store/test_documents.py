@@ -98,7 +98,13 @@ class JobTests(DocumentCase):
             "INSERT INTO edge (up, up_stage, down, require) VALUES (%s, 1, %s, 'finished')",
             (up, down),
         )
-        need = {"job": up, "stage": 1, "require": "finished", "resolved_at": None}
+        need = {
+            "job": up,
+            "stage": 1,
+            "require": "finished",
+            "handed": None,
+            "resolved_at": None,
+        }
         document = self.read(await job_document(self.database, down))
         self.assertEqual(document["needs"], [need])
         self.assertEqual(document["wanted_by"], [])
