@@ -18,7 +18,7 @@ from buildmaster.status.questions import Question
 from buildmaster.status.told import Told
 
 #: Bytes from which on an answer is large, and seconds between two who get it.
-LARGE, GAP = 64 * 1024, 0.003
+LARGE, GAP = 64 * 1024, 0.002
 
 T = TypeVar("T")
 Key = tuple[str, Question]
