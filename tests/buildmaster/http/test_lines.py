@@ -91,7 +91,7 @@ class GuardTests(SiteCase):
     async def test_other_addresses_do_not_become_lines(self) -> None:
         raw = await self.raw(self.upgrade(path="/healthz"))
         self.assertIn(b" 200 OK", await raw.until(b"}"))
-        raw = await self.raw(self.upgrade(path="/api/v1/forecast"))
+        raw = await self.raw(self.upgrade(path="/api/v1/me"))
         self.assertNotIn(b" 101 ", await raw.until(b"}"))
         self.assertEqual(self.peers, [])
 
