@@ -1,6 +1,6 @@
 // Who did what: every act that somebody asked this farm for, for admins.
 
-import { changed, chosen, href, queryOf } from "/page/farm/address.js";
+import { chosen, queryOf } from "/page/farm/address.js";
 import { h } from "/page/show/dom.js";
 import * as parts from "/page/show/parts.js";
 
@@ -8,9 +8,6 @@ const FILTERS = ["who", "act", "job", "run", "since"];
 
 export function create(at) {
   const filters = chosen(at.query, ...FILTERS);
-  const go = (query) => {
-    location.hash = changed(at, query);
-  };
   return {
     asks: () => ({
       page: `/api/v1/audit${queryOf({ ...filters, after: at.query.after })}`,
@@ -19,30 +16,9 @@ export function create(at) {
     title: () => "Audit",
     draw: ({ page }) => [
       h("h1", {}, "Audit"),
-      h(
-        "div",
-        { class: "filters", role: "search" },
-        FILTERS.map((name) =>
-          parts.field(
-            `${name[0].toUpperCase()}${name.slice(1)}`,
-            at.query[name] || "",
-            (text) => go({ [name]: text }),
-            name === "who" ? { "data-search": true } : {},
-          ),
-        ),
-      ),
+      parts.filters(FILTERS, at),
       page ? table(page.audit) : h("p", { class: "empty" }, "Reading …"),
-      page && page.next
-        ? h(
-            "p",
-            { class: "more" },
-            h(
-              "a",
-              { href: href("audit", null, { ...at.query, after: page.next }) },
-              "Older ones",
-            ),
-          )
-        : null,
+      page ? parts.older(page, at) : null,
     ],
   };
 }

@@ -1,7 +1,7 @@
 // History: attempts that ended, and how the time that they took has changed.
 
 import { durations, trend } from "/page/draw/bars.js";
-import { changed, chosen, href, queryOf } from "/page/farm/address.js";
+import { chosen, queryOf } from "/page/farm/address.js";
 import { h } from "/page/show/dom.js";
 import * as parts from "/page/show/parts.js";
 import { span } from "/page/show/words.js";
@@ -10,9 +10,6 @@ const FILTERS = ["name", "repository", "architecture", "series", "kind", "owner"
 
 export function create(at) {
   const filters = chosen(at.query, ...FILTERS);
-  const go = (query) => {
-    location.hash = changed(at, query);
-  };
   return {
     asks: () => ({
       history: `/api/v1/history${queryOf({ ...filters, after: at.query.after, limit: 100 })}`,
@@ -22,34 +19,13 @@ export function create(at) {
     title: () => "History",
     draw: ({ history }) => [
       h("h1", {}, "History"),
-      h(
-        "div",
-        { class: "filters", role: "search" },
-        FILTERS.map((name) =>
-          parts.field(
-            `${name[0].toUpperCase()}${name.slice(1)}`,
-            at.query[name] || "",
-            (text) => go({ [name]: text }),
-            name === "name" ? { "data-search": true } : {},
-          ),
-        ),
-      ),
+      parts.filters(FILTERS, at),
       history
         ? [
             h("div", { class: "charts" }, trend(history.trend), durations(history.entries)),
             history.trend.length ? days(history.trend) : null,
             entries(history.entries),
-            history.next
-              ? h(
-                  "p",
-                  { class: "more" },
-                  h(
-                    "a",
-                    { href: href("history", null, { ...at.query, after: history.next }) },
-                    "Older ones",
-                  ),
-                )
-              : null,
+            parts.older(history, at),
           ]
         : h("p", { class: "empty" }, "Reading …"),
     ],

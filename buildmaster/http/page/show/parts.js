@@ -1,6 +1,6 @@
 // The small parts that all pages are made of.
 
-import { href, kindOfPath } from "/page/farm/address.js";
+import { changed, href, kindOfPath } from "/page/farm/address.js";
 import { h } from "/page/show/dom.js";
 import { CLASSIFICATIONS, DUTIES, classWord, isBad, look } from "/page/show/states.js";
 import * as words from "/page/show/words.js";
@@ -190,6 +190,24 @@ export function outside(text) {
     "a",
     { href: address, rel: "noopener noreferrer", target: "_blank" },
     h("bdi", {}, text),
+  );
+}
+
+// A field for each filter that a list takes as a text; "/" leads to the first.
+export function filters(names, at) {
+  return h(
+    "div",
+    { class: "filters", role: "search" },
+    names.map((filter, place) =>
+      field(
+        `${filter[0].toUpperCase()}${filter.slice(1)}`,
+        at.query[filter] || "",
+        (text) => {
+          location.hash = changed(at, { [filter]: text });
+        },
+        place === 0 ? { "data-search": true } : {},
+      ),
+    ),
   );
 }
 
