@@ -91,7 +91,10 @@ class Task(Future[T]):
         if self.is_done:
             return
         self.waits_for = None
-        error = self._due_cancel()
+        self._resume(self._due_cancel())
+
+    def _resume(self, error: BaseException | None) -> None:
+        """Go on to where it waits next; ``error`` is raised where it is."""
         previous, self._tasks.current = self._tasks.current, self
         try:
             if error is None:
@@ -155,22 +158,9 @@ class Task(Future[T]):
 
         def step() -> None:
             if not self.is_done:
-                self._throw(error)
+                self._resume(error)
 
         self._tasks.call_soon(step)
-
-    def _throw(self, error: BaseException) -> None:
-        previous, self._tasks.current = self._tasks.current, self
-        try:
-            waited = self._coroutine.throw(error)
-        except StopIteration as stop:
-            self.resolve(stop.value)
-        except BaseException as raised:
-            self.fail(raised)
-        else:
-            self._wait_for(waited)
-        finally:
-            self._tasks.current = previous
 
     def close(self) -> None:
         """Forget it, wherever it waits."""
