@@ -149,8 +149,8 @@ class NodeSubmission:
             merged[_identity(one)].id if one.id not in fresh else one.id for one in nodes
         ]
         await self._connect(cursor, graph, ids, fresh)
-        was_there = {one.id: True for one in merged.values()}
-        await store.add_to_run(cursor, run, {job: job in was_there for job in ids})
+        was_there = {one.id for one in merged.values()}
+        await run_store.add_to_run(cursor, run, {job: job in was_there for job in ids})
         await self._settle(cursor, nodes, fresh, earlier)
         await self._wait(cursor, graph, placed, ids, fresh)
         await queue.make_ready(cursor, [one.id for one in nodes if one.id in fresh])

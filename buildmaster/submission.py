@@ -181,7 +181,7 @@ class Submission:
             ),
         )
         await store.set_notes(cursor, run, _stored_notes(skipped, notes))
-        await store.add_to_run(cursor, run, [job for _, job in stored])
+        await store.add_to_run(cursor, run, {job.id: job.merged for _, job in stored})
         await self._connect(cursor, stored)
         for maker in made_by:
             await store.wait_for(cursor, maker.id, [job.id for _, job in stored])

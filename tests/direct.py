@@ -235,7 +235,7 @@ class Direct:
                 """,
                 (run, list(jobs), list(jobs.values())),
             )
-            await store.add_to_run(cursor, run, [])
+            await store.add_to_run(cursor, run, {})
             await job_store.end_run_without_jobs(cursor, run)
             return run
 

@@ -277,27 +277,6 @@ async def add_edges(cursor: Cursor, edges: Sequence[NewEdge]) -> None:
     )
 
 
-async def add_to_run(cursor: Cursor, run: int, jobs: Mapping[int, bool]) -> None:
-    """Let jobs belong to a new run; of each, whether it was there before."""
-    await cursor.run(
-        """
-        INSERT INTO run_job (run, job, merged)
-        SELECT %s, job, merged FROM unnest(%s::bigint[], %s::boolean[])
-            AS given (job, merged)
-        """,
-        (run, list(jobs), list(jobs.values())),
-    )
-    await cursor.run(
-        """
-        UPDATE run SET open_jobs = (
-            SELECT count(*) FROM run_job JOIN job ON job.id = run_job.job
-            WHERE run_job.run = run.id AND run_job.required AND job.state <> 'done')
-        WHERE id = %s
-        """,
-        (run,),
-    )
-
-
 @dataclass(frozen=True)
 class NewWait:
     """A new node waits until a collection is complete."""

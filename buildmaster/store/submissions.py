@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -235,15 +235,15 @@ async def _insert_pipeline_jobs(cursor: Cursor, job: int, build: NewBuild) -> No
     )
 
 
-async def add_to_run(cursor: Cursor, run: int, jobs: Sequence[Stored]) -> None:
-    """Say that a run wants these jobs."""
+async def add_to_run(cursor: Cursor, run: int, jobs: Mapping[int, bool]) -> None:
+    """Let jobs belong to a new run; of each, whether it was there before."""
     await cursor.run(
         """
         INSERT INTO run_job (run, job, merged)
         SELECT %s, job, merged
         FROM unnest(%s::bigint[], %s::boolean[]) AS given (job, merged)
         """,
-        (run, [job.id for job in jobs], [job.merged for job in jobs]),
+        (run, list(jobs), list(jobs.values())),
     )
     await cursor.run(
         """

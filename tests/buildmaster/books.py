@@ -92,7 +92,7 @@ class Books:
                 )
                 for part in range(builds)
             ]
-            await store.add_to_run(cursor, run, jobs)
+            await store.add_to_run(cursor, run, {job.id: job.merged for job in jobs})
             ids = [job.id for job in jobs]
             for job in ids:
                 for up, stage in needs:
