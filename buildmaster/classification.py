@@ -10,7 +10,6 @@ from enum import Enum
 import re2
 
 from buildmaster.grants import is_below
-from protocol.results import Result
 
 #: Characters of a pattern, and how large RE2 may make it.
 LONGEST_PATTERN, LARGEST_PROGRAM = 500, 5_000
@@ -18,8 +17,6 @@ LONGEST_PATTERN, LARGEST_PROGRAM = 500, 5_000
 MOST_RULES = 500
 #: Bytes of a line that are looked at together.
 LONGEST_LINE = 64 * 1024
-#: Ends that are failures: what may be classified.
-FAILURES = frozenset({Result.FAILURE, Result.ERROR, Result.TIMEOUT, Result.MALFORMED})
 
 # One set of patterns shares this much memory for its states.
 _SET_SIZE, _MEMORY = 25, 16 * 1024 * 1024

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,7 +10,6 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from buildmaster.classification import (
-    FAILURES,
     BadRule,
     Classification,
     FailureRule,
@@ -25,8 +24,9 @@ from buildmaster.store import classifying as store
 from buildmaster.store import jobs as job_store
 from buildmaster.store.classifying import UnreadFailure, Word
 from buildmaster.store.event_log import Event, write_events
-from buildmaster.store.logs import DamagedLog, LogName, find_place, log_length, read_log
+from buildmaster.store.logs import DamagedLog, LogName, end_of
 from buildmaster.store.text import storable
+from protocol.results import BAD
 
 #: Bytes of a log's end that rules look at.
 SEARCHED = 4 * 1024 * 1024
@@ -60,7 +60,7 @@ class Classifying:
                 raise Refusal(404, "no_such_job", f"There is no job {job}.")
             if word is None:
                 await store.unclassify(cursor, job, storable(by))
-            elif locked[0].result not in FAILURES:
+            elif locked[0].result not in BAD:
                 raise Refusal(
                     409,
                     "not_failed",
@@ -115,7 +115,7 @@ class Classifying:
         _check(check_pattern, pattern)
         data = bytearray()
         name = LogName(job, attempt)
-        async for piece in _end_of(self._database, name):
+        async for piece in end_of(self._database, name, SEARCHED):
             data += piece
         found = await deferToThread(first_line, pattern, bytes(data))
         return Found(None, "") if found is None else Found(*found)
@@ -150,9 +150,8 @@ class Reader:
             return None
         search = Search(concerned)
         try:
-            async for piece in _end_of(
-                self._database, LogName(failure.job, failure.attempt)
-            ):
+            log = LogName(failure.job, failure.attempt)
+            async for piece in end_of(self._database, log, SEARCHED):
                 # In a thread: a long log must not keep the reactor from dispatching.
                 await deferToThread(search.feed, piece)
         except DamagedLog as error:
@@ -165,16 +164,6 @@ class Reader:
         return Word(
             found.classification, found.note, found.link, f"rule {found.id}", found.id
         )
-
-
-async def _end_of(database: Database, log: LogName) -> AsyncIterator[bytes]:
-    length = await log_length(database, log)
-    place = await find_place(database, log, max(0, length - SEARCHED))
-    chunk, skip = place.chunk, place.skip
-    while (tail := await read_log(database, log, chunk)).data:
-        chunk = tail.chunk
-        yield b"".join(tail.data)[skip:]
-        skip = 0
 
 
 def _word(word: Classification, note: str, link: str, by: str) -> Word:

@@ -5,14 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from buildmaster.database import Database
-from buildmaster.store.logs import (
-    LogName,
-    find_log,
-    find_place,
-    has_ended,
-    log_length,
-    read_log,
-)
+from buildmaster.store.logs import LogName, find_log, has_ended, log_length, read_from
 
 
 @dataclass(frozen=True)
@@ -52,14 +45,9 @@ async def _bytes(database: Database, log: LogName, start: int, most: int) -> byt
     """So many bytes of a log, from one on; fewer where it has no more."""
     if not most:
         return b""
-    place = await find_place(database, log, start)
-    chunk, skip, found = place.chunk, place.skip, bytearray()
-    while len(found) < most:
-        tail = await read_log(database, log, chunk)
-        if not tail.data:
+    found = bytearray()
+    async for piece in read_from(database, log, start):
+        found += piece
+        if len(found) >= most:
             break
-        chunk = tail.chunk
-        for data in tail.data:
-            found += data[skip:]
-            skip = 0
     return bytes(found[:most])

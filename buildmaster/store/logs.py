@@ -6,6 +6,7 @@ the worker gave; those of one pipeline job's log count its own bytes only.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,6 +155,25 @@ async def read_log(database: Database, log: LogName, after: int) -> Tail:
     )
     data = tuple(decompress(bytes(row[2]), row[1]) for row in rows)
     return Tail(data, rows[-1][0] if rows else after)
+
+
+async def read_from(
+    database: Database, log: LogName, position: int
+) -> AsyncIterator[bytes]:
+    """What there is from byte ``position`` on, in pieces of about `READING` bytes."""
+    place = await find_place(database, log, position)
+    chunk, skip = place.chunk, place.skip
+    while (tail := await read_log(database, log, chunk)).data:
+        chunk = tail.chunk
+        yield b"".join(tail.data)[skip:]
+        skip = 0
+
+
+async def end_of(database: Database, log: LogName, most: int) -> AsyncIterator[bytes]:
+    """The last ``most`` bytes there are now, and what comes while they are read."""
+    start = max(0, await log_length(database, log) - most)
+    async for piece in read_from(database, log, start):
+        yield piece
 
 
 async def has_ended(database: Database, log: LogName) -> bool:

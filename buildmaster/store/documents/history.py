@@ -40,7 +40,7 @@ _ENTRY = f"""json_build_object(
 _JOINED = "JOIN job_class c ON c.id = j.class LEFT JOIN build b ON b.job = j.id"
 
 _GOOD = "result IN ('success', 'reused', 'skipped')"
-_BAD = "result IN ('failure', 'error', 'timeout', 'malformed')"
+_BAD = "is_failure(result)"
 #: SQL of a trend over ``found``, with finished_at, result and ran.
 _TREND = f"""
     SELECT coalesce(json_agg(json_build_object(
