@@ -264,8 +264,12 @@ class Tab:
             if value:
                 return value
             if reactor.seconds() > end:
-                text = await self.run("document.body.innerText.slice(0, 1500)")
-                raise BrowserError(f"never: {script}; the page: {text}; {self.complaints}")
+                place = await self.run("location.href")
+                text = await self.run("document.body.innerText.slice(0, 800)")
+                raise BrowserError(
+                    f"never: {script}; the page: {text}; {self.complaints}; at {place}"
+                    f" never: {script}"  # CI shows the end of what it prints
+                )
             await deferLater(reactor, 0.03)
 
     async def text(self, selector: str = "#view") -> str:

@@ -33,6 +33,8 @@ class KeyTests(BrowserCase):
         ):
             await self.tab.press(*keys)
             await self.at(place)
+        # The overview, which has rows of its own, stays until the list has come.
+        await self.tab.until("document.querySelector('#view h1').innerText === 'Jobs'")
         await self.tab.until("!!document.querySelector('#view tbody tr')")
         await self.tab.press("j", "j", "k", "j")
         second = await self.tab.run(

@@ -165,6 +165,7 @@ class Shown {
 }
 
 let shown = null;
+let walked = 0; // addresses gone to: what an earlier one brought late is not shown
 const live = new Live({
   tell: (news) => {
     if (shown) shown.happened(news);
@@ -197,6 +198,8 @@ function mark(kind) {
 }
 
 async function go() {
+  walked += 1;
+  const number = walked;
   const at = placeOf(location.hash);
   if (
     shown &&
@@ -226,7 +229,7 @@ async function go() {
   }
   view.setAttribute("aria-busy", "true");
   const { create } = await import(`/page/pages/${file}.js`);
-  if (location.hash && placeOf(location.hash).kind !== at.kind) return; // gone on meanwhile
+  if (number !== walked) return; // gone on meanwhile
   const next = new Shown(at, null);
   next.page = create(at, {
     again: () => next.later(0),
