@@ -166,6 +166,12 @@ class FileMade(msgspec.Struct, frozen=True, kw_only=True):
     sha256: Hash
     size: Count
 
+    def __post_init__(self) -> None:
+        """A decoder makes a `BadMessage` of the ValueError: it is put where others look."""
+        parts = self.path.split("/")
+        if "\0" in self.path or any(part in ("", ".", "..") for part in parts):
+            raise ValueError("the path of a file that was made leads elsewhere")
+
 
 class PipelineJobEnded(
     msgspec.Struct,
