@@ -78,6 +78,9 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello", tag_field="t
     cpu: Count | None = None  #: cores
     memory: Count | None = None  #: MiB
     disk: Count | None = None  #: MiB
+    # Later.
+    #: What it takes of an order that older workers leave aside: `protocol.order.TAKEN`.
+    takes: Annotated[tuple[Name, ...], Meta(max_length=100)] = ()
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True, tag="recorded", tag_field="type"):
