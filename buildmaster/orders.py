@@ -103,15 +103,24 @@ class OrderMaker:
         return order
 
     async def _upstream(self, cursor: Cursor, row: store.BuildRow) -> list[store.KeptRow]:
-        """What other builds made, but what this one makes itself or two made alike."""
-        own = {name for stage in row.stages for name, _ in stage}
-        rows = await store.upstream_rows(cursor, row.job)
-        counts = Counter((entry.name, entry.index) for entry in rows)
-        return [
+        """What other builds made, but what this one makes itself or two made alike.
+
+        Of a job that this architecture runs as well, in an earlier part, only its own.
+        """
+        mine = {name for stage in row.stages for name, _ in stage}
+        rows = [
+            entry
+            for entry in await store.upstream_rows(cursor, row.job)
+            if entry.name not in mine
+        ]
+        near = {entry.name for entry in rows if entry.architecture == row.architecture}
+        rows = [
             entry
             for entry in rows
-            if entry.name not in own and counts[entry.name, entry.index] == 1
+            if entry.name not in near or entry.architecture == row.architecture
         ]
+        counts = Counter((entry.name, entry.index) for entry in rows)
+        return [entry for entry in rows if counts[entry.name, entry.index] == 1]
 
 
 class _Tree(msgspec.Struct, frozen=True):
