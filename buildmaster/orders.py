@@ -94,12 +94,7 @@ class OrderMaker:
             fence_after=self.fence_after,
             linger=row.linger,
         )
-        size = len(encode(Start(order=order)))
-        if size > FRAME_LIMIT:
-            raise NoOrder(
-                f"its part of the pipeline takes {size} bytes written out, and "
-                f"{FRAME_LIMIT} can be sent to a worker: make its jobs fewer or shorter"
-            )
+        check_size(order)
         return order
 
     async def _upstream(self, cursor: Cursor, row: store.BuildRow) -> list[store.KeptRow]:
@@ -121,6 +116,25 @@ class OrderMaker:
         ]
         counts = Counter((entry.name, entry.index) for entry in rows)
         return [entry for entry in rows if counts[entry.name, entry.index] == 1]
+
+
+def check_size(order: Order) -> None:
+    """`NoOrder`, with what makes it so large, if ``order`` cannot be sent to a worker."""
+    size = len(encode(Start(order=order)))
+    if size <= FRAME_LIMIT:
+        return
+    names = len(msgspec.msgpack.encode(order.handed))
+    if 2 * names > size:
+        count = sum(len(handed.files) for handed in order.handed)
+        raise NoOrder(
+            f"the names of the {count} files that it is handed take {names} bytes, and "
+            f"{FRAME_LIMIT} can be sent to a worker: let the jobs that it needs pack them "
+            "into one, or choose with `artifacts` which are handed over"
+        )
+    raise NoOrder(
+        f"its part of the pipeline takes {size} bytes written out, and "
+        f"{FRAME_LIMIT} can be sent to a worker: make its jobs fewer or shorter"
+    )
 
 
 class _Tree(msgspec.Struct, frozen=True):
