@@ -116,12 +116,7 @@ class Control:
         known = await store.find(cursor, name)
         if known is not None:
             if on_duplicate == "reject":
-                raise Refusal(
-                    409,
-                    "name_taken",
-                    f"There is a workflow {name} already, number {known.id}, which is"
-                    f" {known.state}: take another name.",
-                )
+                raise _taken(known)
             if on_duplicate == "join" or known.state != "done":
                 return _joined(known)
         made = await store.start(
@@ -136,7 +131,10 @@ class Control:
             timeout=execution_timeout,
         )
         if made is None:  # somebody else began one just now
-            return _joined(await self._existing(cursor, name))
+            known = await self._existing(cursor, name)
+            if on_duplicate == "reject":
+                raise _taken(known)
+            return _joined(known)
         return Started(id=made, name=name, state="open", joined=False)
 
     async def signal(
@@ -238,6 +236,15 @@ class Control:
         if found is None:
             raise Refusal(404, "not_found", f"There is no workflow {workflow}.")
         return found
+
+
+def _taken(known: Found) -> Refusal:
+    return Refusal(
+        409,
+        "name_taken",
+        f"There is a workflow {known.name} already, number {known.id}, which is"
+        f" {known.state}: take another name.",
+    )
 
 
 def _joined(known: Found) -> Started:

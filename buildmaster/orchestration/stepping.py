@@ -20,7 +20,7 @@ from buildmaster.store import workflows as store
 from buildmaster.store.workflows import Taken
 from buildmaster.workflow.execution import Execution, Step
 from buildmaster.workflow.failures import BadWorkflow, Divergence, Unexpected
-from buildmaster.workflow.history import WARNED_EVENTS, Command
+from buildmaster.workflow.history import WARNED_EVENTS, Command, Ending
 
 #: Steps at a time, and workflows that a round looks for at a time.
 AT_ONCE = 4
@@ -140,20 +140,33 @@ class Stepper:
         if taken is None:
             return None
         try:
-            execution = self._execution(taken, live)
-            step = await self._threads.run(partial(_play, execution, taken), self._patience)
+            playing = self._execution(taken, live)
+            step = await self._threads.run(partial(_play, playing, taken), self._patience)
+            execution: Execution | None = playing
         except Exception as error:
-            await self._park(cursor, taken.id, taken.name, error)
-            return None
+            if not any(each.type == "timeout" for each in taken.pending):
+                await self._park(cursor, taken.id, taken.name, error)
+                return None
+            # Its time is over, whatever its code would say to that.
+            execution, step = self._timed_out(taken, error)
         runs = await self._write(cursor, taken, execution, step)
         for run in runs:
             await intervention.cancel_run(
                 cursor, run, f"workflow {taken.name}", "nobody waits for it any more"
             )
         is_over = step.ending is not None
-        if is_over:
+        if is_over and execution is not None:
             execution.close()
         return None if is_over else execution, step, bool(runs)
+
+    def _timed_out(self, taken: Taken, error: Exception) -> tuple[None, Step]:
+        self.log.error(
+            "workflow {name} ends by its time-out, and its code could not be run: {error}",
+            name=taken.name,
+            error=error,
+        )
+        reason = f"it took longer than it may; its code could not be run: {error}"
+        return None, Step(ending=Ending(result="timeout", reason=reason[:4000]))
 
     def _execution(self, taken: Taken, live: Execution | None) -> Execution:
         if taken.history is None and live is not None:
@@ -162,9 +175,10 @@ class Stepper:
         return Execution(definition, taken.name, taken.generation)
 
     async def _write(
-        self, cursor: Cursor, taken: Taken, execution: Execution, step: Step
+        self, cursor: Cursor, taken: Taken, execution: Execution | None, step: Step
     ) -> list[int]:
-        dealt_with = execution.position - taken.position
+        position = taken.position if execution is None else execution.position
+        dealt_with = position - taken.position
         runs = await store.record_step(
             cursor, taken, dealt_with, step.commands, step.dropped, step.waits
         )
@@ -175,12 +189,12 @@ class Stepper:
             runs += await store.end(cursor, taken.id, step.ending)
         for warning in step.warnings:
             self.log.warn("workflow {name}: {told}", name=taken.name, told=warning)
-        if taken.position < WARNED_EVENTS <= execution.position:
+        if taken.position < WARNED_EVENTS <= position:
             self.log.warn(
                 "the history of workflow {name} has {events} events: it should continue as"
                 " new",
                 name=taken.name,
-                events=execution.position,
+                events=position,
             )
         return runs
 
