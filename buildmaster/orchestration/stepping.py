@@ -17,7 +17,8 @@ from buildmaster.orchestration.live import LiveWorkflows
 from buildmaster.orchestration.threads import Threads, TookTooLong
 from buildmaster.requests import Enqueued, GraphRequest, JobRequest, Refusal
 from buildmaster.store import workflows as store
-from buildmaster.store.workflows import Taken
+from buildmaster.store.workflows import Taken, WantedCollection
+from buildmaster.submission import TRUSTED
 from buildmaster.workflow.execution import Execution, Step
 from buildmaster.workflow.failures import BadWorkflow, Divergence, Unexpected
 from buildmaster.workflow.history import WARNED_EVENTS, Command, Ending
@@ -50,11 +51,13 @@ class Stepper:
         *,
         cancelled: Callable[[], None] = lambda: None,
         asked: Callable[[], None] = lambda: None,
+        trust_domain: str = TRUSTED,
         live: int = 500,
         patience: float = PATIENCE,
     ) -> None:
         """``cancelled`` is called when a worker may have to be told to stop, ``asked``
-        when there is something new for the others that work for workflows."""
+        when there is something new for the others that work for workflows;
+        ``trust_domain`` is whose collections they see."""
         self._database = database
         self._classes = classes
         self._enqueue = enqueue
@@ -62,6 +65,7 @@ class Stepper:
         self._cancelled = cancelled
         self._asked = asked
         self._patience = patience
+        self._trust_domain = trust_domain
         self.live = LiveWorkflows(live)
         self._after = 0
         self.steps = 0  #: that were written; for tests and measurements
@@ -183,8 +187,8 @@ class Stepper:
             cursor, taken, dealt_with, step.commands, step.dropped, step.waits
         )
         for command in step.commands:
-            if command.kind == "job" and command.seq not in step.dropped:
-                await self._start_job(cursor, taken, command)
+            if command.seq not in step.dropped:
+                await self._begin(cursor, taken, command)
         if step.ending is not None:
             runs += await store.end(cursor, taken.id, step.ending)
         for warning in step.warnings:
@@ -198,6 +202,18 @@ class Stepper:
             )
         return runs
 
+    async def _begin(self, cursor: Cursor, taken: Taken, command: Command) -> None:
+        """What belongs to a command besides its row."""
+        match command.kind:
+            case "job":
+                await self._start_job(cursor, taken, command)
+            case "ensure":
+                await store.put_out(cursor, taken.place(command.seq))
+            case "collection":
+                wanted = msgspec.convert(command.arguments, WantedCollection)
+                place = taken.place(command.seq)
+                await store.await_collection(cursor, place, self._trust_domain, wanted)
+
     async def _start_job(self, cursor: Cursor, taken: Taken, command: Command) -> None:
         await store.savepoint(cursor)
         try:
@@ -209,7 +225,7 @@ class Stepper:
             await store.refuse_command(cursor, taken, command.seq, _told(error))
             return
         [job] = enqueued.jobs
-        await store.await_job(cursor, taken, command.seq, job.id, enqueued.run)
+        await store.await_job(cursor, taken.place(command.seq), job.id, enqueued.run)
 
     async def _park(
         self, cursor: Cursor, workflow: int, name: str, error: Exception
