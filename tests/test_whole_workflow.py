@@ -150,6 +150,31 @@ class WorkflowTests(TestCase):
                 self.assertIs(statuses.pop((project, "binaries")), not binary)
         self.assertEqual((dict(builds), statuses), ({}, {}))
 
+    async def test_a_history_that_was_removed_says_so_in_words(self) -> None:
+        home = MasterHome(self, self.dsn, workers=(), workflow_history_age=0.001)
+        home.environment = {"PYTHONPATH": str(self.example)}
+        await home.start()
+        workflows = Workflows(home.client)
+        await workflows.start("BuildHandler", ["p-1", "abc", CHROOTS, 1.0], name="old")
+        await workflows.cancel("old", "no need")
+        while (await workflows.document("old"))["state"] != "done":
+            await deferLater(reactor, 0.1)
+        # It tidies when it starts, and then now and then.
+        await home.daemons[-1].kill()
+        await home.start()
+        token = (home.folder / "token").read_text().strip()
+        env = {"HEADRACE_URL": home.url, "HEADRACE_TOKEN": token}
+        said = await headrace("workflow", "history", "old", env=env)
+        while "was removed at 2" not in said.out:
+            self.assertEqual(said.status, 0, said.all)
+            said = await headrace("workflow", "history", "old", env=env)
+        for arguments in (("history", "old", "--json"), ("replay", "old")):
+            said = await headrace("workflow", *arguments, env=env)
+            self.assertNotEqual(said.status, 0)
+            self.assertIn("The history of workflow old was removed on 2", said.all)
+        said = await headrace("status", "workflow", "old", env=env)
+        self.assertIn("no need", said.all)
+
     async def _ask(self, *arguments: str) -> Said:
         more = {"PYTHONPATH": self.python_path}
         return await headrace(*arguments, env={**self.here.environment, **more})

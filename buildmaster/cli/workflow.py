@@ -175,8 +175,21 @@ async def _history(arguments: argparse.Namespace, context: Context) -> int:
         after = page["next"]
         if after is None:
             break
-    print_table(context.console, _MOMENTS, moments)
+    if moments:
+        print_table(context.console, _MOMENTS, moments)
+    else:
+        context.console.say(_why_empty(arguments.workflow, page))
     return 0
+
+
+def _why_empty(workflow: str, page: Mapping[str, Any]) -> str:
+    when = page.get("removed_at")
+    if when is None:
+        return f"Workflow {workflow} has no history of this generation, or none any more."
+    return (
+        f"The history of workflow {workflow} was removed at {when}: histories are kept for"
+        f" a time only (workflow_history_age). How it ended: headrace status workflow."
+    )
 
 
 async def _replay(arguments: argparse.Namespace, context: Context) -> int:

@@ -185,6 +185,7 @@ class Control:
     async def query(self, workflow: str, query: str, arguments: Any) -> Any:
         """What the workflow answers, as of its last step."""
         found = await self._existing(self._database, workflow)
+        _check_kept(found)
         events, commands = await store.history(self._database, found.id, found.generation)
         given = _plain(arguments)
 
@@ -213,7 +214,10 @@ class Control:
         """One generation of a workflow, the last without ``generation``, whole."""
         found = await self._existing(self._database, workflow)
         chosen = generation or found.generation
+        _check_kept(found)
         events, commands = await store.history(self._database, found.id, chosen)
+        if not events and chosen < found.generation:
+            raise _removed(f"Generation {chosen} of the history of workflow {found.name}")
         return History(
             workflow=found.name,
             class_=found.class_,
@@ -236,6 +240,21 @@ class Control:
         if found is None:
             raise Refusal(404, "not_found", f"There is no workflow {workflow}.")
         return found
+
+
+def _check_kept(found: Found) -> None:
+    if found.history_removed_at is not None:
+        when = found.history_removed_at
+        raise _removed(f"The history of workflow {found.name}", f" on {when}")
+
+
+def _removed(what: str, when: str = "") -> Refusal:
+    return Refusal(
+        410,
+        "history_removed",
+        f"{what} was removed{when}: histories are kept for a time only"
+        f" (workflow_history_age). How it ended stays.",
+    )
 
 
 def _taken(known: Found) -> Refusal:

@@ -149,7 +149,7 @@ async def workflow_history(database: Database, asked: WorkflowTimeline) -> str |
     row = await database.row(
         f"""
         WITH w AS (
-            SELECT w.id, coalesce(%s, w.generation) AS generation
+            SELECT w.id, coalesce(%s, w.generation) AS generation, w.history_removed_at
               FROM workflow w WHERE {_found(asked.workflow)} ORDER BY w.id DESC LIMIT 1
         ), page AS (
             SELECT e.* FROM workflow_event e, w
@@ -168,6 +168,7 @@ async def workflow_history(database: Database, asked: WorkflowTimeline) -> str |
             'history', (SELECT coalesce(json_agg(moment ORDER BY n, seq), '[]')
                           FROM moments),
             'generation', w.generation,
+            'removed_at', {at("w.history_removed_at")},
             'next', (SELECT CASE WHEN count(*) = %s THEN max(n) END FROM page),
             'cursor', {CURSOR})::text
           FROM w
