@@ -247,9 +247,12 @@ def _waits(document: Mapping[str, Any]) -> str:
 
 
 def _wait(wait: Mapping[str, Any]) -> str:
-    name = str(wait.get("name")).rpartition(":")[2]
+    name = str(wait.get("name"))
+    if wait.get("what") == "local":
+        name = name.rpartition(":")[2]
     until = f" until {wait['until']}" if wait.get("until") else ""
-    return f"{wait.get('what')} {name} since {wait.get('since')}{until}"
+    missing = f", missing {' and '.join(wait['missing'])}" if wait.get("missing") else ""
+    return f"{wait.get('what')} {name} since {wait.get('since')}{until}{missing}"
 
 
 def _shown(payload: object) -> str | None:

@@ -416,6 +416,7 @@ class WorkflowWait(_Document, frozen=True, kw_only=True):
     job: int | None
     run: int | None
     workflow: str | None  #: the child
+    missing: tuple[str, ...] | None = None  #: of a collection: who is not there yet
 
 
 class WorkflowInList(_Document, frozen=True, kw_only=True):

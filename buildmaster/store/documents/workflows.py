@@ -12,6 +12,18 @@ from buildmaster.store.events import CURSOR
 
 _MICROSECONDS = "to_timestamp(({}) / 1000000.0)"
 
+_MISSING = """(
+    SELECT json_agg(wanted.member ORDER BY wanted.member)
+      FROM workflow_collection_wait cw
+     CROSS JOIN LATERAL unnest(cw.contains) AS wanted (member)
+     WHERE wait.value ->> 'what' = 'collection'
+       AND cw.workflow = w.id AND cw.generation = w.generation
+       AND cw.seq = (wait.value ->> 'seq')::integer
+       AND NOT EXISTS (
+           SELECT FROM collection_member m
+            WHERE m.collection = cw.collection AND m.trust_domain = cw.trust_domain
+              AND m.member = wanted.member AND m.cell @> cw.cell))"""
+
 _WAIT: Mapping[str, str] = {
     "what": "wait.value ->> 'what'",
     "name": "wait.value ->> 'name'",
@@ -21,6 +33,7 @@ _WAIT: Mapping[str, str] = {
     "job": "c.job",
     "run": "c.run",
     "workflow": "child.name",
+    "missing": _MISSING,
 }
 _WAITS = f"""(
     SELECT coalesce(json_agg(json_build_object({pairs(_WAIT)}) ORDER BY wait.place), '[]')

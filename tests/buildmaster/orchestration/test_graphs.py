@@ -11,7 +11,9 @@ from twisted.internet.defer import Deferred, gatherResults
 from buildmaster.database import Cursor
 from buildmaster.ensuring import WantedJob
 from buildmaster.requests import SubmissionRequest
+from buildmaster.status.documents import Workflow
 from buildmaster.store import workflows as store
+from buildmaster.store.documents.workflows import workflow_document
 from buildmaster.workflow import Context, WorkflowFailed, workflow
 from protocol.messages import Offer
 from protocol.results import Result
@@ -383,7 +385,13 @@ class CollectionTests(GraphCase):
         await self.gathers("early", "foo", "bar")
         await self.member()
         await self.master_.go_on()
-        self.assertEqual(await self.waits("early"), [" bar, foo"])
+        text = await workflow_document(self.database, "early")
+        [wait] = msgspec.json.decode(text or "", type=Workflow).waits
+        self.assertEqual(
+            (wait.what, wait.name, wait.missing),
+            ("collection", "side-tag/x: bar, foo", ("bar",)),
+        )
+        self.assertLess(wait.since, wait.until or wait.since)
         await self.member(PROVIDER.replace("foo", "bar"))
         await self.master_.go_on()
         self.assertEqual(await self.value("early"), ["bar", "foo"])
