@@ -18,7 +18,7 @@ from buildmaster.workflow import Context, WorkflowFailed, workflow
 from protocol.messages import Offer
 from protocol.results import Result
 from tests.buildmaster.books import ended, over
-from tests.buildmaster.orchestration.stage import Master, WorkflowCase
+from tests.buildmaster.orchestration.stage import Killed, Master, WorkflowCase
 from tests.buildmaster.source.repository import Repository
 
 FILE = """\
@@ -340,6 +340,31 @@ class EnsureTests(GraphCase):
         for number in range(10):
             self.assertEqual((await self.value(f"w{number}"))[1], "success")
         self.assertEqual(await self.count("attempt"), 1)
+
+    async def test_a_master_that_dies_before_the_commit_has_started_none(self) -> None:
+        self.commit()
+        options = {"source": self.source, "package": "B", "cell": AMD64}
+        await self.master_.control.start("Wants", ["build", options], "ann", name="w")
+        await self.master_.stepper.round()
+        await_job = store.await_job
+
+        async def dies(cursor: Cursor, *given: Any) -> None:
+            await await_job(cursor, *given)
+            raise Killed
+
+        patched = self.patch(store, "await_job", dies)
+        await self.killed(self.master_.submitting.round())
+        patched.restore()
+        self.assertEqual(await self.count("job"), 0)
+        other = self.master(Wants, name="other")
+        await other.go_on()
+        self.assertEqual(await self.count("job"), 0)  # it is still the first one's
+        await self.let_pass(301)
+        await other.go_on()
+        self.assertEqual(await self.count("job"), 1)
+        await self.run_one()
+        await other.go_on()
+        self.assertEqual((await self.value("w"))[1], "success")
 
     async def test_what_it_gives_is_a_need_of_the_next(self) -> None:
         self.commit()

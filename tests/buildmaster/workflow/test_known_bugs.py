@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 _BUGS = "tests.buildmaster.orchestration.test_others_bugs.BugTests.test_"
 _STEPS = "tests.buildmaster.orchestration.test_stepping."
 _PROMISES = "tests.buildmaster.orchestration.test_promises.PromiseTests.test_"
+_GRAPHS = "tests.buildmaster.orchestration.test_graphs."
 _PLAY = "tests.buildmaster.workflow.test_execution.PlayTests.test_"
 _CHANGE = "tests.buildmaster.workflow.test_execution.ChangeTests.test_"
 _LAWS = "tests.buildmaster.workflow.test_execution.LawTests.test_"
@@ -58,6 +59,13 @@ FEATURES: Mapping[str, Iterable[str]] = {
     "farm jobs": (
         f"{_STEPS}StepTests.test_jobs_start_with_the_step_and_their_ends_come_back",
         f"{_STEPS}StepTests.test_builds_are_submitted_once_and_awaited",
+    ),
+    "graphs, jobs that are ensured, collections": (
+        f"{_GRAPHS}RunGraphTests.test_a_graph_is_one_run_and_told_node_by_node",
+        f"{_GRAPHS}EnsureTests.test_ten_who_want_it_at_once_get_one",
+        f"{_GRAPHS}EnsureTests.test_a_master_that_dies_before_the_commit_has_started_none",
+        f"{_GRAPHS}CollectionTests.test_whoever_comes_first_it_ends_with_the_last",
+        f"{_WHOLE}an_update_of_two_repositories_goes_out_once",
     ),
     "local actions": (
         f"{_STEPS}LocalCallTests.test_what_fails_is_tried_again_by_its_policy",
