@@ -17,12 +17,13 @@ async def handed_over(
     """The files that the upstreams of ``job`` made for it, by the job that made them.
 
     A folder is there also for a job that made none, so that a command finds it empty; and
-    for a package's own job, though the package may depend on none.
+    for a package's own job, though the package may depend on none. Two files that would
+    have one path are both told, for the worker to refuse: none is silently the other.
     """
     names = await store.handed_jobs(cursor, job)
     if node["scope"] in ("each", "top"):
         names = sorted({*names, node["job_name"]})
-    files: dict[str, dict[str, KeptFile]] = {name: {} for name in names}
+    files: dict[str, dict[KeptFile, None]] = {name: {} for name in names}
     for row in await store.handed_rows(cursor, job):
         patterns = row.handed.get("patterns")
         folders = [row.handed.get("folder", "")]
@@ -33,9 +34,9 @@ async def handed_over(
             if patterns is not None and not any(fnmatchcase(path, one) for one in patterns):
                 continue
             whole = "/".join([*(folder for folder in folders if folder), path])
-            files[row.handed["job"]][whole] = KeptFile(**{**file, "path": whole})
+            files[row.handed["job"]][KeptFile(**{**file, "path": whole})] = None
     return tuple(
-        HandedOver(job=name, files=tuple(of_job.values())) for name, of_job in files.items()
+        HandedOver(job=name, files=tuple(of_job)) for name, of_job in files.items()
     )
 
 

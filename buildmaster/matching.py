@@ -10,9 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from protocol.messages import Offer
+from protocol.messages import Hello, Offer
+from protocol.order import HANDED_FILES
 
 ANY_SERIES = "*"
+#: How tags begin that stand for what a worker takes of an order; nobody else gives such.
+TAKES = "takes:"
+#: What the worker of a node must have.
+TAKES_HANDED_FILES = f"{TAKES}{HANDED_FILES}"
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,13 @@ class Capability:
     restricted_tags: tuple[str, ...]  #: of the tags: only for jobs that ask for all of them
     performs: tuple[str, ...]
     amounts: Amounts
+
+
+def tags_of(hello: Hello) -> list[str]:
+    """The tags of a worker: those that its operator gave it, and what it takes."""
+    given = {*hello.tags, *hello.restricted_tags}
+    own = {tag for tag in given if not tag.startswith(TAKES)}
+    return sorted(own | {f"{TAKES}{one}" for one in hello.takes})
 
 
 def suits(needs: Needs, worker: Capability) -> bool:

@@ -15,7 +15,7 @@ from buildmaster.farm_series import Offering, lacking, series_offered, what_is_o
 from buildmaster.graph import needs_of
 from buildmaster.intervention import retry_job, supersede
 from buildmaster.lifecycle import JobState
-from buildmaster.matching import ANY_SERIES, Needs
+from buildmaster.matching import ANY_SERIES, TAKES_HANDED_FILES, Needs
 from buildmaster.references import keys
 from buildmaster.references.definition import definition
 from buildmaster.references.expansion import Graph, Node, expand
@@ -415,7 +415,9 @@ class NodeSubmission:
         wanted = needs_of(
             Requirements(architecture=place.architecture), self.rules.requirements, ""
         )
-        return replace(wanted, isolation=place.isolation, series=place.needed)
+        # Others would leave aside what a node is handed, and its variables.
+        tags = tuple(sorted({*wanted.tags, TAKES_HANDED_FILES}))
+        return replace(wanted, isolation=place.isolation, series=place.needed, tags=tags)
 
     def _group(self, node: Node) -> str | None:
         if node.job.concurrency is None:

@@ -94,24 +94,47 @@ class OrderMaker:
             fence_after=self.fence_after,
             linger=row.linger,
         )
-        size = len(encode(Start(order=order)))
-        if size > FRAME_LIMIT:
-            raise NoOrder(
-                f"its part of the pipeline takes {size} bytes written out, and "
-                f"{FRAME_LIMIT} can be sent to a worker: make its jobs fewer or shorter"
-            )
+        check_size(order)
         return order
 
     async def _upstream(self, cursor: Cursor, row: store.BuildRow) -> list[store.KeptRow]:
-        """What other builds made, but what this one makes itself or two made alike."""
-        own = {name for stage in row.stages for name, _ in stage}
-        rows = await store.upstream_rows(cursor, row.job)
-        counts = Counter((entry.name, entry.index) for entry in rows)
-        return [
+        """What other builds made, but what this one makes itself or two made alike.
+
+        Of a job that this architecture runs as well, in an earlier part, only its own.
+        """
+        mine = {name for stage in row.stages for name, _ in stage}
+        rows = [
+            entry
+            for entry in await store.upstream_rows(cursor, row.job)
+            if entry.name not in mine
+        ]
+        near = {entry.name for entry in rows if entry.architecture == row.architecture}
+        rows = [
             entry
             for entry in rows
-            if entry.name not in own and counts[entry.name, entry.index] == 1
+            if entry.name not in near or entry.architecture == row.architecture
         ]
+        counts = Counter((entry.name, entry.index) for entry in rows)
+        return [entry for entry in rows if counts[entry.name, entry.index] == 1]
+
+
+def check_size(order: Order) -> None:
+    """`NoOrder`, with what makes it so large, if ``order`` cannot be sent to a worker."""
+    size = len(encode(Start(order=order)))
+    if size <= FRAME_LIMIT:
+        return
+    names = len(msgspec.msgpack.encode(order.handed))
+    if 2 * names > size:
+        count = sum(len(handed.files) for handed in order.handed)
+        raise NoOrder(
+            f"the names of the {count} files that it is handed take {names} bytes, and "
+            f"{FRAME_LIMIT} can be sent to a worker: let the jobs that it needs pack them "
+            "into one, or choose with `artifacts` which are handed over"
+        )
+    raise NoOrder(
+        f"its part of the pipeline takes {size} bytes written out, and "
+        f"{FRAME_LIMIT} can be sent to a worker: make its jobs fewer or shorter"
+    )
 
 
 class _Tree(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from buildmaster.database import DatabaseAway
 from buildmaster.desk import Desk
 from buildmaster.joining import Joined
-from buildmaster.matching import Amounts, Capability
+from buildmaster.matching import Amounts, Capability, tags_of
 from buildmaster.recording import (
     ATTEMPT_RESULTS,
     BadReport,
@@ -93,7 +93,7 @@ def capability_of(hello: Hello) -> Capability:
     return Capability(
         hello.worker,
         hello.offers,
-        tuple({*hello.tags, *hello.restricted_tags}),
+        tuple(tags_of(hello)),
         hello.restricted_tags,
         hello.performs,
         Amounts(

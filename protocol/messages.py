@@ -78,6 +78,9 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello", tag_field="t
     cpu: Count | None = None  #: cores
     memory: Count | None = None  #: MiB
     disk: Count | None = None  #: MiB
+    # Later.
+    #: What it takes of an order that older workers leave aside: `protocol.order.TAKEN`.
+    takes: Annotated[tuple[Name, ...], Meta(max_length=100)] = ()
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True, tag="recorded", tag_field="type"):
@@ -165,6 +168,12 @@ class FileMade(msgspec.Struct, frozen=True, kw_only=True):
     path: Annotated[str, Meta(min_length=1, max_length=4000)]  #: relative, no ``..``
     sha256: Hash
     size: Count
+
+    def __post_init__(self) -> None:
+        """A decoder makes a `BadMessage` of the ValueError: it is put where others look."""
+        parts = self.path.split("/")
+        if "\0" in self.path or any(part in ("", ".", "..") for part in parts):
+            raise ValueError("the path of a file that was made leads elsewhere")
 
 
 class PipelineJobEnded(

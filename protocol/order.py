@@ -17,6 +17,11 @@ from protocol.stages import Stages
 
 #: Bytes that a JSON object from or for a native job may take, written as JSON.
 OBJECT_LIMIT = 64 * 1024
+#: What orders came to hold that the first workers do not know, and would leave aside: the
+#: files and variables of a node (``handed``, ``variables``).
+HANDED_FILES = "handed-files"
+#: What workers of this release take of it; told in ``hello``.
+TAKEN = (HANDED_FILES,)
 #: Seconds: a week.
 LONGEST_LINGER = 7 * 86400.0
 

@@ -99,14 +99,19 @@ class TwoArchitectures(WholeFarm):
     """One worker, which says that it runs commands for another architecture as well."""
 
     async def start(self) -> None:
-        master = MasterHome(self, fresh_dsn(self))
-        await master.start()
-        WorkerHome(self, master.port, architectures=["arm64"]).start()
-        await master.worker("ant", "connected")
-        self.here = _Far(master)  # type: ignore[assignment]
+        self.master = MasterHome(self, fresh_dsn(self))
+        await self.master.start()
+        self.new_worker()
+        await self.master.worker("ant", "connected")
+        self.here = FarmOfDaemons(self.master)  # type: ignore[assignment]
+
+    def new_worker(self) -> None:
+        """Start the worker, with nothing on its disk."""
+        self.worker = WorkerHome(self, self.master.port, architectures=["arm64"])
+        self.worker.start()
 
 
-class _Far:
+class FarmOfDaemons:
     """The same commands, against a farm of single daemons."""
 
     def __init__(self, master: MasterHome) -> None:

@@ -5,9 +5,13 @@ Each also when something before it fails, is cancelled, is retried, and is run a
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
 
 from tests.referring import TwoArchitectures
 
@@ -305,3 +309,91 @@ class CrossingTests(UseCase):
         while (found := await self.until(job, "done"))["attempt"] != number:
             pass
         return found
+
+
+DURABLE = """\
+pipeline: [wheel, test, report, again]
+jobs:
+  wheel:
+    series: noble
+    architectures: ARCHITECTURES
+    run: echo "made on $(date +%N)" | tee wheel | tee -a MARKS
+    output: {paths: [wheel], properties: {kind: of-wheels}}
+  test:
+    series: noble
+    architectures: [amd64, arm64]
+    input: {job-name: wheel, target-directory: in}
+    run: |
+      cat in/files/wheel in/properties; echo it waits
+      until test -e GATE; do sleep 0.05; done
+      echo "tested on $(date +%N)" | tee tested
+    output: {paths: [tested]}
+  report:
+    series: noble
+    architectures: [amd64, arm64]
+    input: {job-name: test, target-directory: in}
+    run: cat in/files/tested
+  again:
+    series: noble
+    architectures: [amd64, arm64]
+    input: {job-name: wheel, target-directory: in}
+    run: cat in/files/wheel
+"""
+
+
+class DurableStagesTests(UseCase):
+    """A worker's machine is lost, and its disk, after a stage passed that two wait for."""
+
+    async def goes_on(self, architectures: str, *options: str) -> None:
+        """Lose the machine while the second stage waits at a gate."""
+        gate, marks = (self.folder.parent / f"{self.id()}-{n}" for n in ("gate", "marks"))
+        text = DURABLE.replace("ARCHITECTURES", architectures)
+        text = text.replace("GATE", str(gate)).replace("MARKS", str(marks))
+        (self.folder / ".launchpad.yaml").write_text(text)
+        self.commit()
+        run = await self.submit(*options)
+        before = await self.at_the_gate(run, 1)
+        await self.worker.lose()
+        self.new_worker()
+        self.assertEqual(await self.at_the_gate(run, 2), before)
+        gate.touch()
+        await self.done(run)
+        # None of the first stage ran again.
+        made = marks.read_text().splitlines()
+        self.assertEqual(len(made), architectures.count("64"))
+        said = {"amd64": "", "arm64": ""}
+        for job in (await self.run_of(run))["jobs"]:
+            [ended] = (await self.ask("show", str(job["id"]), "--json")).document
+            self.assertEqual(ended["result"], "success", ended["reason"])
+            self.assertEqual(ended["attempt"], 2 if job["id"] in before else 1)
+            for part in ended["pipeline_jobs"]:
+                is_kept = part["name"] == "wheel" and ended["attempt"] == 2
+                self.assertEqual(part["kept_from"], 1 if is_kept else None, part)
+            said[job["architecture"]] += await self.log(ended)
+        for text in said.values():
+            # Its own test's result, and the wheel in each stage that takes it.
+            [tested] = set(re.findall(r"^tested on .*$", text, re.MULTILINE))
+            self.assertEqual(text.count(f"\n{tested}\n"), 2, text)
+            [wheel] = set(re.findall(r"^made on .*$", text, re.MULTILINE))
+            self.assertIn(wheel, made)
+
+    async def at_the_gate(self, run: int, attempt: int) -> list[int]:
+        """The builds that wait in the second stage, once both do."""
+        while True:
+            found = []
+            for job in (await self.run_of(run))["jobs"]:
+                if job["state"] == "running" and job["attempt"] == attempt:
+                    said = await self.log(job)
+                    if "it waits" in said:
+                        self.assertIn("of-wheels", said)
+                        found.append(job["id"])
+            if len(found) == 2:
+                return sorted(found)
+            await deferLater(reactor, 0.2)
+
+    async def test_what_waits_on_another_architecture_has_it_still(self) -> None:
+        await self.goes_on("amd64")
+
+    async def test_so_it_is_where_every_stage_waits_for_all(self) -> None:
+        """Each build is cut into parts, one for each stage, of which it sees all before."""
+        await self.goes_on("[amd64, arm64]", "--cross-architecture", "barrier")

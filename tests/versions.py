@@ -11,6 +11,10 @@ from __future__ import annotations
 TWISTD = "from twisted.scripts.twistd import run; run()"
 
 
+#: One that knows nothing of what nodes are handed, as those of before they came.
+WITHOUT_HANDED_FILES = f"import protocol.order; protocol.order.TAKEN = (); {TWISTD}"
+
+
 def speaking(oldest: int, newest: int) -> str:
     """`TWISTD` for a daemon that offers just these versions."""
     return (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protocol.messages import Offer
-from protocol.order import Order
+from protocol.order import HANDED_FILES, TAKEN, Order
 from worker.config import WorkerConfig
 from worker.environments import own_root
 from worker.environments.foreign import emulated, missing
@@ -119,6 +119,13 @@ def offers(
         elif config.isolations is not None:
             say(why)
     return found
+
+
+def takes(config: WorkerConfig, found: Sequence[Offer]) -> tuple[str, ...]:
+    """What of orders the worker takes that others leave aside, all its offers alike."""
+    if config.engine == "lpci" and any(offer.isolation == "chroot" for offer in found):
+        return tuple(one for one in TAKEN if one != HANDED_FILES)
+    return TAKEN
 
 
 def unfit(found: Sequence[Offer], order: Order) -> str:

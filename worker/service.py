@@ -28,7 +28,7 @@ from worker.holdings import Holdings
 from worker.native.interface import INativeJob
 from worker.native.natives import Natives
 from worker.native.registry import BadNativeJob, check_commands, find_callables
-from worker.offers import offers, this_machine, unfit
+from worker.offers import offers, takes, this_machine, unfit
 from worker.pidfile import FolderTaken, PidFile
 from worker.sizes import Sizes, sizes
 from worker.slots import Slots
@@ -86,7 +86,7 @@ def makeService(options: Options) -> WorkerDaemon:
     )
     natives = Natives(reactor, slots, callables, commands, config.trust)
     attempts = AllAttempts(holdings, natives)
-    announced = Announced(offered, natives.performs, sizes(config))
+    announced = Announced(offered, natives.performs, takes(config, offered), sizes(config))
     connection = Connection(
         reactor,
         config.addresses,
@@ -102,6 +102,7 @@ class Announced:
 
     offers: tuple[Offer, ...]
     performs: tuple[str, ...]
+    takes: tuple[str, ...]
     sizes: Sizes
 
 
@@ -259,6 +260,7 @@ def _new_dialogue(
             software=SOFTWARE,
             offers=announced.offers,
             performs=announced.performs,
+            takes=announced.takes,
             tags=config.tags,
             restricted_tags=config.restricted_tags,
             cpu=announced.sizes.cpu,

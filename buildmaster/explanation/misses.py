@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from buildmaster.explanation.words import cores, needs_in_words, size
+from buildmaster.explanation.words import cores, needs_in_words, size, taken_in_words
 from buildmaster.matching import ANY_SERIES, Capability, Needs
 from protocol.messages import Offer
 
@@ -31,7 +31,7 @@ def misses(needs: Needs, worker: Capability) -> list[Miss]:
     if needs.performs not in ("", *worker.performs):
         found.append(Miss(50.0, f"does not perform {needs.performs}"))
     lacking = sorted(set(needs.tags) - set(worker.tags))
-    found += [Miss(5.0, f"has no tag {tag}") for tag in lacking]
+    found += [Miss(5.0, _without(tag)) for tag in lacking]
     kept = sorted(set(worker.restricted_tags) - set(needs.tags))
     found += [Miss(5.0, f"is kept for jobs that ask for tag {tag}") for tag in kept]
     return found + _of_amounts(needs, worker)
@@ -62,6 +62,13 @@ def _of_amounts(needs: Needs, worker: Capability) -> list[Miss]:
         for wanted, has, shown, what in sides
         if has is not None and has < wanted
     ]
+
+
+def _without(tag: str) -> str:
+    taken = taken_in_words(tag)
+    if taken is None:
+        return f"has no tag {tag}"
+    return f"takes no {taken} (its release is an older one, or lpci runs its chroots)"
 
 
 def _weight(found: Iterable[Miss]) -> float:

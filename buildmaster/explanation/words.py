@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from buildmaster.matching import Needs
+from buildmaster.matching import TAKES, Needs
 
 #: Names that a sentence tells before it says how many more there are.
 _TOLD = 5
@@ -53,7 +53,7 @@ def needs_in_words(needs: Needs) -> str:
     if needs.performs:
         words[0] = f"{needs.performs} ({words[0]})"
     words += [f"series {one}" for one in needs.series]
-    words += [f"tag {one}" for one in needs.tags]
+    words += [_tag(one) for one in needs.tags]
     if needs.slots > 1:
         words.append(f"{needs.slots} slots")
     if needs.cpu:
@@ -65,6 +65,18 @@ def needs_in_words(needs: Needs) -> str:
     if needs.worker:
         words.append(f"worker {needs.worker} and no other")
     return ", ".join(words)
+
+
+def taken_in_words(tag: str) -> str | None:
+    """What of an order a tag stands for: ``handed files``; None: it is the operator's."""
+    if not tag.startswith(TAKES):
+        return None
+    return tag.removeprefix(TAKES).replace("-", " ")
+
+
+def _tag(tag: str) -> str:
+    taken = taken_in_words(tag)
+    return f"tag {tag}" if taken is None else f"a worker that takes {taken}"
 
 
 def moment(iso: str) -> str:

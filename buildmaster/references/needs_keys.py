@@ -137,4 +137,10 @@ def member_name(node: Node, spot: Spot) -> str | None:
     if name is not None and not (0 < len(name) <= 100 and name.isprintable()):
         spot.error("a member's name has one to 100 printable characters")
         return None
+    if name is not None and ("/" in name or name in (".", "..")):
+        spot.error(
+            f"a folder with a member's files is called as it is, which {quoted(name)}"
+            " cannot be"
+        )
+        return None
     return name

@@ -12,6 +12,7 @@ from buildmaster.references.job_keys import (
     JobKeys,
 )
 from buildmaster.references.model import Job, Package, References
+from protocol.order import variable_part
 from protocol.pipeline import document, values
 from protocol.pipeline.configuration import license_
 from protocol.pipeline.document import BadDocument, Duplicate, Entry, Node, Sequence
@@ -195,6 +196,22 @@ def _add(
         found.append((name, entries, spot.at(name[:200], line)))
 
 
+def _check_inputs(job: Job, spot: Spot) -> None:
+    """What it is handed must be told apart by the variables that say where."""
+    own = [(job.name, job.line)] if job.is_per_package else []
+    needs = [(need.job, need.line) for need in job.needs if need.artifacts != ()]
+    collections = [(need.collection, need.line) for need in job.collections]
+    known: dict[str, str] = {}
+    for name, line in (*own, *needs, *collections):
+        variable = variable_part(name)
+        first = known.setdefault(variable, name)
+        if first != name:
+            spot.at(f"{job.name}.needs", line).error(
+                f"the files of {quoted(first)} and of {quoted(name)} would both be in"
+                f" $CI_INPUT_{variable}; rename one, or take no files of it (artifacts: [])"
+            )
+
+
 def _check_needs(jobs: list[Job], spot: Spot) -> None:
     """Every need must mean one job of the file; one that is weak may mean none."""
     known = {job.name for job in jobs}
@@ -205,6 +222,7 @@ def _check_needs(jobs: list[Job], spot: Spot) -> None:
         spot.error(f"the jobs have more than {NEEDS_LIMIT} needs together")
         return
     for job in jobs:
+        _check_inputs(job, spot)
         for need in job.needs:
             here = spot.at(f"{job.name}.needs", need.line)
             if need.job in known or need.weak:

@@ -108,20 +108,38 @@ async def kept_rows(cursor: Cursor, job: int, attempt: int) -> list[KeptRow]:
     return [KeptRow(*row) for row in rows]
 
 
-async def upstream_rows(cursor: Cursor, job: int) -> list[KeptRow]:
+@dataclass(frozen=True)
+class UpstreamRow(KeptRow):
+    """The same of another build."""
+
+    architecture: str  #: of that build
+
+
+async def upstream_rows(cursor: Cursor, job: int) -> list[UpstreamRow]:
     """Pipeline jobs of other builds that passed up to a stage which ``job`` waited for.
 
-    Those of the attempt that the edge saw: it is never judged again.
+    Or which these waited for in turn: what has passed before is there. Those of the attempt
+    that the edge saw: it is never judged again.
     """
     rows = await cursor.rows(
         f"""
-        SELECT kept.name, kept.index, kept.properties, {_FILES}
-        FROM edge JOIN build ON build.job = edge.up
-        JOIN pipeline_job AS kept ON kept.job = edge.up AND kept.attempt = edge.up_attempt
-        WHERE edge.down = %s AND kept.result = 'success'
-          AND build.stage_numbers[kept.stage + 1] <= edge.up_stage
-        ORDER BY edge.up, kept.stage, kept.place LIMIT 100000
+        WITH RECURSIVE passed (job, attempt, stage) AS (
+            SELECT up, up_attempt, up_stage FROM edge
+            WHERE down = %s AND up_stage IS NOT NULL
+            UNION
+            SELECT edge.up, edge.up_attempt, edge.up_stage
+            FROM passed JOIN edge ON edge.down = passed.job
+            WHERE edge.up_stage IS NOT NULL
+        ), kept AS (
+            SELECT DISTINCT ON (p.job, p.name, p.index) p.*, build.architecture
+            FROM passed JOIN build USING (job)
+            JOIN pipeline_job AS p ON (p.job, p.attempt) = (passed.job, passed.attempt)
+            WHERE p.result = 'success' AND build.stage_numbers[p.stage + 1] <= passed.stage
+            ORDER BY p.job, p.name, p.index, p.attempt DESC
+        )
+        SELECT name, index, properties, {_FILES}, architecture FROM kept
+        ORDER BY job, stage, place LIMIT 100000
         """,
         (job,),
     )
-    return [KeptRow(*row) for row in rows]
+    return [UpstreamRow(*row) for row in rows]

@@ -8,6 +8,7 @@ import msgspec
 
 from buildmaster.database import Cursor
 from buildmaster.farm_series import Offering
+from buildmaster.matching import tags_of
 from protocol.messages import Hello, Offer
 
 
@@ -52,7 +53,7 @@ async def connect(cursor: Cursor, opened: Sequence[tuple[Hello, str]], master: s
             "boot": hello.boot,
             "software": hello.software,
             "offers": msgspec.to_builtins(hello.offers),
-            "tags": sorted({*hello.tags, *hello.restricted_tags}),
+            "tags": tags_of(hello),
             "restricted_tags": hello.restricted_tags,
             "performs": hello.performs,
             "slots": hello.slots,

@@ -34,7 +34,7 @@ from protocol.messages import (
     Report,
     ReportBody,
 )
-from protocol.order import GitSource
+from protocol.order import TAKEN, GitSource
 from protocol.results import Result
 from protocol.stages import Stages
 from tests.postgres import fresh_database
@@ -229,6 +229,7 @@ def hello(name: str, isolation: Any = "native", slots: int = 4, **other: Any) ->
         "software": "test",
         "offers": (Offer(isolation=isolation, architecture="amd64", series=("*",)),),
         "slots": slots,
+        "takes": TAKEN,
     }
     return Hello(**{**fields, **other})
 

@@ -10,9 +10,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from buildmaster.dependencies import Require, Verdict, judge
 from buildmaster.lifecycle import TRANSITIONS, JobEvent, JobState, states_before
-from buildmaster.matching import Amounts, Capability, Needs, suits
+from buildmaster.matching import (
+    TAKES_HANDED_FILES,
+    Amounts,
+    Capability,
+    Needs,
+    suits,
+    tags_of,
+)
+from buildmaster.session import capability_of
 from protocol.messages import Offer
 from protocol.results import BAD, GOOD, VOID, Result, worst
+from tests.buildmaster.books import hello
 
 GO, SKIP, UNRUN = Verdict.GO, Verdict.SKIP, Verdict.UNRUN
 
@@ -97,6 +106,22 @@ class MatchingTests(SynchronousTestCase):
         wanted = needs(tags=("gpu", "lab"))
         self.assertTrue(suits(wanted, worker(CHROOT, tags=("lab", "gpu", "big"))))
         self.assertFalse(suits(wanted, worker(CHROOT, tags=("gpu",))))
+
+    def test_what_a_worker_takes_is_for_its_program_to_say(self) -> None:
+        """An operator's tag of that name is none, or an old worker got what it ignores."""
+        claims: dict[str, Any] = {
+            "tags": ("gpu", TAKES_HANDED_FILES),
+            "restricted_tags": ("lab",),
+        }
+        self.assertEqual(tags_of(hello("ant", takes=(), **claims)), ["gpu", "lab"])
+        takes = ("handed-files", "more")
+        self.assertEqual(
+            tags_of(hello("ant", takes=takes, **claims)),
+            ["gpu", "lab", TAKES_HANDED_FILES, "takes:more"],
+        )
+        wanted = needs(tags=(TAKES_HANDED_FILES,))
+        old = capability_of(hello("ant", "chroot", takes=(), **claims))
+        self.assertFalse(suits(wanted, old))
 
     def test_a_restricted_tag_is_for_jobs_that_ask_for_it(self) -> None:
         gpu = worker(CHROOT, tags=("gpu", "lab"), restricted_tags=("gpu",))

@@ -157,6 +157,22 @@ class FrameTests(SynchronousTestCase):
         self.assertEqual(encode_all([Alive()]), [encode(Alive())])
         self.assertEqual(encode_all([]), [])
 
+    def test_a_file_that_was_made_lies_below_its_job(self) -> None:
+        """A worker that says otherwise would write where others put files."""
+
+        def told(path: str) -> bytes:
+            file = {"path": path, "sha256": "0" * 64, "size": 1}
+            ended = {"name": "a", "index": 0, "at": 1.0, "result": "success"}
+            body = {"type": "pipeline-job-ended", **ended, "files": [file]}
+            report = {"type": "report", "job": 1, "attempt": 1, "number": 1, "body": body}
+            return msgspec.msgpack.encode(report)
+
+        for path in ("/x", "../x", "a/../../x", "a/..", ".", "a//b", "a/", "a/./b", "a\0b"):
+            with self.assertRaises(BadMessage, msg=path):
+                decode_from_worker(told(path))
+        for path in ("x", "a/b", "...", ".a/..b", "two\nlines", "-rf", " ", "ü"):
+            self.assertEqual(len(decode_from_worker(told(path))), 1)
+
     def test_frames_that_hold_anything_else_are_refused(self) -> None:
         alive = encode(Alive())
         wrong = {

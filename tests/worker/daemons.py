@@ -45,7 +45,7 @@ class WorkerHome:
             **settings,
         }
         self.settings.write_text(yaml.safe_dump(self._fields))
-        test.addCleanup(lambda: Deferred.fromCoroutine(self._clear()))
+        test.addCleanup(lambda: Deferred.fromCoroutine(self.lose()))
 
     @property
     def builds(self) -> Path:
@@ -61,7 +61,8 @@ class WorkerHome:
         self.daemons.append(daemon)
         return daemon
 
-    async def _clear(self) -> None:
+    async def lose(self) -> None:
+        """Kill all that runs of it, and remove its builds, as if its machine were lost."""
         for daemon in self.daemons:
             daemon.signal(signal.SIGKILL)
             await daemon.gone()

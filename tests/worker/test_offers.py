@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from protocol.messages import Offer
 from tests.worker.supervisor.attempts import order
 from worker.config import WorkerConfig
-from worker.offers import Machine, offers, this_machine, unfit
+from worker.offers import Machine, offers, takes, this_machine, unfit
 
 ROOT = Machine(is_root=True, can_make_images=True, architecture="arm64", series="bookworm")
 NATIVE = Offer(isolation="native", architecture="arm64", series=("*",))
@@ -54,6 +55,14 @@ class OffersTests(SynchronousTestCase):
         machine = dataclasses.replace(ROOT, can_make_images=False)
         self.assertEqual(self.offers(machine), [NATIVE])
         self.assertIn("mmdebstrap", self.said[0])
+
+    def test_whose_chroots_are_lpci_s_takes_no_handed_files(self) -> None:
+        config = WorkerConfig(data=".", masters=("pb://a:1",), token_file="t")
+        chroot = Offer(isolation="chroot", architecture="arm64", series=("*",))
+        self.assertEqual(takes(config, [NATIVE, chroot]), ("handed-files",))
+        lpci = msgspec.structs.replace(config, engine="lpci")
+        self.assertEqual(takes(lpci, [NATIVE, chroot]), ())
+        self.assertEqual(takes(lpci, [NATIVE]), ("handed-files",))
 
     def test_an_ordinary_user_offers_no_chroot_and_says_why(self) -> None:
         why = "it has no newuidmap: apt-get install uidmap"

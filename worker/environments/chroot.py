@@ -60,6 +60,7 @@ class Chroot:
     """A system of its own on top of an image."""
 
     project = fitting.PROJECT
+    inputs = fitting.INPUTS
     can_snap = False  # there is no init in there that could run snapd
 
     def __init__(

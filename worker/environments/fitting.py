@@ -12,6 +12,8 @@ from worker.environments.tree import Tree
 #: Where lpci keeps the project; ``lpcraft`` is what it was called once.
 FOLDER = "/build/lpci"
 PROJECT = f"{FOLDER}/project"
+#: Beside it: what other jobs handed over.
+INPUTS = "/build/headrace-inputs"
 _OLD_FOLDER = "/build/lpcraft"
 
 _NO_SERVICES = b"""#!/bin/sh
@@ -44,8 +46,9 @@ def fit(tree: Tree, host: Path = Path("/")) -> None:
 
 
 def make_project(tree: Tree) -> None:
-    """Make the project's folder, empty, and nothing beside it."""
+    """Make the project's folder, empty, and nothing beside it; there are no inputs."""
     tree.remove(FOLDER)
+    tree.remove(INPUTS)
     tree.make_folder(PROJECT)
 
 

@@ -55,6 +55,10 @@ class IEnvironment(Interface):
     """
 
     project: str = Attribute("Path of the project's folder, as commands see it.")
+    inputs: str = Attribute(
+        "Path of the folder for what other jobs handed over: outside of the folder that "
+        "the project lies in, so that nothing in it is an output."
+    )
     image: str = Attribute("The key of the image that it starts from, or nothing.")
     root: Path | None = Attribute(
         "The file system as this process sees it, or None where it can't.  Never follow "
@@ -75,9 +79,10 @@ class IEnvironment(Interface):
     def begin(*, again: bool = False) -> None:
         """Start the process space for the commands of one pipeline job.
 
-        The project's folder is empty then, and nothing lies beside it: what an earlier
-        job left there is not for a later one.  All other files are as they were left.
-        ``again`` is for the same pipeline job: the project, too, is as it was left.
+        The project's folder is empty then, nothing lies beside it, and there are no
+        ``inputs``: what an earlier job left there is not for a later one.  All other files
+        are as they were left.  ``again`` is for the same pipeline job: these, too, are as
+        they were left.
         """
 
     def command(

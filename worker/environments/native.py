@@ -58,6 +58,7 @@ class Native:
         self._commands: list[Popen[bytes]] = []
         # Nothing lies beside it: what a job writes to ../ can be an output, too.
         self.project = str(self._folder / "build" / "project")
+        self.inputs = str(self._folder / "headrace-inputs")
         self.root: Path | None = Path("/")
         self.variables: Mapping[str, str] = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -78,6 +79,7 @@ class Native:
         tree = self._files()
         if not again:
             tree.remove(str(Path(self.project).parent))
+            tree.remove(self.inputs)
             tree.make_folder(self.project)
         if self._bounds is not None:
             self._bounds.begin()

@@ -47,6 +47,7 @@ class VirtualMachine:
     """A system of its own on top of an image, below a kernel of its own."""
 
     project = fitting.PROJECT
+    inputs = fitting.INPUTS
     can_snap = False
     root = None
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from protocol.order import Order
 from protocol.stages import Cell, title
 from worker.supervisor import properties
 from worker.supervisor.blobs import plain_file
@@ -39,8 +40,14 @@ def command(settings: Settings, cell: Cell, outputs: Path) -> list[str]:
     return [*argv, name, str(index)]
 
 
-def check(source: Path, cell: Cell) -> None:
-    """`CannotRun` if lpci would not find the configuration that the order came from."""
+def check(order: Order, source: Path, cell: Cell) -> None:
+    """`CannotRun` if lpci would not run what ``order`` says, and not even tell."""
+    if order.handed or order.variables:
+        raise CannotRun(
+            f"{title(*cell)} cannot be run by lpci, which takes neither the files nor the "
+            "variables that a job of a .headrace.yaml is handed; use a worker with its own "
+            "engine"
+        )
     if not (source / _CONFIGURATION).is_file():
         raise CannotRun(
             f"{title(*cell)} cannot be run by lpci, which reads {_CONFIGURATION} and "

@@ -167,6 +167,8 @@ class PipelineJobs:
         )
         if settings.engine == "lpci" and around.order.isolation == "chroot":
             return self._run_by_lpci(cell, job)
+        with around.stopper.interruptible():
+            handed = handing.fetch(around.order, around.blobs, around.folder)
         environment = self._prepared(cell, job, script.packages)
         user = self._user(cell, job, environment)
         # What the operator says wins: nobody else knows how this worker is connected.
@@ -181,6 +183,8 @@ class PipelineJobs:
         try:
             with around.stopper.interruptible():
                 environment.push(self._source, environment.project, owner=user)
+                if handed is not None:
+                    handing.put_in(environment, handed, around.order, user)
                 installation = self._installing.commands(
                     environment, Wanted(cell=cell, job=job, packages=script.packages)
                 )
@@ -208,7 +212,7 @@ class PipelineJobs:
         from worker.environments.native import Native
 
         around = self._around
-        lpci.check(self._source, cell)
+        lpci.check(around.order, self._source, cell)
         place = ("lpci", "")
         if place not in self._environments:
             folder = around.folder / "environments" / str(len(self._environments))
@@ -269,9 +273,6 @@ class PipelineJobs:
                 # Known before it is there: then it is also removed if it is half there.
                 self._environments[place] = environment
                 environment.prepare()
-                handed = handing.fetch(around.order, around.blobs, around.folder)
-                if handed is not None:
-                    environment.push(handed, handing.place_in(environment))
         check_snaps(self._environments[place], cell, job)
         return self._environments[place]
 

@@ -203,11 +203,9 @@ def _tell(folder: Path, reports: Sequence[Report]) -> int:
 def _files_of(told: Reproduction) -> dict[str, int]:
     """The size of each file that may be wanted of the farm."""
     order = told.order
-    files = {
-        file.sha256: file.size
-        for job in (*order.kept, *order.upstream, *told.made)
-        for file in job.files
-    }
+    made = [job.files for job in (*order.kept, *order.upstream, *told.made)]
+    handed = [each.files for each in order.handed]
+    files = {file.sha256: file.size for each in (*made, *handed) for file in each}
     if isinstance(order.source, TreeSource):
         files[order.source.sha256] = order.source.size
     return files

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from buildmaster.explanation.misses import misses, no_worker_could
 from buildmaster.explanation.words import listed, needs_in_words, size, span
-from buildmaster.matching import Amounts, Capability, Needs, suits
+from buildmaster.matching import TAKES_HANDED_FILES, Amounts, Capability, Needs, suits
 from protocol.messages import Offer
 
 ARCHITECTURES = st.sampled_from(("amd64", "arm64"))
@@ -41,6 +41,7 @@ class NearestTests(SynchronousTestCase):
             (Needs("amd64", "vm"), mill(), "offers no vm"),
             (Needs("amd64", series=("noble",)), mill(series=("jammy",)), "no series noble"),
             (Needs("amd64", tags=("gpu",)), mill(), "has no tag gpu"),
+            (Needs("amd64", tags=(TAKES_HANDED_FILES,)), mill(), "takes no handed files"),
             (Needs("amd64"), mill(tags=("x",), restricted=("x",)), "is kept for jobs"),
             (Needs("amd64", performs="sign"), mill(), "does not perform sign"),
             (Needs("amd64", slots=3), mill(), "has 2 slots"),

@@ -113,6 +113,33 @@ other: {run: make, architectures: amd64}
                 ).jobs
                 self.assertEqual([need.job for need in test.needs], ["build"], alias)
 
+    def test_inputs_that_would_have_one_variable_are_told(self) -> None:
+        two = "jobs:\n  a-b: {run: x}\n  a.b: {run: x}\n"
+        found = error(two + "  cc: {run: x, needs: [a-b, a.b]}\n")
+        self.assertEqual((found.where, found.line), ("jobs.cc.needs", 4))
+        self.assertIn("of a-b and of a.b would both be in $CI_INPUT_A_B", found.message)
+        read(two + "  cc: {run: x, needs: [a-b, {job: a.b, artifacts: []}]}\n")
+        found = error(
+            "jobs:\n  a-b: {run: x}\n"
+            "  cc: {run: x, needs: [a-b, {collection: a/b, contains: [foo]}]}\n"
+        )
+        self.assertIn("$CI_INPUT_A_B", found.message)
+        # A package's job finds those of the packages that it depends on.
+        found = error(
+            "packages: {A: {}}\njobs:\n  a.b: {run: x}\n"
+            "  a-b: {run: x, per_package: true, needs: [a.b]}\n"
+        )
+        self.assertIn("$CI_INPUT_A_B", found.message)
+
+    def test_a_member_is_called_as_a_folder_can_be(self) -> None:
+        for name in ("..", ".", "a/b", "/etc"):
+            for key in (
+                f"needs: [{{collection: c, contains: ['{name}']}}]",
+                f"provides: {{collection: c, as: '{name}'}}",
+            ):
+                found = errors(f"jobs:\n  aa: {{run: x, {key}}}\n")[0]
+                self.assertIn("cannot be", found.message)
+
     def test_the_scope_follows_of_what_a_job_is(self) -> None:
         found = {job.name: (job.scope, job.reuse) for job in read(MONOREPO).jobs}
         self.assertEqual(found["build"], ("each", "inputs"))

@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from zope.interface.verify import verifyObject
 
+from tests.worker.environments.handed import HandedFiles
 from worker.environments import traces
 from worker.environments.interface import BadPath, IEnvironment, Streams
 
@@ -103,7 +104,7 @@ class EnvironmentCase(Case):
         return f"{self.environment.project}/{path}"
 
 
-class EnvironmentConformance(EnvironmentCase):
+class EnvironmentConformance(HandedFiles, EnvironmentCase):
     """Cases that hold for every environment."""
 
     # The life of an environment.

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
+from protocol.order import HandedOver
 from protocol.pipeline.configuration import parse
 from tests.worker.supervisor.attempts import Told, folder, order, passed, repository, run
 from tests.worker.supervisor.blob_server import BlobServer
@@ -149,7 +150,22 @@ class LpciTests(SynchronousTestCase):
         os.environ["PATH"] = f"{program.parent}:{before}"
         self.server = BlobServer(self)
 
-    def run_all(self, text: str, isolation: str, **settings: Any) -> Told:
+    def test_what_a_job_is_handed_is_refused_and_never_left_out(self) -> None:
+        text = (
+            "pipeline: [unit]\njobs: {unit: {series: jammy, architectures: amd64, run: a}}"
+        )
+        for more in (
+            {"handed": (HandedOver(job="build"),)},
+            {"variables": {"CI_PACKAGE": "A"}},
+        ):
+            told = self.run_all(text, "chroot", more, engine="lpci")
+            self.assertEqual(told.results, {"unit:0": "error"})
+            self.assertIn("use a worker with its own engine", told.jobs["unit:0"].reason)
+            self.assertFalse(told.end.final)
+
+    def run_all(
+        self, text: str, isolation: str, more: Any = None, /, **settings: Any
+    ) -> Told:
         files = {".launchpad.yaml": text, "greeting": "hello\n"}
         pipeline = parse(text.encode()).pipeline
         assert pipeline is not None
@@ -162,6 +178,7 @@ class LpciTests(SynchronousTestCase):
             stages,
             isolation=isolation,
             artifacts=self.server.artifacts,
+            **(more or {}),
         )
         return run(self, asked, **settings)
 
