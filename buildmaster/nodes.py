@@ -426,6 +426,8 @@ class NodeSubmission:
         group = node.job.concurrency.group
         for word, value in words.items():
             group = group.replace(f"{{{word}}}", value)
+        if self.rules.trust_domain != TRUSTED:  # They hold up and replace their own only.
+            group = f"{self.rules.trust_domain}: {group}"
         return group if len(group) <= 500 else keys.digest(group).hex()
 
     def _node(

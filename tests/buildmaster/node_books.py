@@ -52,18 +52,26 @@ class NodeBooks(TestCase):
             "UPDATE worker SET offers = %s::jsonb", (msgspec.json.encode(offers).decode(),)
         )
 
-    async def submit(
+    async def submit(self, text: str, commit: str = "a" * 40, **more: Any) -> Submitted:
+        """Submit a file of a commit; ``more`` as `prepared` takes it."""
+        prepared = self.prepared(text, commit, **more)
+        return await self.books.database.transaction(prepared.store)
+
+    def prepared(
         self,
         text: str,
-        commit: str = "a" * 40,
+        commit: str,
         domain: str = "trusted",
         tree: str = "",
         repository: str = REPOSITORY,
         parts: Mapping[str, str] | None = None,
         included: Mapping[str, str] | None = None,
         **fields: Any,
-    ) -> Submitted:
-        """``tree`` is what the source's content is called, ``parts`` that of its paths."""
+    ) -> NodeSubmission:
+        """A submission that is not written yet.
+
+        ``tree`` is what the source's content is called, ``parts`` that of its paths.
+        """
         request = SubmissionRequest(
             source=GitRequest(repository=repository),
             configuration=".headrace.yaml",
@@ -73,7 +81,7 @@ class NodeBooks(TestCase):
         file = read_references(request, text.encode())
         files = {name: said.encode() for name, said in (included or {}).items()}
         digests = {**dict.fromkeys(paths_in(file), tree or commit), **(parts or {})}
-        submission = NodeSubmission(
+        return NodeSubmission(
             request,
             "ann",
             Material(repository, commit, source, text.encode()),
@@ -82,7 +90,6 @@ class NodeBooks(TestCase):
             Source(files, digests),
             SubmissionRules(DEFAULT_SERIES, trust_domain=domain),
         )
-        return await self.books.database.transaction(submission.store)
 
     # What becomes of them
 
@@ -140,7 +147,7 @@ class NodeBooks(TestCase):
         return None
 
     async def run_all(
-        self, made: Mapping[str, Mapping[str, str]] = {}, **results: Result
+        self, made: Mapping[str, Mapping[str, str]] = {}, /, **results: Result
     ) -> list[str]:
         """Let everything run that can; the names of what ran, with their cells.
 

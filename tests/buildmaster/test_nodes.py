@@ -123,7 +123,9 @@ class NodeTests(NodeBooks):
     async def test_strangers_may_take_trusted_results_and_put_none_there(self) -> None:
         text = PAIR.replace("  tell: {scope: top, needs: [build]}\n", "")
         # A stranger's build of a content comes first: nobody trusted takes it.
-        await self.submit(text, "a" * 40, "stranger", tree="t", repository="https://x/y")
+        await self.submit(
+            text, "a" * 40, domain="stranger", tree="t", repository="https://x/y"
+        )
         for _ in range(2):
             await self.run_one()
         trusted = await self.submit(text, "b" * 40, tree="t")
@@ -132,7 +134,7 @@ class NodeTests(NodeBooks):
             await self.run_one()
         # The other way round it is taken, and so it is by the same domain.
         for domain, commit in (("another", "c" * 40), ("trusted", "d" * 40)):
-            taken = await self.submit(text, commit, domain, tree="t")
+            taken = await self.submit(text, commit, domain=domain, tree="t")
             self.assertEqual([job.result for job in taken.jobs], ["reused"] * 2)
         rows = await self.books.database.rows(
             "SELECT DISTINCT j.trust_domain FROM node n JOIN job j ON j.id = n.reused_from"
