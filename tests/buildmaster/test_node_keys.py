@@ -85,7 +85,7 @@ class NeedsTests(NodeBooks):
                 "nothing: {needs: [{job: up, artifacts: []}]}",
             )
         )
-        await self.run_all(made={"up": {"a.whl": "a", "log": "b"}})
+        await self.run_all({"up": {"a.whl": "a", "log": "b"}})
         self.assertEqual(
             {name: self.files(name) for name in ("all-of-it", "wheels", "nothing")},
             {
@@ -225,7 +225,7 @@ class PackagesTests(NodeBooks):
             # Of another commit, or the same jobs would be meant.
             commit = f"{len(expected)}" * 40
             await self.submit(text.replace("INSTALL", install), commit)
-            await self.run_all(made={"build": {"file": "x"}})
+            await self.run_all({"build": {"file": "x"}})
             [handed] = [one for one in self.orders["A/test"].handed if one.job == "build"]
             self.assertEqual(sorted(file.path for file in handed.files), expected)
 
@@ -247,7 +247,7 @@ class ReuseTests(NodeBooks):
                 f"{number}{keys.encode().hex()}".ljust(40, "0")[:40],
                 parts={"a": keys, "b": keys + number},
             )
-            ran = await self.run_all(made={"build": {"file": made}})
+            ran = await self.run_all({"build": {"file": made}})
         return await self.cells(submitted.run), ran
 
     async def test_inputs_must_be_the_same(self) -> None:
@@ -395,7 +395,7 @@ class RunningTests(NodeBooks):
             {"old arch=amd64": "ready", "old arch=arm64": "waiting",
              "new arch=arm64": "waiting", "end": "waiting"},
         )  # fmt: skip
-        await self.run_all(made={"old": {"file": "x"}})
+        await self.run_all({"old": {"file": "x"}})
         self.assertEqual(set((await self.cells(made.run)).values()), {"success"})
         stages = self.orders["old arch=arm64"].stages
         self.assertEqual(stages, ((("test", 0),),))
