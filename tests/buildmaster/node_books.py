@@ -35,6 +35,40 @@ REPOSITORY = "https://git.example/p.git"
 _ORDERS = OrderMaker("http://farm", lambda job, attempt: "token", 270.0)
 
 
+def prepared(
+    text: str,
+    commit: str,
+    domain: str = "trusted",
+    tree: str = "",
+    repository: str = REPOSITORY,
+    parts: Mapping[str, str] | None = None,
+    included: Mapping[str, str] | None = None,
+    **fields: Any,
+) -> NodeSubmission:
+    """A submission that is not written yet.
+
+    ``tree`` is what the source's content is called, ``parts`` that of its paths.
+    """
+    request = SubmissionRequest(
+        source=GitRequest(repository=repository),
+        configuration=".headrace.yaml",
+        **fields,
+    )
+    source = GitSource(repository=repository, commit=commit)
+    file = read_references(request, text.encode())
+    files = {name: said.encode() for name, said in (included or {}).items()}
+    digests = {**dict.fromkeys(paths_in(file), tree or commit), **(parts or {})}
+    return NodeSubmission(
+        request,
+        "ann",
+        Material(repository, commit, source, text.encode()),
+        file,
+        {name: read_configuration(request, said) for name, said in files.items()},
+        Source(files, digests),
+        SubmissionRules(DEFAULT_SERIES, trust_domain=domain),
+    )
+
+
 class NodeBooks(TestCase):
     """Tests on a real database; a worker named ant can run everything."""
 
@@ -54,42 +88,8 @@ class NodeBooks(TestCase):
 
     async def submit(self, text: str, commit: str = "a" * 40, **more: Any) -> Submitted:
         """Submit a file of a commit; ``more`` as `prepared` takes it."""
-        prepared = self.prepared(text, commit, **more)
-        return await self.books.database.transaction(prepared.store)
-
-    def prepared(
-        self,
-        text: str,
-        commit: str,
-        domain: str = "trusted",
-        tree: str = "",
-        repository: str = REPOSITORY,
-        parts: Mapping[str, str] | None = None,
-        included: Mapping[str, str] | None = None,
-        **fields: Any,
-    ) -> NodeSubmission:
-        """A submission that is not written yet.
-
-        ``tree`` is what the source's content is called, ``parts`` that of its paths.
-        """
-        request = SubmissionRequest(
-            source=GitRequest(repository=repository),
-            configuration=".headrace.yaml",
-            **fields,
-        )
-        source = GitSource(repository=repository, commit=commit)
-        file = read_references(request, text.encode())
-        files = {name: said.encode() for name, said in (included or {}).items()}
-        digests = {**dict.fromkeys(paths_in(file), tree or commit), **(parts or {})}
-        return NodeSubmission(
-            request,
-            "ann",
-            Material(repository, commit, source, text.encode()),
-            file,
-            {name: read_configuration(request, said) for name, said in files.items()},
-            Source(files, digests),
-            SubmissionRules(DEFAULT_SERIES, trust_domain=domain),
-        )
+        store = prepared(text, commit, **more).store
+        return await self.books.database.transaction(store)
 
     # What becomes of them
 

@@ -9,7 +9,7 @@ from buildmaster.upkeep import Upkeep
 from protocol.messages import Report, ReportBody
 from protocol.results import Result
 from tests.buildmaster.books import NO_DELAY, Work, ended, over
-from tests.buildmaster.node_books import NodeBooks
+from tests.buildmaster.node_books import NodeBooks, prepared
 from tests.buildmaster.test_use_cases import EXAMPLES
 
 
@@ -154,7 +154,7 @@ class RendezvousTests(NodeBooks):
             commit = f"{place:040}"
             await self.submit(foo, commit, repository="https://git.example/foo")
             claim = await self.books.begin()
-            waits = self.prepared(
+            waits = prepared(
                 bar, commit, repository="https://git.example/bar", owner=f"bob {place}"
             )
             bodies: tuple[ReportBody, ...] = (ended("build"), over())
