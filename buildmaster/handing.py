@@ -27,7 +27,8 @@ async def handed_over(
     for row in await store.handed_rows(cursor, job):
         patterns = row.handed.get("patterns")
         folders = [row.handed.get("folder", "")]
-        if row.is_whole_pipeline:
+        # Edges of earlier versions do not say it themselves.
+        if row.handed.get("whole") or row.is_whole_pipeline:
             folders += [row.name, str(row.index)]
         for file in row.files:
             path = file["path"]

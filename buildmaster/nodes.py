@@ -127,16 +127,7 @@ class NodeSubmission:
         """Expand for the farm as it is, and write everything."""
         await semaphores.keep(cursor)
         offerings = await worker_store.offerings(cursor)
-        graph, notes = self._graph(offerings)
-        placed = [self._place(node, offerings) for node in graph.nodes]
-        known = keys.keys_of(
-            graph,
-            self.file,
-            self._digest_of,
-            lambda node: placed[node.number].digest,
-            {name: hashlib.sha256(text).hexdigest()
-             for name, text in self.source.included.items()},
-        )  # fmt: skip
+        graph, notes, placed, known = self.keyed(offerings)
         run = await self._add_run(cursor)
         nodes = await self._nodes(cursor, graph, placed, known)
         earlier = await self._earlier(cursor, nodes)
@@ -162,6 +153,22 @@ class NodeSubmission:
         return await self._answer(cursor, run, graph, placed, ids, set(was_there), notes)
 
     # The graph, for the farm as it is.
+
+    def keyed(
+        self, offerings: Sequence[Offering]
+    ) -> tuple[Graph, tuple[str, ...], list[_Placed], list[keys.Keys]]:
+        """The graph, what was left out, where each node runs, and its key; all pure."""
+        graph, notes = self._graph(offerings)
+        placed = [self._place(node, offerings) for node in graph.nodes]
+        known = keys.keys_of(
+            graph,
+            self.file,
+            self._digest_of,
+            lambda node: placed[node.number].digest,
+            {name: hashlib.sha256(text).hexdigest()
+             for name, text in self.source.included.items()},
+        )  # fmt: skip
+        return graph, notes, placed, known
 
     def _graph(self, offerings: Sequence[Offering]) -> tuple[Graph, tuple[str, ...]]:
         isolation = self.request.isolation or self.rules.isolation
@@ -432,6 +439,8 @@ class NodeSubmission:
         group = node.job.concurrency.group
         for word, value in words.items():
             group = group.replace(f"{{{word}}}", value)
+        if self.rules.trust_domain != TRUSTED:  # They hold up and replace their own only.
+            group = f"{self.rules.trust_domain}: {group}"
         return group if len(group) <= 500 else keys.digest(group).hex()
 
     def _node(

@@ -67,6 +67,8 @@ class OrderMaker:
             )
         node = row.node
         if node is not None and settling:
+            if node["is_due"]:
+                await store.lift_deadline(cursor, job)
             domains = (row.trust_domain, TRUSTED)
             node = await settle(cursor, job, attempt, node, domains)
         kept = await store.kept_rows(cursor, job, attempt)

@@ -156,7 +156,9 @@ class Master(Service):
         feed = EventFeed(readers, clock)
         feed.start()
         self._undo.append(feed.stop)
-        status = Status(readers, Details(readers, kinds), forecaster, feed)
+        status = Status(
+            readers, Details(readers, kinds), forecaster, feed, config.isolation
+        )
         neighbours = Neighbours(clock, readers, blobs, config.name, tokens.file_token)
         meters = Meters(pools={"books": books, "readers": readers}, folder=data / "blobs")
         gives_work = config.listen.workers is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.referring import Nodes, WholeFarm
 
 CHAIN = """\
@@ -235,3 +237,86 @@ class ReuseTests(WholeFarm):
         second = await self.built()
         self.assert_results(second, "success")
         self.assertIn("publish A B C", await self.log(second["A/publish"]))
+
+
+class FarmPlanTests(WholeFarm):
+    """``headrace plan --farm`` says before what a run then does."""
+
+    async def planned(self, *options: str) -> dict[str, dict[str, Any]]:
+        """What would become of each node, by name."""
+        path = str(self.folder / ".headrace.yaml")
+        document = (await self.ask("plan", path, "--farm", "--json", *options)).document
+        return {node["name"]: node["reuse"] for node in document["nodes"]}
+
+    async def assert_comes_true(self, told: dict[str, dict[str, Any]]) -> Nodes:
+        """Commit and build what was planned: it ends as was said."""
+        self.git("add", "-A")
+        self.git("-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q",
+                 "--allow-empty", "-m", "x")  # fmt: skip
+        nodes = await self.built()
+        ends = {"runs": "success", "reused": "reused", "skipped": "skipped"}
+        self.assertEqual(
+            nodes.results, {name: ends[one["fate"]] for name, one in told.items()}
+        )
+        for name, one in told.items():
+            if one["fate"] == "reused":
+                [job] = (await self.ask("show", str(nodes[name]["id"]), "--json")).document
+                self.assertEqual(job["node"]["reused_from"], one["job"], name)
+        return nodes
+
+    async def test_what_is_planned_comes_true_and_says_why(self) -> None:
+        text = MONOREPO.replace("defaults: {series: noble}\n", "")
+        self.commit(text, a__file="a", b__file="b", c__file="c")
+        before = list((self.folder / ".git").rglob("*"))
+        told = await self.planned()
+        self.assertEqual({one["fate"] for one in told.values()}, {"runs"})
+        self.assertIn("knows no earlier one", told["C/build"]["sentence"])
+        first = await self.assert_comes_true(told)
+
+        # Nothing that counts; and what is not committed is seen.
+        (self.folder / "README").write_text("x")
+        told = await self.planned()
+        self.assertEqual(told["A/publish"]["fate"], "skipped")
+        self.assertEqual(told["A/build"]["job"], first["A/build"]["id"])
+        await self.assert_comes_true(told)
+
+        # Only C: and the plan names who is why.
+        (self.folder / "c" / "file").write_text("c2")
+        told = await self.planned()
+        self.assertEqual(told["C/build"]["differs"], ["source"])
+        self.assertIn("its part of the source has changed, c", told["C/build"]["sentence"])
+        self.assertEqual(told["A/build"]["upstreams"], ["C/build"])
+        self.assertEqual(told["B/build"]["fate"], "reused")
+        await self.assert_comes_true(told)
+
+        # Another script.
+        (self.folder / ".headrace.yaml").write_text(text.replace("run: 'true'", "run: ls"))
+        path = str(self.folder / ".headrace.yaml")
+        told = await self.planned()
+        self.assertEqual(told["B/test"]["differs"], ["job"])
+        said = (await self.ask("plan", path, "--farm")).out
+        self.assertIn("B/test: runs: unlike job", said)
+        self.assertRegex(said, r"B/build: reused: from job \d+ of run \d+, passed at 20")
+        self.assertIn("of 7 nodes 4 would run, 3 be reused, 0 be skipped", said)
+        dot = (await self.ask("plan", path, "--farm", "--graph", "dot")).out
+        self.assertRegex(dot, r'label="B/build", style=dashed, tooltip="reused: from job')
+        await self.assert_comes_true(told)
+        # Nothing was written into the repository.
+        self.assertTrue(set(before) <= set((self.folder / ".git").rglob("*")))
+
+    async def test_what_cannot_be_asked_is_told(self) -> None:
+        path = self.folder / ".headrace.yaml"
+        self.commit("jobs:\n  aa: {run: x, architectures: s390x, series: noble}\n")
+        said = await self.ask("plan", str(path), "--farm", status=1)
+        self.assertIn("No worker of this farm can run aa on s390x", said.all)
+        self.commit("jobs:\n  aa: {run: x, needs: [bb]}\n")
+        said = await self.ask("plan", str(path), "--farm", status=1)
+        self.assertIn("there is no job", said.all)
+        other = self.folder.parent / ".launchpad.yaml"
+        other.write_text("pipeline: [aa]\njobs: {aa: {series: noble, run: x}}\n")
+        said = await self.ask("plan", str(other), "--farm", status=2)
+        self.assertIn("--farm goes with a .headrace.yaml", said.all)
+        lonely = self.folder.parent / ".headrace.yaml"
+        lonely.write_text("jobs: {aa: {run: x}}")
+        said = await self.ask("plan", str(lonely), "--farm", status=2)
+        self.assertIn("is no work tree of git", said.all)

@@ -221,6 +221,9 @@ class SideTagTests(UseCase):
         ended = await self.until(publish["id"], "done")
         self.assertEqual(ended["result"], "success")
         self.assertIn("this is foo\nthis is bar\n", await self.log(ended))
+        for one in (run, other):
+            said = await self.ask("rerun", str(one), "--failed", status=1)
+            self.assertIn(f"Nothing of run {one} is run again", said.all)
 
         # Both are there: the next one waits for nobody.
         self.folder = own
@@ -234,6 +237,10 @@ class SideTagTests(UseCase):
         await self.until(publish["id"], "parked")
         await self.ask("cancel", str(publish["id"]))
         self.assertEqual(await self.results(run, "publish"), ["cancelled"])
+        # Tried again, it waits again.
+        await self.ask("retry", str(publish["id"]))
+        waiting = await self.until(publish["id"], "parked")
+        self.assertIn("foo is missing", waiting["parked_for"])
 
 
 class BuildOnceTests(UseCase):

@@ -16,10 +16,14 @@ from benchmarks.parts import Part
 from benchmarks.report import Bar, Figures, Measured
 from buildmaster.cli import references as shown
 from buildmaster.database import Database
+from buildmaster.farm_series import Offering
 from buildmaster.nodes import NodeSubmission, Source, paths_in
+from buildmaster.references.model import cell_text
 from buildmaster.references.reading import parse
 from buildmaster.requests import GitRequest, SubmissionRequest
 from buildmaster.series import DEFAULT_SERIES
+from buildmaster.status.keys import MOST_NODES, AskedKeys, AskedNode
+from buildmaster.store.documents.keys import known_keys
 from buildmaster.submission import Material, SubmissionRules
 from protocol.messages import Offer
 from protocol.order import GitSource
@@ -28,6 +32,9 @@ _SUBMIT = Bar("expand and submit 10,000 nodes", "s", "<=", 2.0)
 _PLAN = Bar("plan 10,000 nodes", "s", "<=", 1.0)
 _ROUNDS = 3
 _REPOSITORY = "https://git.example/large.git"
+_OFFERS = tuple(
+    Offer(isolation="native", architecture=one, series=("*",)) for one in ("amd64", "arm64")
+)
 
 
 def text_of(packages: int) -> str:
@@ -65,6 +72,7 @@ async def measure(bench: Bench) -> Measured:
                 (f"{0:040x}",),
             )
             again = await _submit(database, text, "f" * 40, f"{0:040x}")
+            asked = await _ask(database, text, f"{0:040x}")
             reused = await database.one("SELECT count(*) FROM node WHERE reused_from > 0")
         finally:
             await database.stop()
@@ -78,6 +86,7 @@ async def measure(bench: Bench) -> Measured:
         "slowest_submit_s": max(taken),
         "reused": reused[0],
         "submit_reused_s": again,
+        "ask_keys_s": asked,
     }
     return Measured(
         {"10,000 nodes": figures},
@@ -99,13 +108,18 @@ def _plan(text: str) -> float:
 
 async def _submit(database: Database, text: str, commit: str, tree: str = "") -> float:
     begun = monotonic()
+    await database.transaction(_submission(text, commit, tree).store)
+    return monotonic() - begun
+
+
+def _submission(text: str, commit: str, tree: str = "") -> NodeSubmission:
     request = SubmissionRequest(
         source=GitRequest(repository=_REPOSITORY), configuration=".headrace.yaml"
     )
     file = parse(text.encode()).references
     assert file is not None
     source = GitSource(repository=_REPOSITORY, commit=commit)
-    submission = NodeSubmission(
+    return NodeSubmission(
         request,
         "benchmark",
         Material(_REPOSITORY, commit, source, text.encode()),
@@ -114,18 +128,41 @@ async def _submit(database: Database, text: str, commit: str, tree: str = "") ->
         Source({}, {path: f"{tree or commit} {path}" for path in paths_in(file)}),
         SubmissionRules(DEFAULT_SERIES),
     )
-    await database.transaction(submission.store)
+
+
+async def _ask(database: Database, text: str, tree: str) -> float:
+    """All that a farm does for ``headrace plan --farm``, half of the nodes changed."""
+    nodes = [*_nodes(text, tree), *_nodes(text, "another tree")][::2]
+    begun = monotonic()
+    for first in range(0, len(nodes), MOST_NODES):
+        asked = AskedKeys(
+            nodes=tuple(nodes[first : first + MOST_NODES]), repositories=(_REPOSITORY,)
+        )
+        await known_keys(database, asked, None, ("trusted",), "native")
     return monotonic() - begun
 
 
-async def _add_worker(database: Database) -> None:
-    offers = [
-        Offer(isolation="native", architecture=one, series=("*",))
-        for one in ("amd64", "arm64")
+def _nodes(text: str, tree: str) -> list[AskedNode]:
+    graph, _, placed, known = _submission(text, "e" * 40, tree).keyed(
+        [Offering("paper", True, _OFFERS, ())]
+    )
+    return [
+        AskedNode(
+            key=key.inputs.hex(),
+            base=key.base.hex(),
+            configuration=place.configuration.hex(),
+            name=node.name,
+            cell=cell_text(node.cell),
+            environment=f"{place.isolation}/{place.architecture}/{place.series}",
+        )
+        for node, place, key in zip(graph.nodes, placed, known, strict=True)
     ]
+
+
+async def _add_worker(database: Database) -> None:
     await database.run(
         "INSERT INTO worker (name, offers) VALUES ('paper', %s::jsonb)",
-        (msgspec.json.encode(offers).decode(),),
+        (msgspec.json.encode(_OFFERS).decode(),),
     )
 
 

@@ -19,6 +19,7 @@ from buildmaster.cli.configuration import (
     say_json,
     say_problems,
 )
+from buildmaster.cli.context import Context
 from buildmaster.cli.farm_list import series_of_farm
 from buildmaster.cli.problems import CommandMisused
 from buildmaster.planner import CrossArchitecture, Plan, PlannedBuild, plan
@@ -75,6 +76,14 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         metavar="REVISION",
         help="say what would be reused, if all had passed at that commit",
     )
+    own.add_argument(
+        "--farm",
+        dest="act",
+        action="store_const",
+        const=ask_farm,
+        help="ask the farm what would be reused of which job, and why the rest would run:"
+        " of the work tree as it is, uncommitted changes included",
+    )
     parser.set_defaults(act=show_plan)
 
 
@@ -113,6 +122,29 @@ def show_plan(arguments: argparse.Namespace) -> int:
     else:
         _show(arguments.file, planned)
     return INVALID if planned.errors else VALID
+
+
+async def ask_farm(arguments: argparse.Namespace, context: Context) -> int:
+    """The same with what the farm knows; the exit status."""
+    # Imported where it is needed: without a farm the command is quick.
+    from buildmaster.cli.farm_plan import look_at_farm
+
+    text = read_file(arguments.file)
+    if not is_references(arguments.file):
+        raise CommandMisused("--farm goes with a .headrace.yaml")
+    if arguments.since:
+        raise CommandMisused("--since is for when no farm is asked: leave --farm out")
+    shown = await look_at_farm(
+        context.client(),
+        arguments.file,
+        text,
+        trigger=arguments.trigger,
+        series=arguments.series,
+        mode=arguments.cross_architecture,
+        isolation=arguments.isolation,
+    )
+    form = "json" if arguments.json else arguments.graph or "text"
+    return references.plan(arguments.file, shown, form)
 
 
 def _usual(isolation: str | None) -> Sequence[Series]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from buildmaster.cli.configuration import (
     say_problems,
 )
 from buildmaster.cli.problems import CommandMisused
+from buildmaster.cli.source_tree import GIT
 from buildmaster.planner import CrossArchitecture
 from buildmaster.references import keys
 from buildmaster.references.expansion import Edge, Expanded, Graph, Node, expand
 from buildmaster.references.model import References, cell_text, plain
+from buildmaster.references.outlook import Outlook
 from buildmaster.references.reading import Parsed, parse
 from buildmaster.series import DEFAULT_SERIES, Series
 from protocol.order import variable_part
@@ -31,17 +34,6 @@ from protocol.pipeline.document import SIZE_LIMIT
 from protocol.pipeline.model import Pipeline
 from protocol.pipeline.problems import Problem
 
-#: Nothing of the repository's own settings may run a program.
-_GIT = (
-    "git",
-    "-c",
-    "safe.directory=*",
-    "-c",
-    "core.fsmonitor=false",
-    "-c",
-    "core.hooksPath=/",
-)
-
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
     """What there is to show of a file."""
@@ -49,6 +41,7 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     parsed: Parsed
     expanded: Expanded
     outlook: tuple[str, ...] = ()  #: of each node: what will become of it
+    fates: tuple[Outlook, ...] = ()  #: the same for programs, if a farm was asked
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -192,7 +185,7 @@ def _revision(since: str) -> str:
 def _git(folder: Path, *arguments: str) -> bytes | None:
     try:
         ended = subprocess.run(
-            [*_GIT, *arguments], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True
+            [*GIT, *arguments], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True
         )
     except FileNotFoundError as error:
         raise CommandMisused("--since needs git, which this machine has not") from error
@@ -245,6 +238,8 @@ def plan(path: str, shown: Shown, form: str) -> int:
             say_problems(path, "warning", shown.parsed.warnings)
         if graph is not None:
             (_say_dot if form == "dot" else _say_text)(graph, shown.outlook)
+            if form == "text" and shown.fates:
+                say(_sum(shown.fates))
         for note in shown.expanded.notes if form == "text" else ():
             say(f"note: {note}")
     return INVALID if graph is None else VALID
@@ -252,11 +247,14 @@ def plan(path: str, shown: Shown, form: str) -> int:
 
 def _document(shown: Shown) -> dict[str, Any]:
     graph = shown.expanded.graph
+    nodes = [
+        _node(node, said)
+        for node, said in zip(graph.nodes if graph else (), shown.outlook, strict=True)
+    ]
+    for node, fate in zip(nodes, shown.fates, strict=False):
+        node["reuse"] = plain(fate)
     return {
-        "nodes": [
-            _node(node, said)
-            for node, said in zip(graph.nodes if graph else (), shown.outlook, strict=True)
-        ],
+        "nodes": nodes,
         "edges": [_edge(edge) for edge in (graph.edges if graph else ())],
         "notes": list(shown.expanded.notes),
         "errors": problem_documents(shown.errors),
@@ -277,6 +275,15 @@ def _node(node: Node, outlook: str) -> dict[str, Any]:
         "allow_failure": node.job.allow_failure,
         "outlook": outlook,
     }
+
+
+def _sum(fates: Sequence[Outlook]) -> str:
+    """How many nodes end how, in a sentence."""
+    count = Counter(one.fate for one in fates)
+    return (
+        f"of {len(fates)} nodes {count['runs']} would run, {count['reused']} be reused,"
+        f" {count['skipped']} be skipped"
+    )
 
 
 def _edge(edge: Edge) -> dict[str, Any]:
@@ -322,7 +329,7 @@ def _say_dot(graph: Graph, outlook: Sequence[str]) -> None:
         style = "" if said.startswith("runs") else ", style=dashed"
         lines = [node.name, *([cell_text(node.cell)] if node.cell else [])]
         label = "\\n".join(_quoted(line) for line in lines)
-        say(f'  n{node.number} [label="{label}"{style}];')
+        say(f'  n{node.number} [label="{label}"{style}, tooltip="{_quoted(said)}"];')
     for edge in graph.edges:
         how = [] if edge.require == "good" else [f'label="{edge.require}"']
         how += [] if edge.rebuild else ["style=dotted"]

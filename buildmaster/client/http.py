@@ -47,6 +47,7 @@ from buildmaster.requests import (
     SubmissionRequest,
     Submitted,
 )
+from buildmaster.status.keys import AskedKeys, KnownKeys
 from protocol.trust import SYSTEM, BadCertificate, Trust
 
 #: Seconds until a connection must stand, and until an answer must be complete.
@@ -193,6 +194,11 @@ class Client:
         """Ask for something else to be changed; the answer's document."""
         answer = await self._answer("POST", path, msgspec.json.encode(body))
         return self._read(answer, dict[str, Any])
+
+    async def keys(self, asked: AskedKeys) -> KnownKeys:
+        """What the farm knows of the keys of nodes that are planned."""
+        body = msgspec.json.encode(asked)
+        return self._read(await self._answer("POST", "/api/v1/keys", body), KnownKeys)
 
     async def has_artifact(self, sha256: str) -> bool:
         """Whether the farm keeps the bytes with this hash."""

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
@@ -23,6 +24,7 @@ from twisted.spread.jelly import SecurityOptions
 
 from buildmaster.client.http import ClientError, FarmAway
 from buildmaster.status.asking import given
+from buildmaster.status.keys import AskedKeys, KnownKeys, KnownNode
 from buildmaster.status.news import Happened, News
 from buildmaster.status.problems import problem_of
 from buildmaster.status.proxy import StatusProxy
@@ -32,6 +34,8 @@ from protocol.trust import SYSTEM, Trust
 #: Seconds until a connection must stand, and until an answer must be there.
 CONNECT_WITHIN = 10.0
 ANSWER_WITHIN = 60.0
+#: Nodes of one question about keys: a farm hears no longer ones over PB.
+_NODES = 100
 
 
 async def connect(
@@ -94,6 +98,21 @@ class RemoteStatus(StatusProxy):
             raise FarmAway("The connection to the farm is gone.") from error
         [pieces] = _expected("document", answer)
         return b"".join(pieces)
+
+    async def keys(self, asked: AskedKeys) -> KnownKeys:
+        """What the farm knows of the keys of nodes that are planned."""
+        nodes: list[KnownNode] = []
+        for first in range(0, max(len(asked.nodes), 1), _NODES):
+            some = replace(asked, nodes=asked.nodes[first : first + _NODES])
+            try:
+                calling = self._reference.callRemote("keys", msgspec.json.encode(some))
+                answer = await calling.addTimeout(ANSWER_WITHIN, self._reactor)
+            except (pb.DeadReferenceError, pb.PBConnectionLost) as error:
+                raise FarmAway("The connection to the farm is gone.") from error
+            [pieces] = _expected("document", answer)
+            known = msgspec.json.decode(b"".join(pieces), type=KnownKeys)
+            nodes += known.nodes
+        return replace(known, nodes=tuple(nodes))
 
     async def signal(
         self, workflow: str, name: str, arguments: object = (), id: str | None = None

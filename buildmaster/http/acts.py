@@ -40,6 +40,8 @@ ACTS: Mapping[tuple[str, str], str] = {
     ("POST", "/api/v1/rules"): "rule.add",
     ("POST", "/api/v1/rules/try"): "rule.try",
     ("POST", "/api/v1/rules/{rule}/remove"): "rule.remove",
+    # It changes nothing; but what is asked at such length is noted.
+    ("POST", "/api/v1/keys"): "keys.ask",
     ("POST", "/api/v1/bulk"): "jobs.bulk",
     ("POST", "/api/v1/duty"): "worker.duty",
     ("POST", "/api/v1/holds"): "queue.hold",

@@ -16,6 +16,7 @@ from buildmaster.http import (
     admission,
     changes,
     classifying,
+    keys,
     limits,
     login,
     looking_into,
@@ -76,6 +77,7 @@ WRITINGS: tuple[Writing, ...] = (
     *workflows.WRITINGS,
     *scheduling.WRITINGS,
     *login.WRITINGS,
+    *keys.WRITINGS,
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from buildmaster.database import Database
 from buildmaster.grants import Grant, Scope
 from buildmaster.http.call import Call
+from buildmaster.http.keys import PATH as KEYS
 from buildmaster.http.queries import LARGEST_ID
 from buildmaster.http.scopes import ARTIFACT, SCOPES, Need, outside
 from buildmaster.status.methods import FILTERED, METHODS
@@ -12,7 +13,7 @@ from buildmaster.store import projects as store
 
 #: Lists that show somebody what is of his projects, and what they may see as far as it is
 #: of one repository that is theirs.
-_FILTERED = frozenset(METHODS[name].path for name in FILTERED)
+_FILTERED = frozenset({*(METHODS[name].path for name in FILTERED), KEYS})
 _OF_REPOSITORY = frozenset(
     method.path for method in METHODS.values() if method.is_of_repository
 )

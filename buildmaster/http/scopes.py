@@ -108,6 +108,7 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/api/v1/timeline"): Need.READ,
     ("GET", "/api/v1/history"): Need.READ,
     ("GET", "/api/v1/events"): Need.READ,
+    ("POST", "/api/v1/keys"): Need.READ,
     ("GET", "/api/v1/books"): Need.ADMIN,
     ("GET", "/api/v1/audit"): Need.ADMIN,
     ("GET", "/api/v1/stays"): Need.ADMIN,

@@ -28,6 +28,7 @@ from buildmaster.http.following import Live
 from buildmaster.http.front import Front
 from buildmaster.http.guard import Guard
 from buildmaster.http.health import Health
+from buildmaster.http.keys import KeyQuestions
 from buildmaster.http.limits import Limits
 from buildmaster.http.lines import Lines
 from buildmaster.http.login import Logins
@@ -206,6 +207,7 @@ def site(
         Judging(database, Classifying(database)),
         Orchestrating(control, webhooks),
         Calendar(Schedules(database, control)),
+        KeyQuestions(status),
     )
     front = Front(
         Guard(hosts, tokens, clients, entrance),
@@ -243,6 +245,7 @@ def _routes(
     judging: Judging,
     orchestrating: Orchestrating,
     calendar: Calendar,
+    keys: KeyQuestions,
 ) -> Routes:
     return Routes(
         Route("/", {"GET": pages.index}),
@@ -315,6 +318,7 @@ def _routes(
         Route("/api/v1/timeline", {"GET": status["timeline"]}),
         Route("/api/v1/history", {"GET": status["history"]}),
         Route("/api/v1/events", {"GET": status["events"]}),
+        Route("/api/v1/keys", {"POST": keys.ask}),
         Route("/api/v1/books", {"GET": books.get}),
         Route("/api/v1/audit", {"GET": status["audit"]}),
         Route("/api/v1/stays", {"GET": status["stays"]}),

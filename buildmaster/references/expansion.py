@@ -64,6 +64,7 @@ class Handed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     job: str  #: the folder is CI_INPUT_<JOB>
     folder: str = ""  #: below it
     patterns: tuple[str, ...] | None = None  #: None: all
+    whole: bool = False  #: of an included pipeline: in a folder for each of its jobs
 
 
 class Edge(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -327,7 +328,12 @@ class _Expander:
             folders.append(up.package)
         if not alike:
             folders.append(cell_text(up.cell) or "only")
-        return Handed(job=need.job, folder="/".join(folders), patterns=need.artifacts)
+        return Handed(
+            job=need.job,
+            folder="/".join(folders),
+            patterns=need.artifacts,
+            whole=up.build is not None,
+        )
 
     def _add_edge(self, job: Job, need: Need, edge: Edge) -> None:
         known = self._edges.setdefault((edge.down, edge.up), edge)

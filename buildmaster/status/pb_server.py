@@ -44,9 +44,11 @@ from buildmaster.grants import Grant
 from buildmaster.requests import Refusal
 from buildmaster.status.asking import from_values
 from buildmaster.status.interface import BoundedStatus, IFollow
+from buildmaster.status.keys import AskedKeys
 from buildmaster.status.methods import METHODS, Method
 from buildmaster.status.permission import Permission
 from buildmaster.status.problems import StatusProblem
+from buildmaster.status.questions import Jobs
 
 #: Bytes of one string; PB refuses more than 640 KiB.
 PIECE = 256 * 1024
@@ -372,7 +374,8 @@ class RemoteStatus(_Called):
         method = METHODS.get(name)
         if name == "signal" and self._signal is not None and not named:
             return Deferred.fromCoroutine(self._send(self._signal, given))
-        if method is None or given:
+        asks_keys = name == "keys" and not named
+        if not asks_keys and (method is None or given):
             raise StatusProblem(
                 404, "not_found", f"there is no question of this name: {name[:60]!r}"
             )
@@ -381,7 +384,8 @@ class RemoteStatus(_Called):
                 503, "not_now", f"{QUESTIONS} questions at a time are enough; wait for some"
             )
         broker.questions += 1
-        answering = Deferred.fromCoroutine(self._answer(method, named))
+        asking = self._keys(given) if method is None else self._answer(method, named)
+        answering = Deferred.fromCoroutine(asking)
 
         def answered(result: Any) -> Any:
             broker.questions -= 1
@@ -400,6 +404,29 @@ class RemoteStatus(_Called):
             return problem(error)
         except Exception:
             _log.failure("could not answer {method}", method=method.name)
+            return problem(
+                StatusProblem(500, "defect", "the farm made a mistake; its log tells more")
+            )
+        return document(told.json)
+
+    async def _keys(self, given: list[Any]) -> list[object]:
+        """``keys(question)``, JSON: who may see jobs may ask what is known of keys."""
+        try:
+            match given:
+                case [bytes() as text]:
+                    asked = msgspec.json.decode(text, type=AskedKeys)
+                case _:
+                    raise StatusProblem(400, "bad_call", "keys(question), as JSON")
+            permission, jobs = self._permission(), METHODS["jobs"]
+            await permission.check(jobs, Jobs())
+            status: Any = self._status.within(permission.within(jobs))
+            told = await status.keys(asked)
+        except StatusProblem as error:
+            return problem(error)
+        except msgspec.DecodeError as error:
+            return problem(StatusProblem(400, "bad_body", f"no such question: {error}"))
+        except Exception:
+            _log.failure("could not tell of keys")
             return problem(
                 StatusProblem(500, "defect", "the farm made a mistake; its log tells more")
             )

@@ -19,6 +19,7 @@ from buildmaster.status import questions as q
 from buildmaster.status import whole
 from buildmaster.status.following import RENEWED, Following
 from buildmaster.status.interface import IStatus
+from buildmaster.status.keys import AskedKeys, KnownKeys
 from buildmaster.status.methods import METHODS
 from buildmaster.status.problems import StatusProblem, not_there
 from buildmaster.status.remembering import Remembering
@@ -29,6 +30,7 @@ from buildmaster.store.documents.graphs import run_graph
 from buildmaster.store.documents.grid import grid
 from buildmaster.store.documents.history import history
 from buildmaster.store.documents.jobs import job_document, job_list
+from buildmaster.store.documents.keys import known_keys
 from buildmaster.store.documents.known import Known
 from buildmaster.store.documents.overview import overview
 from buildmaster.store.documents.rules import rule_list
@@ -50,6 +52,8 @@ from buildmaster.store.operating import hold_list
 
 #: Seconds after which a follower hears that there is nothing new.
 PATIENCE = 15.0
+#: The trust domain of what is submitted.
+_TRUSTED = "trusted"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -88,8 +92,13 @@ class Status:
         details: Details,
         forecaster: Forecaster,
         feed: EventFeed,
+        isolation: str = "native",
     ) -> None:
-        """``database`` should be a pool of the readers' own, with a statement timeout."""
+        """``database`` should be a pool of the readers' own, with a statement timeout.
+
+        ``isolation`` is where jobs run that do not say.
+        """
+        self._isolation = isolation
         self._within: tuple[str, ...] | None = None
         self._database = database
         self._details = details
@@ -245,6 +254,16 @@ class Status:
     async def audit(self, asked: q.Audit) -> Told[d.ActPage]:
         page = await act_list(self._database, asked)
         return Told(page.document("audit"), d.ActPage)
+
+    @_explained
+    async def keys(self, asked: AskedKeys) -> Told[KnownKeys]:
+        """What the farm knows of the keys of nodes that somebody plans."""
+        # Whatever is submitted is of this domain, and takes results of no other.
+        domains = (_TRUSTED,)
+        found = await known_keys(
+            self._database, asked, self._within, domains, self._isolation
+        )
+        return Told(found, KnownKeys)
 
     @_explained
     async def events(self, asked: q.Events) -> Told[d.EventPage]:

@@ -98,12 +98,16 @@ async def next_attempt(
 ) -> int:
     """Open another attempt of ``job``, which waits again, in a new turn; its number.
 
-    ``delay``: seconds until it may be queued; None is at once.
+    ``delay``: seconds until it may be queued; None is at once. What it still misses of
+    collections it waits for as long as the first time.
     """
     await cursor.run("SELECT take_another_turn(%s)", (job,))
     (number,) = await cursor.one(
         """
-        UPDATE job SET state = 'waiting', result = NULL, reason = '', root_cause = NULL,
+        UPDATE job SET deadline = CASE WHEN kind <> 'build' THEN deadline ELSE (
+                   SELECT farm_now() + (job.deadline - max(w.since))
+                   FROM collection_wait AS w WHERE w.job = job.id) END,
+               state = 'waiting', result = NULL, reason = '', root_cause = NULL,
                finished_at = NULL, started_at = NULL, ready_at = NULL,
                cancel_asked_at = NULL, cancel_reason = '', attempt = attempt + 1,
                errors = %s, failures = 0, lost_workers = 0, superseded_by = NULL,
@@ -114,6 +118,15 @@ async def next_attempt(
     )
     await cursor.run("INSERT INTO attempt (job, number) VALUES (%s, %s)", (job, number))
     await cursor.run("SELECT watch_limits(ARRAY[%s]::bigint[])", (job,))
+    # While it was over, nobody told it who came.
+    await cursor.run(
+        """
+        WITH anew AS (
+            UPDATE collection_wait SET since = farm_now() WHERE job = %s RETURNING job)
+        SELECT look_at_collections(ARRAY(SELECT DISTINCT job FROM anew))
+        """,
+        (job,),
+    )
     return int(number)
 
 

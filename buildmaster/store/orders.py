@@ -47,7 +47,8 @@ async def build_row(cursor: Cursor, job: int, attempt: int) -> BuildRow | None:
                job_class.isolation::text, build.architecture, build.series,
                build.stages, build.stage_numbers, build.source::text,
                configuration.text, job.run_limit, job.idle_limit, job.trust_domain,
-               attempt.linger, to_jsonb(node) || jsonb_build_object('cell', job.cell)
+               attempt.linger, to_jsonb(node) || jsonb_build_object(
+                   'cell', job.cell, 'is_due', job.deadline IS NOT NULL)
         FROM job JOIN build ON build.job = job.id
         JOIN attempt ON attempt.job = job.id AND attempt.number = job.attempt
         JOIN job_class ON job_class.id = job.class
@@ -62,6 +63,19 @@ async def build_row(cursor: Cursor, job: int, attempt: int) -> BuildRow | None:
     fields = list(row)
     fields[7] = tuple(fields[7])
     return BuildRow(*fields)
+
+
+async def lift_deadline(cursor: Cursor, job: int) -> None:
+    """Let a build, which waited no longer than it may, take its time from now on."""
+    await cursor.run(
+        """
+        WITH lifted AS (
+            UPDATE job SET deadline = NULL WHERE id = %(job)s
+            RETURNING coalesce(total_limit, queue_limit) IS NULL AS is_free)
+        DELETE FROM time_limit USING lifted WHERE job = %(job)s AND is_free
+        """,
+        {"job": job},
+    )
 
 
 async def output_of_upstream(cursor: Cursor, job: int, up: int) -> Any:

@@ -19,15 +19,17 @@ class Earlier:
 
 # Of each environment the newest image that a node is known to have run in: with another one
 # a result says nothing. Natively there is none.
-_IMAGES = """
+IMAGES = """
     images AS MATERIALIZED (
-        SELECT given.environment, (
-            SELECT p.image FROM node AS n JOIN pipeline_job AS p ON p.job = n.job
-            WHERE n.environment = given.environment AND p.image <> ''
-            ORDER BY n.job DESC LIMIT 1) AS newest
+        SELECT given.environment, CASE WHEN given.environment NOT LIKE 'native/%%' THEN (
+            SELECT p.image FROM node AS n CROSS JOIN LATERAL (
+                SELECT image FROM pipeline_job
+                WHERE job = n.job AND image <> '' LIMIT 1) AS p
+            WHERE n.environment = given.environment
+            ORDER BY n.job DESC LIMIT 1) END AS newest
         FROM unnest(%(environments)s::text[]) AS given (environment))
 """
-_SAME_IMAGE = """
+SAME_IMAGE = """
     (images.newest IS NULL OR EXISTS (
         SELECT FROM pipeline_job AS p
         WHERE p.job = job.id AND p.attempt = job.attempt AND p.image = images.newest))
@@ -45,13 +47,13 @@ async def passed_with_inputs(
         return {}
     rows = await cursor.rows(
         f"""
-        WITH {_IMAGES}
+        WITH {IMAGES}
         SELECT DISTINCT ON (given.inputs) given.inputs, job.id, job.attempt
         FROM unnest(%(inputs)s::text[]) AS given (inputs)
         JOIN node ON node.inputs = decode(given.inputs, 'hex')
         JOIN job ON job.id = node.job AND job.result = 'success'
          AND job.trust_domain = ANY (%(domains)s::text[])
-        JOIN images ON images.environment = node.environment AND {_SAME_IMAGE}
+        JOIN images ON images.environment = node.environment AND {SAME_IMAGE}
         ORDER BY given.inputs, job.id DESC
         """,
         {
@@ -69,11 +71,11 @@ async def passed_with_key(
     """The newest job that passed and turned out to have this key."""
     row = await cursor.row(
         f"""
-        WITH {_IMAGES}
+        WITH {IMAGES}
         SELECT job.id, job.attempt FROM node
         JOIN job ON job.id = node.job AND job.result = 'success'
          AND job.trust_domain = ANY (%(domains)s::text[])
-        JOIN images ON images.environment = node.environment AND {_SAME_IMAGE}
+        JOIN images ON images.environment = node.environment AND {SAME_IMAGE}
         WHERE node.key = decode(%(key)s, 'hex')
         ORDER BY job.id DESC LIMIT 1
         """,

@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
-
-import msgspec
-from twisted.trial.unittest import TestCase
 
 from buildmaster import intervention
-from buildmaster.nodes import NodeSubmission, Source, paths_in, read_references
-from buildmaster.requests import (
-    GitRequest,
-    Refusal,
-    RerunRequest,
-    SubmissionRequest,
-    Submitted,
-)
+from buildmaster.requests import Refusal, RerunRequest
 from buildmaster.rerunning import rerun
-from buildmaster.series import DEFAULT_SERIES
-from buildmaster.submission import Material, SubmissionRules
-from protocol.messages import Offer
-from protocol.order import GitSource
 from protocol.results import Result
-from tests.buildmaster.books import Books, ended, fresh_books, over
+from tests.buildmaster.node_books import NodeBooks
 
-REPOSITORY = "https://git.example/p.git"
 PAIR = """\
 packages: {A: {depends: [B]}, B: {}}
 defaults: {series: noble, isolation: chroot, architectures: amd64, run: make}
@@ -49,75 +33,7 @@ jobs:
 """
 
 
-class NodeTests(TestCase):
-    books: Books
-
-    async def setUp(self) -> None:  # type: ignore[override]
-        self.books = await fresh_books(self)
-        offers = [
-            Offer(isolation=isolation, architecture="amd64", series=("*",))
-            for isolation in ("native", "chroot")
-        ]
-        await self.books.database.run(
-            "UPDATE worker SET offers = %s::jsonb", (msgspec.json.encode(offers).decode(),)
-        )
-
-    async def submit(
-        self,
-        text: str,
-        commit: str = "a" * 40,
-        domain: str = "trusted",
-        tree: str = "",
-        repository: str = REPOSITORY,
-        **fields: Any,
-    ) -> Submitted:
-        """``tree`` is what the source's content is called."""
-        request = SubmissionRequest(
-            source=GitRequest(repository=repository),
-            configuration=".headrace.yaml",
-            **fields,
-        )
-        source = GitSource(repository=repository, commit=commit)
-        file = read_references(request, text.encode())
-        submission = NodeSubmission(
-            request,
-            "ann",
-            Material(repository, commit, source, text.encode()),
-            file,
-            {},
-            Source({}, dict.fromkeys(paths_in(file), tree or commit)),
-            SubmissionRules(DEFAULT_SERIES, trust_domain=domain),
-        )
-        return await self.books.database.transaction(submission.store)
-
-    async def run_one(self, result: Result = Result.SUCCESS) -> int:
-        """Let the first of the line run, and end."""
-        claim = await self.books.begin()
-        (name,) = await self.books.database.one(
-            "SELECT name FROM pipeline_job WHERE job = %s AND attempt = %s",
-            (claim.job, claim.attempt),
-        )
-        reason = "" if result is Result.SUCCESS else "it failed"
-        await self.books.report(
-            claim, ended(name, result=result, reason=reason), over(result, reason)
-        )
-        return claim.job
-
-    async def results(self) -> dict[str, str]:
-        rows = await self.books.database.rows(
-            "SELECT name || CASE cell WHEN '' THEN '' ELSE ' ' || cell END,"
-            " coalesce(result::text, state::text) FROM job"
-        )
-        return {name.split(" arch")[0]: result for name, result in rows}
-
-    async def count(self, table: str) -> int:
-        (count,) = await self.books.database.one(f"SELECT count(*) FROM {table}")
-        return int(count)
-
-    async def audit(self) -> None:
-        """The books agree with themselves."""
-        self.assertEqual(await self.books.database.rows("SELECT * FROM audit_queue()"), [])
-
+class NodeTests(NodeBooks):
     async def test_nodes_wait_and_those_below_the_top_are_skipped(self) -> None:
         await self.submit(PAIR)
         self.assertEqual(
@@ -293,7 +209,9 @@ class NodeTests(TestCase):
     async def test_strangers_may_take_trusted_results_and_put_none_there(self) -> None:
         text = PAIR.replace("  tell: {scope: top, needs: [build]}\n", "")
         # A stranger's build of a content comes first: nobody trusted takes it.
-        await self.submit(text, "a" * 40, "stranger", tree="t", repository="https://x/y")
+        await self.submit(
+            text, "a" * 40, domain="stranger", tree="t", repository="https://x/y"
+        )
         for _ in range(2):
             await self.run_one()
         trusted = await self.submit(text, "b" * 40, tree="t")
@@ -302,7 +220,7 @@ class NodeTests(TestCase):
             await self.run_one()
         # The other way round it is taken, and so it is by the same domain.
         for domain, commit in (("another", "c" * 40), ("trusted", "d" * 40)):
-            taken = await self.submit(text, commit, domain, tree="t")
+            taken = await self.submit(text, commit, domain=domain, tree="t")
             self.assertEqual([job.result for job in taken.jobs], ["reused"] * 2)
         rows = await self.books.database.rows(
             "SELECT DISTINCT j.trust_domain FROM node n JOIN job j ON j.id = n.reused_from"

@@ -91,7 +91,9 @@ class PlanTests(Files):
     def test_the_graph_for_graphviz(self) -> None:
         said = self.plan(MONOREPO, "--graph", "dot").output
         self.assertTrue(said.startswith("digraph run {\n"))
-        self.assertIn('[label="A/publish\\nseries=noble"]', said.replace("\\\\n", "\\n"))
+        self.assertIn(
+            '[label="A/publish\\nseries=noble", tooltip="', said.replace("\\\\n", "\\n")
+        )
         self.assertEqual(
             said.count(" -> "), len(self.plan(MONOREPO, "--json").document["edges"])
         )
