@@ -482,6 +482,9 @@ class WorkflowHistory(_Document, frozen=True, kw_only=True):
 
     history: tuple[WorkflowMoment, ...]
     generation: int
+    state: WorkflowState  #: of the workflow, now
+    events: int  #: of its last generation
+    changed_at: Moment  #: when it took its last step, or could not
     next: int | None
     cursor: Cursor
 
@@ -494,6 +497,7 @@ class ScheduleTime(_Document, frozen=True, kw_only=True):
     reason: str
     workflow: str | None
     run: int | None
+    result: JobResult | None  #: how what it started has ended
 
 
 class Schedule(_Document, frozen=True, kw_only=True):
