@@ -794,6 +794,9 @@ class Node(_Document, frozen=True, kw_only=True):
     root_cause: int | None
     attempt: int
     classification: Classification | None
+    package: str | None  #: of one that stands in a .headrace.yaml, as in `JobNode`
+    gate: str | None
+    reused_from: int | None
     stages: tuple[tuple[str, ...], ...]  #: titles of its pipeline jobs, stage by stage
     created_at: Moment
     ready_at: Moment | None
