@@ -707,6 +707,13 @@ class FailureCount(_Document, frozen=True, kw_only=True):
     jobs: int
 
 
+class WorkflowCount(_Document, frozen=True, kw_only=True):
+    """How many workflows have not ended: each 10,000 at most."""
+
+    open: int  #: those that are parked included
+    parked: int
+
+
 class Overview(_Document, frozen=True, kw_only=True):
     """The whole farm in a few numbers, from counters."""
 
@@ -716,6 +723,7 @@ class Overview(_Document, frozen=True, kw_only=True):
     workers: tuple[WorkerCount, ...]
     running: int  #: leases there are
     held: int  #: holds of operators
+    workflows: WorkflowCount
     owners: tuple[OwnerCount, ...]  #: the 1000 largest
     #: Of the last 7 days, among the newest 500 jobs that failed.
     classifications: tuple[FailureCount, ...]

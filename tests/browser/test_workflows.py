@@ -64,6 +64,17 @@ class WorkflowPageTests(BrowserCase):
         )
         self.assert_calm()
 
+    async def test_the_overview_counts_them(self) -> None:
+        await self.open("#/")
+        await self.has("workflows under way")
+        figures = await self.tab.run(
+            "Object.fromEntries([...document.querySelectorAll('.figure')].map((each) =>"
+            " [each.lastChild.innerText, [each.firstChild.innerText,"
+            " each.getAttribute('href')]]))"
+        )
+        self.assertEqual(figures["workflows under way"], ["4", "#/workflows?state=open"])
+        self.assertEqual(figures["workflow parked"], ["1", "#/workflows?state=parked"])
+
     async def test_pages_of_the_list_follow_each_other_by_key(self) -> None:
         self.sql(
             """INSERT INTO workflow (name, class, version, requester, owner)
