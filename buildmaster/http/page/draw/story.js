@@ -8,6 +8,8 @@ const KINDS = {
   local: "local action",
   job: "job",
   build: "run",
+  ensure: "job that is there or is made",
+  collection: "collection",
   child: "workflow",
   timer: "timer",
   patch: "patch",
@@ -131,7 +133,7 @@ function outcome(asked, end) {
   if (end.what === "fired") return seen("◷", "void", "its time came");
   if (end.what === "failed") return seen("✗", "bad", "failed");
   const result = end.payload && asked.kind !== "local" ? end.payload.result : null;
-  if ((asked.kind === "job" || asked.kind === "build") && typeof result === "string") {
+  if (["job", "build", "ensure"].includes(asked.kind) && typeof result === "string") {
     const found = look("done", result);
     return seen(found.sign, found.tone, found.word);
   }

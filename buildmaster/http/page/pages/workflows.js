@@ -163,6 +163,15 @@ function one(at, page) {
         actions(told, page),
         shown.about(told),
         shown.waits(told),
+        documents.history && documents.history.removed_at
+          ? h(
+              "p",
+              { class: "quiet" },
+              "Its history was removed ",
+              parts.when(documents.history.removed_at),
+              ": it had ended long before.",
+            )
+          : null,
         documents.history && documents.history.history.length
           ? parts.section(
               "Timeline",

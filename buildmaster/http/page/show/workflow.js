@@ -105,7 +105,14 @@ export function waits(told) {
       told.waits.slice(0, WAITS).map((each, place) => ({
         key: `wait ${place} ${each.name}`,
         cells: [
-          [parts.name(plain(each.name)), " ", became(each)],
+          [
+            parts.name(plain(each.name)),
+            " ",
+            became(each),
+            each.missing && each.missing.length
+              ? h("p", {}, "missing: ", parts.name(plain(each.missing.join(", "))))
+              : null,
+          ],
           parts.when(each.since),
           each.until
             ? parts.when(each.until)
