@@ -486,6 +486,9 @@ class WorkflowHistory(_Document, frozen=True, kw_only=True):
     history: tuple[WorkflowMoment, ...]
     removed_at: Moment | None = None  #: when it was: long after the end
     generation: int
+    state: WorkflowState  #: of the workflow, now
+    events: int  #: of its last generation
+    changed_at: Moment  #: when it took its last step, or could not
     next: int | None
     cursor: Cursor
 
@@ -498,6 +501,7 @@ class ScheduleTime(_Document, frozen=True, kw_only=True):
     reason: str
     workflow: str | None
     run: int | None
+    result: JobResult | None  #: how what it started has ended
 
 
 class Schedule(_Document, frozen=True, kw_only=True):
@@ -707,6 +711,13 @@ class FailureCount(_Document, frozen=True, kw_only=True):
     jobs: int
 
 
+class WorkflowCount(_Document, frozen=True, kw_only=True):
+    """How many workflows have not ended: each 10,000 at most."""
+
+    open: int  #: those that are parked included
+    parked: int
+
+
 class Overview(_Document, frozen=True, kw_only=True):
     """The whole farm in a few numbers, from counters."""
 
@@ -716,6 +727,7 @@ class Overview(_Document, frozen=True, kw_only=True):
     workers: tuple[WorkerCount, ...]
     running: int  #: leases there are
     held: int  #: holds of operators
+    workflows: WorkflowCount
     owners: tuple[OwnerCount, ...]  #: the 1000 largest
     #: Of the last 7 days, among the newest 500 jobs that failed.
     classifications: tuple[FailureCount, ...]
@@ -794,6 +806,9 @@ class Node(_Document, frozen=True, kw_only=True):
     root_cause: int | None
     attempt: int
     classification: Classification | None
+    package: str | None  #: of one that stands in a .headrace.yaml, as in `JobNode`
+    gate: str | None
+    reused_from: int | None
     stages: tuple[tuple[str, ...], ...]  #: titles of its pipeline jobs, stage by stage
     created_at: Moment
     ready_at: Moment | None

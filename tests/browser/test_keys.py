@@ -48,6 +48,8 @@ class KeyTests(BrowserCase):
         await self.at(second)
         await self.tab.press("u")
         await self.at("#/jobs")
+        # The job, which has a search of its own, stays until the list has come.
+        await self.tab.until("document.querySelector('#view h1').innerText === 'Jobs'")
         await self.tab.press("/")
         await self.tab.type("build")
         await self.tab.press("Enter")

@@ -23,6 +23,7 @@ class ModuleTests(BrowserCase):
         await self.terminals()
         await self.layers()
         await self.lanes()
+        await self.stories()
         await self.words()
 
     async def addresses(self) -> None:
@@ -123,6 +124,72 @@ class ModuleTests(BrowserCase):
             ".workers[0].bars.map((bar) => bar.lane)",
         )
         self.assertEqual(found, [0, 1, 0])
+
+    async def stories(self) -> None:
+        def moment(minute: int, what: str, seq: int | None = None, **more: Any) -> Any:
+            at = f"2026-01-01T00:{minute:02}:00.000000Z"
+            return {"n": minute, "at": at, "what": what, "seq": seq, "payload": None} | more
+
+        def asked(minute: int, seq: int, kind: str, name: str, **more: Any) -> Any:
+            return moment(minute, "asked", seq, kind=kind, name=name, **more)
+
+        moments = [
+            moment(0, "started", by="ada"),
+            asked(0, 0, "local", "submit"),
+            moment(1, "completed", 0),
+            asked(1, 1, "job", "test", job=7),
+            asked(1, 2, "timer", "patience", until="2026-01-01T00:03:00.000000Z"),
+            moment(2, "signal", name="news"),
+            moment(5, "completed", 1, payload={"result": "failure"}),
+            asked(5, 3, "local", "submit"),
+        ]
+        waits = [
+            {"what": "local", "name": "submit", "since": moments[-1]["at"], "seq": 3},
+            {"what": "condition", "name": "built", "since": moments[-1]["at"], "seq": None},
+        ]
+        for each in waits:
+            each |= {"until": None}
+        told = {"waits": waits, "finished_at": None}
+        given = (
+            f"{json.dumps(moments)}, {json.dumps(told)}, true, Date.UTC(2026, 0, 1, 0, 9)"
+        )
+        story = await self.ask("draw/story", f"m.storyOf({given})")
+        begin = story["from"]
+        self.assertEqual(
+            [
+                (each["key"], (each["to"] - begin) / 60_000, each["word"], each["href"])
+                for each in story["rows"]
+            ],
+            [
+                ("row 0", 1, "completed", None),
+                ("row 1", 5, "failure", "#/jobs/7"),
+                ("row 2", 3, "no answer needed", None),
+                ("row 3", 9, "waited for", None),
+                ("wait 1", 9, "waited for", None),
+            ],
+        )
+        self.assertEqual(
+            [[row["key"] for row in lane["rows"]] for lane in story["lanes"]],
+            [["row 0", "row 3"], ["row 1"], ["row 2"], ["wait 1"]],
+        )
+        self.assertEqual([each["key"] for each in story["marks"]], ["mark 0", "mark 2"])
+        # Steps: minutes 0, 1, 2, 3, 5 and 9.
+        for is_by_clock, places in (
+            ("false", [0, 0.2, 0.7, 1]),
+            ("true", [0, 1 / 9, 4 / 9, 1]),
+        ):
+            found = await self.ask(
+                "draw/story",
+                f"[0, 1, 4, 9].map((at) => m.scaleOf(m.storyOf({given}), {is_by_clock})"
+                f".place({begin} + at * 60000))",
+            )
+            for there, place in zip(found, places, strict=True):
+                self.assertAlmostEqual(there, place, 6)
+        hidden = await self.ask("show/plain", "m.json(['\\u202e\\u001b[2J', 1])")
+        self.assertEqual(hidden, '["<U+202E>\\u001b[2J",1]')
+        self.assertEqual(
+            await self.ask("show/plain", "m.plain('a\\u001b[2J\\n')"), "a<U+001B>[2J\n"
+        )
 
     async def words(self) -> None:
         for seconds, said in (

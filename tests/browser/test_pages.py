@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.browser.case import BrowserCase
 from tests.browser.scene import furnish
+from tests.browser.workflow_scene import furnish_workflows
 
 #: Roles of what can be operated: without a name nobody knows what it does.
 CONTROLS = {"button", "link", "textbox", "searchbox", "combobox", "checkbox", "gridcell"}
@@ -16,6 +17,11 @@ CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 
 
 class PageTests(BrowserCase):
+    def prepare(self) -> None:
+        super().prepare()
+        flows = furnish_workflows(self.dsn, self.scene.running[0], self.scene.runs[0])
+        self.flows = flows.ids
+
     def places(self) -> list[str]:
         job, run = self.scene.logged, self.scene.runs[-1]
         return [
@@ -33,6 +39,11 @@ class PageTests(BrowserCase):
             "#/workers/mill-3",
             "#/history?name=build",
             "#/rules",
+            "#/workflows",
+            f"#/workflows/{self.flows['waiting']}",
+            f"#/workflows/{self.flows['parked']}",
+            f"#/workflows/{self.flows['long']}",
+            "#/schedules",
         ]
 
     async def test_every_page_is_drawn_named_and_no_wider_than_any_screen(self) -> None:
@@ -109,6 +120,8 @@ class EmptyFarmTests(BrowserCase):
             ("#/queue", "Nobody waits for a worker"),
             ("#/timeline", "No worker did anything in this time"),
             ("#/rules", "There is no rule yet"),
+            ("#/workflows", "No workflow is like that"),
+            ("#/schedules", "There is no schedule yet"),
         ):
             await self.open(place)
             await self.tab.until(f"document.body.innerText.includes({said!r})")

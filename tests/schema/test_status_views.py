@@ -19,17 +19,25 @@ VERSION_1 = {
     "classified": "job attempt classification note link classified_by classified_at rule",
     "edge": "id up up_stage down require resolved_at",
     "event": "id transaction number at kind run job worker payload",
+    "firing": "schedule at state reason workflow run result decided_at",
     "job": "id kind name cell part state result reason root_cause attempt architecture"
     " isolation series performs repository source_digest refs owner requester worker score"
     " manual_score created_at ready_at started_at finished_at superseded_by",
     "job_count": "architecture kind state result jobs",
+    "node": "job job_name package covers scope reuse key reused_from reused_attempt"
+    " verifies gate allow_failure",
     "pipeline_job": "job attempt name index stage place series state result reason"
     " exit_status kept_from started_at finished_at run_seconds",
     "run": "id state result name repository source_digest refs trust_domain requester owner"
     " created_at finished_at",
     "run_job": "run job required merged",
+    "schedule": "name cron zone state overlap catch_up catch_up_limit owner made_by made_at"
+    " next_at",
     "worker": "name state duty duty_reason master slots tags quarantined_at"
     " quarantine_reason software connected_at last_heard_at",
+    "workflow": "id name class version state result reason owner requester parent"
+    " generation events waits created_at changed_at finished_at deadline next_try",
+    "workflow_wait": "workflow place what name since until job run child",
 }
 
 
@@ -60,12 +68,23 @@ class ViewTests(TestCase):
 
         await self.database.transaction(as_reader)
 
+    async def test_a_wait_says_since_when_and_until_when(self) -> None:
+        [row] = await self.database.rows(
+            """SELECT w.state, w.waits, x.what, x.name, extract(epoch FROM x.since)::float8,
+                      extract(epoch FROM x.until)::float8
+               FROM status_v1.workflow AS w
+               JOIN status_v1.workflow_wait AS x ON x.workflow = w.id"""
+        )
+        self.assertEqual(row, ("open", 1, "sleep", "nap", 0.000005, 0.000007))
+
     async def test_the_role_reads_nothing_else_and_writes_nowhere(self) -> None:
         for statement in (
             "SELECT * FROM public.worker_token",
             "SELECT * FROM public.api_token",
             "SELECT * FROM public.farm_secret",
             "SELECT * FROM public.log_chunk",
+            "SELECT arguments FROM public.workflow",
+            "SELECT starts FROM public.schedule",
             "UPDATE status_v1.worker SET name = 'x'",
             "DELETE FROM status_v1.run",
             "CREATE TABLE status_v1.mine (x int)",

@@ -25,6 +25,8 @@ const PAGES = {
   queue: "queue",
   timeline: "timeline",
   workers: "workers",
+  workflows: "workflows",
+  schedules: "schedules",
   history: "history",
   rules: "rules",
   audit: "audit",

@@ -26,12 +26,12 @@ async def run_graph(database: Database, run: int) -> bytes | None:
         WITH member AS MATERIALIZED (
             SELECT job FROM run_job WHERE run = %(run)s ORDER BY job
              LIMIT {MOST_NODES + 1}),
-        node AS MATERIALIZED (SELECT job FROM member ORDER BY job LIMIT {MOST_NODES}),
+        shown AS MATERIALIZED (SELECT job FROM member ORDER BY job LIMIT {MOST_NODES}),
         found AS MATERIALIZED (
-            SELECT e.* FROM node CROSS JOIN LATERAL (
-                SELECT o.* FROM edge o WHERE o.down = node.job ORDER BY o.id
+            SELECT e.* FROM shown CROSS JOIN LATERAL (
+                SELECT o.* FROM edge o WHERE o.down = shown.job ORDER BY o.id
                  LIMIT {MOST_EDGES}) e
-             WHERE e.up IN (SELECT job FROM node) LIMIT {MOST_EDGES + 1})
+             WHERE e.up IN (SELECT job FROM shown) LIMIT {MOST_EDGES + 1})
         SELECT json_build_object({RUN_PAIRS},
             'nodes', (SELECT coalesce(json_agg(json_build_object(
                 'id', j.id, 'name', j.name, 'kind', j.kind, 'cell', j.cell,
@@ -39,11 +39,14 @@ async def run_graph(database: Database, run: int) -> bytes | None:
                 'series', coalesce(b.series, c.series[1], ''), 'state', j.state,
                 'result', j.result, 'reason', j.reason, 'root_cause', j.root_cause,
                 'attempt', j.attempt, 'classification', k.classification,
+                'package', d.package, 'gate', nullif(j.gate, ''),
+                'reused_from', CASE WHEN j.result = 'reused' THEN d.reused_from END,
                 'stages', ({_TITLES}), 'created_at', {at("j.created_at")},
                 'ready_at', {at("j.ready_at")}, 'started_at', {at("j.started_at")},
                 'finished_at', {at("j.finished_at")}) ORDER BY j.id), '[]')
-                FROM node JOIN job j ON j.id = node.job
+                FROM shown JOIN job j ON j.id = shown.job
                 JOIN job_class c ON c.id = j.class LEFT JOIN build b ON b.job = j.id
+                LEFT JOIN node d ON d.job = j.id
                 LEFT JOIN classified k ON k.job = j.id AND k.attempt = j.attempt),
             'edges', (SELECT coalesce(json_agg(json_build_object(
                 'from', e.up, 'to', e.down, 'stage', e.up_stage, 'require', e.require,

@@ -7,6 +7,8 @@ from buildmaster.status.questions import LARGEST_LIMIT
 from buildmaster.store.documents.fragments import at
 from buildmaster.store.events import CURSOR
 
+#: Workflows that have not ended, that are counted.
+OPEN_WORKFLOWS = 10_000
 #: Jobs that failed of which the classes are counted.
 FAILURES = 500
 
@@ -42,6 +44,12 @@ async def overview(database: Database) -> str:
                           FROM worker GROUP BY state, duty) w),
             'running', (SELECT count(*) FROM running),
             'held', (SELECT count(*) FROM queue_hold),
+            'workflows', json_build_object(
+                'open', (SELECT count(*) FROM (
+                    SELECT FROM workflow WHERE state <> 'done' LIMIT {OPEN_WORKFLOWS}) w),
+                'parked', (SELECT count(*) FROM (
+                    SELECT FROM workflow WHERE state = 'parked'
+                     LIMIT {OPEN_WORKFLOWS}) w)),
             'owners', (
                 SELECT coalesce(json_agg(json_build_object(
                     'owner', o.owner, 'state', o.state, 'jobs', o.jobs)

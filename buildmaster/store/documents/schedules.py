@@ -13,8 +13,9 @@ _TIME: Mapping[str, str] = {
     "at": at("f.at"),
     "state": "f.state",
     "reason": "f.reason",
-    "workflow": "(SELECT w.name FROM workflow w WHERE w.id = f.workflow)",
+    "workflow": "w.name",
     "run": "f.run",
+    "result": "coalesce(w.result, r.result)",
 }
 _SCHEDULE: Mapping[str, str] = {
     "id": "s.name",
@@ -33,7 +34,8 @@ _SCHEDULE: Mapping[str, str] = {
     "times": f"""(
         SELECT coalesce(json_agg(json_build_object({pairs(_TIME)})
                                  ORDER BY f.at DESC), '[]')
-          FROM (SELECT * FROM firing WHERE schedule = s.id ORDER BY at DESC LIMIT 10) f)""",
+          FROM (SELECT * FROM firing WHERE schedule = s.id ORDER BY at DESC LIMIT 10) f
+          LEFT JOIN workflow w ON w.id = f.workflow LEFT JOIN run r ON r.id = f.run)""",
     "created_at": at("s.made_at"),
 }
 

@@ -162,7 +162,8 @@ async def workflow_history(database: Database, asked: WorkflowTimeline) -> str |
     row = await database.row(
         f"""
         WITH w AS (
-            SELECT w.id, coalesce(%s, w.generation) AS generation, w.history_removed_at
+            SELECT w.id, coalesce(%s, w.generation) AS generation, w.state, w.position,
+                   w.changed_at, w.history_removed_at
               FROM workflow w WHERE {_found(asked.workflow)} ORDER BY w.id DESC LIMIT 1
         ), page AS (
             SELECT e.* FROM workflow_event e, w
@@ -180,7 +181,8 @@ async def workflow_history(database: Database, asked: WorkflowTimeline) -> str |
         SELECT json_build_object(
             'history', (SELECT coalesce(json_agg(moment ORDER BY n, seq), '[]')
                           FROM moments),
-            'generation', w.generation,
+            'generation', w.generation, 'state', w.state, 'events', w.position,
+            'changed_at', {at("w.changed_at")},
             'removed_at', {at("w.history_removed_at")},
             'next', (SELECT CASE WHEN count(*) = %s THEN max(n) END FROM page),
             'cursor', {CURSOR})::text

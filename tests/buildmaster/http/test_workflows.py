@@ -268,6 +268,36 @@ class WorkflowTests(WorkflowSiteCase):
                 kinds.append(event.kind)
                 self.assertEqual(json.loads(event.json)["payload"]["name"], "b")
 
+    async def test_who_follows_a_page_of_nothing_hears_of_each_step(self) -> None:
+        """Whoever shows one knows when to ask again, however long its history is."""
+        await self.workflows.start("Build", ["p"], name="b")
+        http = HttpStatus(Client(reactor, self.url, self.tokens.farm_token))
+        beyond = q.WorkflowTimeline(workflow="b", after=2**31 - 1, limit=1)
+        following = http.follow("workflow_history", beyond)
+        self.addCleanup(following.close)
+
+        async def told() -> dict[str, Any]:
+            while True:
+                news = await following.__anext__()
+                if news.snapshot is not None:
+                    return dict(json.loads(news.snapshot))
+
+        first = await told()
+        self.assertEqual(
+            (first["history"], first["next"], first["state"], first["events"]),
+            ([], None, "open", 0),
+        )
+        await self.master.go_on()
+        second = await told()
+        self.assertGreater(second["events"], 0)
+        await self.database.run(
+            """UPDATE workflow SET state = 'parked', reason = 'x', next_try = farm_now(),
+                   changed_at = farm_now() WHERE name = 'b'"""
+        )
+        third = await told()
+        self.assertEqual((third["state"], third["events"]), ("parked", second["events"]))
+        self.assertGreater(third["changed_at"], second["changed_at"])
+
 
 class WebhookTests(WorkflowSiteCase):
     async def send(self, body: Any, secret: bytes = SECRET, **headers: str) -> Any:

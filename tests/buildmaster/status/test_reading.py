@@ -76,6 +76,10 @@ async def full_farm(rows: Rows) -> tuple[int, int]:
         """INSERT INTO schedule (name, cron, zone, starts, owner, made_by)
            VALUES ('s', '@daily', 'UTC', '{}', 'ada', 'ada')""",
         "INSERT INTO firing (schedule, at) VALUES (1, '2026-01-01 12:00+00')",
+        """INSERT INTO node (job, job_name, package, covers, scope, reuse, base, inputs,
+                             is_late, environment)
+           VALUES (%(job)s, 'build', 'A', '{A}', 'each', 'inputs', sha256('b'),
+                   sha256('i'), false, 'native/amd64/noble')""",
     ):
         await rows.database.run(statement, {"job": job, "down": down})
     await rows.until_readable(await rows.event("job.ready", job=job, run=None))

@@ -169,7 +169,7 @@ export class GraphView {
         "data-key": nodeKey(node.id),
         "aria-label": words,
         tabindex: node.id === this.#at ? "0" : "-1",
-        class: `node ${found.tone}${isRed(node.result, node.classification) ? " red" : ""}${node.classification ? " known" : ""}`,
+        class: `node ${found.tone}${isRed(node.result, node.classification) ? " red" : ""}${node.classification ? " known" : ""}${node.reused_from ? " reused" : ""}`,
         transform: `translate(${this.#x(layer)} ${this.#y(row)})`,
       },
       svg("title", {}, words),
@@ -184,15 +184,39 @@ export class GraphView {
       svg(
         "text",
         { "aria-hidden": "true", class: "quiet", x: 26, y: 31 },
-        cut(where || node.kind, 26),
+        cut(where || node.kind, node.reused_from || node.gate ? 16 : 26),
       ),
+      this.#mark(node),
+    );
+  }
+
+  // In its corner: whose result it has, or that somebody has to let it go.
+  #mark(node) {
+    const told = node.reused_from
+      ? `from ${node.reused_from}`
+      : node.gate && node.state !== "done"
+        ? "‖ gate"
+        : null;
+    if (!told) return "";
+    return svg(
+      "text",
+      {
+        "aria-hidden": "true",
+        class: "quiet of",
+        x: WIDE - 6,
+        y: 31,
+        "text-anchor": "end",
+      },
+      told,
     );
   }
 
   #words(node) {
     const found = look(node.state, node.result);
     const cause = node.classification ? `, ${classWord(node.classification)}` : "";
-    return `${node.name}${node.architecture ? ` on ${node.architecture}` : ""} ${node.series}: ${found.word}${cause}`;
+    const from = node.reused_from ? ` from job ${node.reused_from}` : "";
+    const gate = node.gate && node.state !== "done" ? ", waits to be let go" : "";
+    return `${node.name}${node.architecture ? ` on ${node.architecture}` : ""} ${node.series}: ${found.word}${from}${cause}${gate}`;
   }
 
   #focused(target) {

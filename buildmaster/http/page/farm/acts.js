@@ -73,6 +73,18 @@ export function retry(id) {
   });
 }
 
+export function releaseJob(id) {
+  return ask({
+    title: `Let job ${id} go?`,
+    yes: "Let it go",
+    text: "It starts as soon as it waits for nothing else. There is no way back but a cancel.",
+    act: async () => {
+      await write(job(id, "release"), {});
+      tell(`Job ${id} may start.`);
+    },
+  });
+}
+
 export function rescore(id, before) {
   return ask({
     title: `Score of job ${id}`,

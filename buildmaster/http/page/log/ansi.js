@@ -5,12 +5,13 @@
 // sequences are dropped, also those of links and titles (OSC); what would change the
 // direction of writing, or is a control character, is made visible.
 
+import { unhidden } from "/page/show/plain.js";
+
 const LONGEST_SEQUENCE = 4096; // characters after which one that never ends is text
 const MOST_SPANS = 5000; // of a line; what follows has the style of the last
 const LONGEST_REWRITTEN = 20_000; // characters of a line that may be written over in part
 const PLAIN = Object.freeze({});
 const TEXT_END = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f]/g;
-const HIDDEN = /[\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]/g;
 
 export class Ansi {
   #held = ""; // the beginning of a sequence that is not complete yet
@@ -113,10 +114,7 @@ class Line {
   #column = 0;
 
   write(given, style) {
-    const told = given.replace(
-      HIDDEN,
-      (each) => `<U+${each.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}>`,
-    );
+    const told = unhidden(given);
     if (this.#column >= this.text.length) {
       this.#begin(this.text.length, style);
       this.text += told;

@@ -9,6 +9,7 @@ import * as shown from "/page/show/build.js";
 import { h, keep } from "/page/show/dom.js";
 import { place } from "/page/show/jobs.js";
 import * as parts from "/page/show/parts.js";
+import { reuse } from "/page/show/reuse.js";
 import { classWord, isBad, isRed, look } from "/page/show/states.js";
 import { count } from "/page/show/words.js";
 
@@ -99,7 +100,7 @@ export function create(at, page) {
                 "div",
                 { "data-key": "left" },
                 shown.pipelineJobs(job),
-                job.attempts.length ? parts.section("Log", keep(log.root)) : null,
+                hasLog(job) ? parts.section("Log", keep(log.root)) : null,
               ),
               h(
                 "div",
@@ -115,6 +116,12 @@ export function create(at, page) {
           ];
     },
   };
+}
+
+// Whether there may be one: nobody ran what was reused, skipped or made impossible.
+function hasLog(job) {
+  const wasRun = !["reused", "skipped", "unrun"].includes(job.result);
+  return job.attempts.some((each) => wasRun || each.worker || each.log_length);
 }
 
 function head(job, isLog, at) {
@@ -160,10 +167,14 @@ function verdict(job, explanation) {
   const summary = (explanation && explanation.summary) || job.reason;
   const start = explanation && explanation.start;
   const found = job.classified;
+  const own = reuse(job);
+  // What is said more plainly is not said twice.
+  const isSaid = own.length && ["reused", "skipped"].includes(job.result);
   return h(
     "div",
     { class: `verdict ${look(job.state, job.result).tone}`, "data-key": "verdict" },
-    summary
+    own,
+    summary && !isSaid
       ? h(
           "p",
           {},
@@ -239,6 +250,13 @@ function actions(job, page) {
           "Cancel",
           then(() => acts.cancelJob(job.id)),
           { id: "cancel" },
+        )
+      : null,
+    job.state !== "done" && job.node && job.node.gate && is("submit")
+      ? parts.button(
+          "Let it go",
+          then(() => acts.releaseJob(job.id)),
+          { id: "release" },
         )
       : null,
     job.state === "done" && is("submit")

@@ -77,10 +77,33 @@ function numbers(told) {
           open.jobs ? "bad" : "good",
         )
       : null,
+    ...workflows(told.workflows),
     told.held
       ? figure(told.held === 1 ? "hold" : "holds", number(told.held), "#/queue", "busy")
       : null,
   );
+}
+
+function workflows(told) {
+  if (!told) return [];
+  const many = (count) => (count >= 10_000 ? `${number(count)}+` : number(count));
+  return [
+    told.open > told.parked
+      ? figure(
+          "workflows under way",
+          many(told.open - told.parked),
+          `#/workflows${queryOf({ state: "open" })}`,
+        )
+      : null,
+    told.parked
+      ? figure(
+          told.parked === 1 ? "workflow parked" : "workflows parked",
+          many(told.parked),
+          `#/workflows${queryOf({ state: "parked" })}`,
+          "bad",
+        )
+      : null,
+  ];
 }
 
 function figure(word, value, address, tone = "") {

@@ -147,6 +147,9 @@ function one(at, page) {
           ["Asked", parts.when(run.created_at)],
           ["Took", parts.took(run.created_at, run.finished_at)],
           ["Jobs", run.job_count],
+          ["Reused", ended(run, "reused")],
+          ["Skipped", ended(run, "skipped")],
+          ["To be let go", waiting(graph)],
         ]),
         graph && graph.nodes.length > 1
           ? parts.section(
@@ -214,6 +217,23 @@ function one(at, page) {
       ];
     },
   };
+}
+
+// How many of the jobs that are shown ended so; nothing where none did.
+function ended(run, result) {
+  const found = run.jobs.filter((job) => job.result === result).length;
+  if (!found) return "";
+  const least = run.job_count > run.jobs.length ? "at least " : "";
+  return `${least}${found} of ${run.job_count}`;
+}
+
+// The jobs that somebody has to let go.
+function waiting(graph) {
+  if (!graph) return "";
+  return graph.nodes
+    .filter((node) => node.gate && node.state !== "done")
+    .slice(0, 20)
+    .map((node) => [parts.jobLink(node.id, parts.name(node.name)), " "]);
 }
 
 function actions(run, page) {

@@ -5,11 +5,13 @@ import { href, part } from "/page/farm/address.js";
 import { h } from "/page/show/dom.js";
 import { cellOf } from "/page/show/jobs.js";
 import * as parts from "/page/show/parts.js";
+import { place } from "/page/show/reuse.js";
 import { look } from "/page/show/states.js";
 import { size, span } from "/page/show/words.js";
 
 export function about(job) {
   return parts.facts([
+    ...place(job.node),
     [
       "Source",
       job.repository ? [parts.project(job.repository), " ", parts.revision(job)] : "",

@@ -20,7 +20,7 @@ function control(field, id) {
   if (field.lines)
     return h(
       "textarea",
-      { ...shared, rows: field.lines, maxlength: 1000 },
+      { ...shared, rows: field.lines, maxlength: field.longest || 1000 },
       field.value || "",
     );
   return h("input", {

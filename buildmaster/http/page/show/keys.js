@@ -11,6 +11,8 @@ const GO = {
   q: "queue",
   t: "timeline",
   w: "workers",
+  f: "workflows",
+  s: "schedules",
   h: "history",
   l: "rules",
 };
@@ -22,6 +24,8 @@ const NAMES = {
   q: "queue",
   t: "timeline",
   w: "workers",
+  f: "workflows",
+  s: "schedules",
   h: "history",
   l: "rules",
 };
