@@ -1,0 +1,131 @@
+"""Whole files of jobs that refer to each other against an oracle, from text to results."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from buildmaster.store.audit import audit
+from tests.buildmaster.nodes_game import Game, prepare
+from tests.direct import Direct
+from tests.oracle import Wrong
+from tests.oracle_expansion import cell_text
+from tests.oracle_files import File
+from tests.oracle_reuse import Origin
+from tests.postgres import fresh_dsn
+
+#: How many files share a database.
+SHARED = 50
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class _Games(SynchronousTestCase):
+    """Plays games, each beside the oracle."""
+
+    books: Direct | None = None
+    played = 0
+
+    def tearDown(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        if self.books is not None:
+            self.books.close()
+            self.books = None
+            self.doCleanups()
+
+    @contextmanager
+    def game(self, file: File, number: int = 0) -> Iterator[Game]:
+        """A game in a database that at most so many others have used."""
+        if self.books is None or self.played % SHARED == 0:
+            self._forget()
+            self.books = Direct(fresh_dsn(self))
+            prepare(self.books)
+        self.played += 1
+        began = EPOCH + timedelta(days=self.played)
+        game = Game(self.books, self.played, began, file, number)
+        try:
+            yield game
+            if (found := self.books.act(audit)) != []:
+                raise Wrong(f"the auditor says: {'; '.join(map(str, found))}")
+        except Exception as error:
+            # What is left in the books would be in the way of the next one.
+            self._forget()
+            played = json.dumps([file, number])
+            log = "\n".join(map(str, game.log))
+            raise AssertionError(
+                f"{error!r}\n{log}\nHEADRACE_EXAMPLE={shlex.quote(played)}"
+            ) from error
+
+
+class NamedFileTests(_Games):
+    """What a few files must come to, said plainly; the oracle agrees."""
+
+    def submit(
+        self, game: Game, commit: str, trigger: str | None = None
+    ) -> dict[str, tuple[str | None, tuple[str, ...]]]:
+        """Of a commit, once all of it has passed: how each ended, about which packages."""
+        origin = Origin("https://git.example/p", commit * 40, "trusted")
+        self.assertTrue(game.ask(origin, game.file, trigger))
+        game.compare()
+        game.drain()
+        run = max(game.oracle.runs)
+        return {
+            f"{facts.node.name} {cell_text(facts.node.cell)}".rstrip(): (
+                game.oracle.jobs[job].result,
+                facts.changed,
+            )
+            for job in game.oracle.runs[run].jobs
+            if (facts := game.oracle.facts[job])
+        }
+
+    def test_two_tops_that_share_a_package_publish_once(self) -> None:
+        file: File = {
+            "packages": {
+                "A": {"paths": ["a"], "depends": ["B"]},
+                "D": {"paths": ["d"], "depends": ["B"]},
+                "B": {"paths": ["b"]},
+            },
+            "jobs": {
+                "build": {"per_package": True, "run": "x"},
+                "publish": {"needs": ["build"], "run": "x"},
+            },
+        }
+        with self.game(file) as game:
+            first = self.submit(game, "1")
+            self.assertEqual(set(first), {"A/build", "B/build", "D/build", "A,D/publish"})
+            self.assertEqual(first["A,D/publish"], ("success", ("A", "D", "B")))
+            game.content["d"] += 1
+            second = self.submit(game, "2")
+            self.assertEqual(second["A,D/publish"], ("success", ("D",)))
+            self.assertEqual(second["B/build"][0], "reused")
+            third = self.submit(game, "3")
+            self.assertEqual({one[0] for one in third.values()}, {"reused", "skipped"})
+            game.content["b"] += 1
+            fourth = self.submit(game, "4")
+            self.assertEqual(fourth["A,D/publish"], ("success", ("A", "D", "B")))
+
+    def test_a_component_publishes_what_changed_at_once(self) -> None:
+        file: File = {
+            "packages": {
+                "A": {"paths": ["a"], "depends": ["B", {"name": "C", "rebuild": True}]},
+                "B": {"paths": ["b"]},
+                "C": {"paths": ["c"]},
+            },
+            "jobs": {
+                "build": {"per_package": True, "run": "x"},
+                "publish": {"scope": "component", "needs": ["build"], "run": "x"},
+            },
+        }
+        with self.game(file) as game:
+            self.submit(game, "1")
+            game.content["c"] += 1
+            found = self.submit(game, "2")
+            self.assertEqual(found["A/publish"], ("success", ("A", "C")))
+            self.assertEqual(found["B/build"][0], "reused")
+            self.assertEqual(len(found), 4)
