@@ -334,6 +334,12 @@ async def open_gate(cursor: Cursor, job: int) -> bool:
     return bool(opened)
 
 
+async def never_runs(cursor: Cursor, job: int) -> bool:
+    """Whether a job is there only so that a chain stays visible."""
+    row = await cursor.row("SELECT skipped <> '' FROM node WHERE job = %s", (job,))
+    return row is not None and bool(row[0])
+
+
 async def handed_jobs(cursor: Cursor, job: int) -> list[str]:
     """The jobs whose files a node gets, as its needs name them."""
     rows = await cursor.rows(
