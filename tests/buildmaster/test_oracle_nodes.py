@@ -129,3 +129,17 @@ class NamedFileTests(_Games):
             self.assertEqual(found["A/publish"], ("success", ("A", "C")))
             self.assertEqual(found["B/build"][0], "reused")
             self.assertEqual(len(found), 4)
+
+    def test_what_is_published_without_needs_goes_out_when_it_changes(self) -> None:
+        file: File = {
+            "packages": {"A": {"paths": ["a"]}},
+            "jobs": {"publish": {"scope": "component", "run": "x"}},
+        }
+        with self.game(file) as game:
+            results = []
+            for commit in "12":
+                results.append(self.submit(game, commit)["A/publish"][0])
+                game.content["b"] += 1
+            game.content["a"] += 1
+            results.append(self.submit(game, "3")["A/publish"][0])
+            self.assertEqual(results, ["success", "skipped", "success"])
