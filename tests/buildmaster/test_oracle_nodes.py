@@ -143,3 +143,27 @@ class NamedFileTests(_Games):
             game.content["a"] += 1
             results.append(self.submit(game, "3")["A/publish"][0])
             self.assertEqual(results, ["success", "skipped", "success"])
+
+    def test_each_cell_is_published(self) -> None:
+        file: File = {
+            "packages": {"A": {"paths": ["a"]}},
+            "jobs": {
+                "build": {"per_package": True, "run": "x"},
+                "publish": {
+                    "needs": ["build"],
+                    "matrix": {"arch": ["amd64", "arm64"]},
+                    "run": "x",
+                },
+            },
+        }
+        with self.game(file) as game:
+            game.ask(Origin("https://git.example/p", "1" * 40, "trusted"), file)
+            game.claim(whole=True)
+            game.end_one(game.oracle.jobs[min(game.oracle.jobs)], "success")
+            game.claim(whole=True)
+            for job in [job for job in game.oracle.jobs.values() if job.is_at_work]:
+                is_one = ("arch", "amd64") in game.oracle.facts[job.id].node.cell
+                game.end_one(job, "failure" if is_one else "success")
+            found = self.submit(game, "2")
+            self.assertEqual(found["A/publish arch=amd64"][0], "success")
+            self.assertEqual(found["A/publish arch=arm64"][0], "skipped")
