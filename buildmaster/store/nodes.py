@@ -371,13 +371,15 @@ async def handed_rows(cursor: Cursor, job: int) -> list[HandedRow]:
     """
     rows = await cursor.rows(
         """
-        SELECT given.one, p.name, p.index, jsonb_array_length(build.stages) > 1
-                   OR jsonb_array_length(build.stages -> 0) > 1,
+        SELECT given.one, p.name, p.index,
+               build.stages IS DISTINCT FROM jsonb_build_array(
+                   jsonb_build_array(jsonb_build_array(up.job_name, 0))),
                jsonb_agg(jsonb_build_object('path', artifact.path,
                    'sha256', encode(blob.sha256, 'hex'), 'size', blob.size)
                    ORDER BY artifact.path)
         FROM edge CROSS JOIN LATERAL jsonb_array_elements(edge.handed) AS given (one)
         JOIN build ON build.job = edge.up
+        LEFT JOIN node AS up ON up.job = edge.up
         JOIN attempt ON attempt.job = edge.up AND attempt.number = edge.up_attempt
         LEFT JOIN node ON node.job = edge.up AND attempt.result = 'reused'
         JOIN pipeline_job AS p
@@ -387,7 +389,8 @@ async def handed_rows(cursor: Cursor, job: int) -> list[HandedRow]:
                        = (p.job, p.attempt, p.name, p.index)
         JOIN blob USING (sha256)
         WHERE edge.down = %s AND p.result = 'success'
-        GROUP BY edge.id, given.one, build.stages, p.name, p.index, p.stage, p.place
+        GROUP BY edge.id, given.one, build.stages, up.job_name, p.name, p.index, p.stage,
+                 p.place
         ORDER BY edge.id, p.stage, p.place LIMIT 100000
         """,
         (job,),

@@ -15,7 +15,7 @@ from tests.buildmaster.nodes_game import Game, prepare
 from tests.direct import Direct
 from tests.oracle import Wrong
 from tests.oracle_expansion import cell_text
-from tests.oracle_files import File
+from tests.oracle_files import INCLUDED, File
 from tests.oracle_reuse import Origin
 from tests.postgres import fresh_dsn
 
@@ -167,3 +167,21 @@ class NamedFileTests(_Games):
             found = self.submit(game, "2")
             self.assertEqual(found["A/publish arch=amd64"][0], "success")
             self.assertEqual(found["A/publish arch=arm64"][0], "skipped")
+
+    def test_files_of_a_pipeline_lie_in_folders_of_its_jobs(self) -> None:
+        file: File = {
+            "jobs": {
+                "build": {"lpci": INCLUDED, "architectures": "arm64"},
+                "test": {"needs": ["build"], "run": "x"},
+            }
+        }
+        with self.game(file) as game:
+            for commit in "1234":
+                found = self.submit(game, commit)
+                self.assertEqual(found["test"][0], "success")
+            folders = {
+                path.rsplit("/", 1)[0]
+                for job in game.oracle.jobs
+                for path in game.oracle.handed(job).get("build", {})
+            }
+            self.assertEqual(folders, {"check/0"})
