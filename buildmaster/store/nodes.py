@@ -317,7 +317,7 @@ async def wait_for_collections(
 
 
 async def end_new(cursor: Cursor, ends: Mapping[int, tuple[Result, str]]) -> None:
-    """End jobs that were just written, each in its own way, and what follows."""
+    """End jobs that were just written, each in its own way."""
     await cursor.run(
         "SELECT end_new_jobs(%s::bigint[], %s::job_result[], %s::text[])",
         (
@@ -326,6 +326,12 @@ async def end_new(cursor: Cursor, ends: Mapping[int, tuple[Result, str]]) -> Non
             [reason for _, reason in ends.values()],
         ),
     )
+
+
+async def settle(cursor: Cursor, jobs: Sequence[int]) -> None:
+    """Resolve the edges of jobs that ended before these were written, and what follows."""
+    if jobs:
+        await cursor.run("SELECT settle_done(%s::bigint[])", (list(jobs),))
 
 
 async def open_gate(cursor: Cursor, job: int) -> bool:

@@ -168,6 +168,24 @@ class NamedFileTests(_Games):
             self.assertEqual(found["A/publish arch=amd64"][0], "success")
             self.assertEqual(found["A/publish arch=arm64"][0], "skipped")
 
+    def test_what_waits_only_for_what_is_over_is_reused_all_the_same(self) -> None:
+        file: File = {
+            "jobs": {
+                "build": {"run": "x"},
+                "test": {
+                    "needs": ["build"],
+                    "reuse": "inputs",
+                    "trigger": "pull_request",
+                    "run": "x",
+                },
+            },
+        }
+        with self.game(file) as game:
+            self.submit(game, "1")
+            self.submit(game, "2", "push")
+            found = self.submit(game, "2", "pull_request")
+            self.assertEqual(found["test"][0], "reused")
+
     def test_files_of_a_pipeline_lie_in_folders_of_its_jobs(self) -> None:
         file: File = {
             "jobs": {
