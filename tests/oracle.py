@@ -374,21 +374,21 @@ class Oracle:
 
     def _is_undone(self, edge: Edge, revived: Sequence[int]) -> bool:
         up = self.jobs[edge.up]
+        let_go = [
+            other
+            for other in self.edges
+            if edge.choice is not None
+            and other is not edge
+            and (other.down, other.choice) == (edge.down, edge.choice)
+            and self._let_go(other)
+        ]
         if not edge.saw:
-            return False  # another one of the choice decided
+            # Another one of the choice decided: does it still?
+            return edge.up in revived and all(other.up in revived for other in let_go)
         saw = up.attempts[edge.saw - 1]
         if edge.stage is not None and edge.stage in saw.passed | up.attempts[-1].passed:
             return False  # a passed stage is never judged again
-        if edge.up in revived:
-            return True
-        if self._let_go(edge):
-            return False
-        return edge.choice is None or not any(
-            other is not edge
-            and (other.down, other.choice) == (edge.down, edge.choice)
-            and self._let_go(other)
-            for other in self.edges
-        )
+        return edge.up in revived or not (self._let_go(edge) or let_go)
 
     def _let_go(self, edge: Edge) -> bool:
         """Whether the attempt that it saw let the other job go."""

@@ -203,3 +203,23 @@ class NamedFileTests(_Games):
                 for path in game.oracle.handed(job).get("build", {})
             }
             self.assertEqual(folders, {"check/0"})
+
+    def test_one_of_a_choice_suffices_when_it_is_run_again(self) -> None:
+        file: File = {
+            "jobs": {
+                "build": {"matrix": {"aa": ["x", "y"]}, "run": "x"},
+                "test": {"needs": [{"job": "build", "map": "any"}], "run": "x"},
+            }
+        }
+        with self.game(file) as game:
+            self.submit(game, "1")
+            [run] = game.oracle.runs
+            game.rerun_some(run, "from-here", "build")
+            game.compare()
+            game.claim(whole=True)
+            one, other = (job for job in game.oracle.jobs.values() if job.is_at_work)
+            for job, result in ((one, "failure"), (other, "success")):
+                game.end_one(job, result)
+                game.compare()
+            game.drain()
+            self.assertEqual(game.oracle.jobs[max(game.oracle.jobs)].result, "success")
