@@ -1,24 +1,35 @@
-"""Whole files of jobs that refer to each other against an oracle, from text to results."""
+"""Whole files of jobs that refer to each other against an oracle, from text to results.
+
+``HEADRACE_GRAPHS`` says how many files, ``HEADRACE_SEED`` which ones; ``HEADRACE_EXAMPLE``
+is one that a failure told.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
+from hypothesis import HealthCheck, example, given, seed, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from buildmaster.store.audit import audit
 from tests.buildmaster.nodes_game import Game, prepare
 from tests.direct import Direct
+from tests.laws import IS_LONG
 from tests.oracle import Wrong
 from tests.oracle_expansion import cell_text
-from tests.oracle_files import INCLUDED, File
+from tests.oracle_files import INCLUDED, File, files
 from tests.oracle_reuse import Origin
 from tests.postgres import fresh_dsn
 
+GRAPHS = int(os.environ.get("HEADRACE_GRAPHS", 3_000 if IS_LONG else 60))
+SEED = int(os.environ.get("HEADRACE_SEED", 0))
+EXAMPLE = json.loads(os.environ.get("HEADRACE_EXAMPLE", '[{"jobs": {}}, 0]'))
 #: How many files share a database.
 SHARED = 50
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -61,6 +72,21 @@ class _Games(SynchronousTestCase):
             raise AssertionError(
                 f"{error!r}\n{log}\nHEADRACE_EXAMPLE={shlex.quote(played)}"
             ) from error
+
+
+class NodeOracleTests(_Games):
+    @seed(SEED)
+    @settings(
+        max_examples=GRAPHS,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(files(), st.integers(0, 2**32))
+    @example(*EXAMPLE)
+    def test_random_files_run_as_they_should(self, file: File, number: int) -> None:
+        with self.game(file, number) as game:
+            game.play()
 
 
 class NamedFileTests(_Games):
