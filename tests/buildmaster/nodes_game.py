@@ -77,6 +77,15 @@ class Game:
         self.words = dict.fromkeys([*file["jobs"]], 0)
         self.last: tuple[str, File] | None = None
         books.set_clock(began)
+        # It goes on in the same way whatever was played before it in the same books.
+        books.run("DELETE FROM share")
+        books.run(
+            """
+            SELECT setval(name, (last / 100 + 1) * 100 + 80)
+            FROM pg_get_serial_sequence('job', 'id') AS name,
+                 LATERAL (SELECT coalesce(max(id), 0) AS last FROM job) AS given
+            """
+        )
 
     # -- submissions
 
@@ -242,7 +251,7 @@ class Game:
             )
             for name in names
         ]
-        classes = self.books.rows("SELECT id FROM job_class")
+        classes = self.books.rows("SELECT id FROM job_class ORDER BY id")
         stepped = self.books.step(workers=hungry, classes=[one for (one,) in classes])
         self.log.append(("claim", [(c.job, c.worker) for c in stepped.claims]))
         for claim in stepped.claims:
