@@ -35,7 +35,7 @@ from tests.oracle_submission import Asked, NodeOracle
 WORKERS = ("ant", "bee")
 SLOTS = 12
 #: What files may hold; the database knows each as a blob.
-CONTENTS = {hashlib.sha256(bytes([n])).hexdigest(): 1 for n in range(3)}
+CONTENTS = [hashlib.sha256(bytes([n])).hexdigest() for n in range(3)]
 RESULTS = (*("success",) * 12, *("failure",) * 3, *("error",) * 2, "timeout", "malformed")
 _ORDERS = OrderMaker("http://farm/files", lambda job, attempt: "token", 1.0)
 
@@ -53,7 +53,7 @@ def prepare(books: Direct) -> None:
     )
     books.run(
         "INSERT INTO blob (sha256, size) SELECT decode(unnest(%s), 'hex'), 1",
-        (list(CONTENTS),),
+        (CONTENTS,),
     )
 
 
@@ -71,7 +71,7 @@ class Game:
         self.oracle.workers = dict.fromkeys(WORKERS, SLOTS)
         self.log: list[Any] = []
         self.reports: Counter[tuple[int, int]] = Counter()
-        self.began = began
+        self.makes: dict[str, str] | None = None  #: what all jobs make; None: this and that
         self.commits: dict[str, Commit] = {}
         self.content = {"": 0, "a": 0, "b": 0, "c": 0, "d": 0, "shared": 0, "docs": 0}
         self.words = dict.fromkeys([*file["jobs"]], 0)
@@ -328,11 +328,7 @@ class Game:
         stage = len(job.attempts[-1].passed)
         key = (job.id, job.number)
         self.reports[key] += 1
-        files = {
-            path: self.random.choice(list(CONTENTS))
-            for path in ("p.deb", "p.log")
-            if self.random.random() < 0.6
-        }
+        files = self.makes if self.makes is not None else self._files()
         body = PipelineJobEnded(
             name=self.oracle.facts[job.id].stages[stage],
             index=0,
@@ -348,6 +344,17 @@ class Game:
         self.books.act(lambda cursor: record(cursor, worker, [report], POLICY))
         self.oracle.make(job.id, stage, files)
         self.oracle.pass_stage(job.id, stage)
+
+    def _files(self) -> dict[str, str]:
+        """What a pipeline job makes: often the same, whatever it is made of."""
+        usual, *others = CONTENTS
+        if self.random.random() < 0.7:
+            return {"p.deb": usual}
+        return {
+            path: self.random.choice(others)
+            for path in ("p.deb", "p.log")
+            if self.random.random() < 0.7
+        }
 
     def let_time_pass(self) -> None:
         """What masters do each second, once."""

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from buildmaster.store.audit import audit
-from tests.buildmaster.nodes_game import Game, prepare
+from tests.buildmaster.nodes_game import CONTENTS, Game, prepare
 from tests.direct import Direct
 from tests.laws import IS_LONG
 from tests.oracle import Wrong
@@ -155,6 +155,26 @@ class NamedFileTests(_Games):
             self.assertEqual(found["A/publish"], ("success", ("A", "C")))
             self.assertEqual(found["B/build"][0], "reused")
             self.assertEqual(len(found), 4)
+
+    def test_a_change_that_makes_the_same_files_ends_there(self) -> None:
+        file: File = {
+            "packages": {"A": {"paths": ["a"], "depends": ["B"]}, "B": {"paths": ["b"]}},
+            "jobs": {
+                "build": {"per_package": True, "cutoff": True, "run": "x"},
+                "publish": {"needs": ["build"], "run": "x"},
+            },
+        }
+        with self.game(file) as game:
+            game.makes = {"p.deb": CONTENTS[0]}
+            self.submit(game, "1")
+            game.content["b"] += 1
+            second = self.submit(game, "2")
+            self.assertEqual(second["B/build"][0], "success")
+            self.assertEqual(second["A/build"][0], "reused")
+            self.assertEqual(second["A/publish"], ("success", ("B",)))
+            game.makes = {"p.deb": CONTENTS[1]}
+            game.content["b"] += 1
+            self.assertEqual(self.submit(game, "3")["A/build"][0], "success")
 
     def test_what_is_published_without_needs_goes_out_when_it_changes(self) -> None:
         file: File = {
