@@ -143,7 +143,7 @@ def _need(draw: st.DrawFn, other: str) -> Any:
         return other
     need: File = {"job": other}
     if draw(st.booleans()):
-        need["map"] = draw(st.sampled_from(("same", "all", "all", "any")))
+        need["map"] = draw(st.sampled_from(("same", "all", "any", "any")))
     if _seldom(draw, 3):
         requires = ("good", "finished", "always", "bad")
         need["require"] = draw(st.sampled_from(requires))

@@ -169,6 +169,7 @@ class Game:
             """
             SELECT job.name, job.cell, job.part, job.id
             FROM run_job JOIN job ON job.id = run_job.job WHERE run_job.run = %s
+            ORDER BY job.id
             """,
             (run,),
         )
@@ -253,10 +254,11 @@ class Game:
         ]
         classes = self.books.rows("SELECT id FROM job_class ORDER BY id")
         stepped = self.books.step(workers=hungry, classes=[one for (one,) in classes])
-        self.log.append(("claim", [(c.job, c.worker) for c in stepped.claims]))
-        for claim in stepped.claims:
+        claims = sorted(stepped.claims, key=lambda claim: claim.job)
+        self.log.append(("claim", [(claim.job, claim.worker) for claim in claims]))
+        for claim in claims:
             self.oracle.claim(claim.job, claim.worker)
-        for claim in stepped.claims:
+        for claim in claims:
             self._begin(claim)
 
     def _begin(self, claim: Claim) -> None:

@@ -176,6 +176,25 @@ class NamedFileTests(_Games):
             game.content["b"] += 1
             self.assertEqual(self.submit(game, "3")["A/build"][0], "success")
 
+    def test_what_builds_upon_a_change_that_ended_is_reused_as_well(self) -> None:
+        usual = {"reuse": "inputs", "run": "x"}
+        file: File = {
+            "jobs": {
+                "make": {**usual, "paths": ["a"]},
+                "build": {"paths": ["b"], "needs": ["make"], "cutoff": True, "run": "x"},
+                "test": {**usual, "paths": ["b"], "needs": ["build"]},
+            }
+        }
+        with self.game(file) as game:
+            game.makes = {"p.deb": CONTENTS[0]}
+            self.submit(game, "1")
+            game.content["a"] += 1
+            found = self.submit(game, "2")
+            self.assertEqual(
+                {name: result for name, (result, _) in found.items()},
+                {"make": "success", "build": "reused", "test": "reused"},
+            )
+
     def test_what_is_published_without_needs_goes_out_when_it_changes(self) -> None:
         file: File = {
             "packages": {"A": {"paths": ["a"]}},
