@@ -208,6 +208,9 @@ class NamedFileTests(_Games):
             game.content["a"] += 1
             results.append(self.submit(game, "3")["A/publish"][0])
             self.assertEqual(results, ["success", "skipped", "success"])
+            # A tree that is put back goes out again.
+            game.content["a"] = 0
+            self.assertEqual(self.submit(game, "4")["A/publish"][0], "success")
 
     def test_each_cell_is_published(self) -> None:
         file: File = {
