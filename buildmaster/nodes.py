@@ -370,29 +370,33 @@ class NodeSubmission:
         known: Sequence[keys.Keys],
     ) -> list[NewNode]:
         ids = await graphs.reserve_ids(cursor, len(graph.nodes))
-        needs = [self._needs_of(place) for place in placed]
-        classes = await graphs.classes_for(cursor, needs)
-        places = [Place(self._owner, one.architecture, SCORE) for one in placed]
-        counts = Counter(places)
-        first: dict[Place, int] = {}
-        for place, need in zip(places, needs, strict=True):
-            first.setdefault(place, classes[need])
-        turns = await graphs.turns_for(
-            cursor, {place: (counts[place], first[place]) for place in first}
+        # Nodes of one cell share their place, and there are few of those.
+        of_place = {id(place): place for place in placed}
+        need_of = {key: self._needs_of(place) for key, place in of_place.items()}
+        needs = [need_of[id(place)] for place in placed]
+        classes = await graphs.classes_for(cursor, list(need_of.values()))
+        # All stand in one line for each architecture.
+        counts = Counter(place.architecture for place in placed)
+        first: dict[str, int] = {}
+        for place, need in zip(placed, needs, strict=True):
+            first.setdefault(place.architecture, classes[need])
+        lines = {one: Place(self._owner, one, SCORE) for one in counts}
+        taken = await graphs.turns_for(
+            cursor, {line: (counts[one], first[one]) for one, line in lines.items()}
         )
-        caps = await semaphores.caps_among(
-            cursor, {(place.owner, place.architecture) for place in places}
-        )
+        turns = {one: taken[line] for one, line in lines.items()}
+        caps = await semaphores.caps_among(cursor, {(self._owner, one) for one in counts})
         groups = [self._group(node) for node in graph.nodes]
         if any(groups):
             await semaphores.make_groups(cursor, {group for group in groups if group})
-        seen: Counter[Place] = Counter()
+        seen: Counter[str] = Counter()
         blocked = Counter(edge.down for edge in graph.edges)
         nodes = []
-        for node, place, need, where, key, group in zip(
-            graph.nodes, placed, needs, places, known, groups, strict=True
+        for node, place, need, key, group in zip(
+            graph.nodes, placed, needs, known, groups, strict=True
         ):
-            cap = caps.get((where.owner, where.architecture))
+            architecture = place.architecture
+            cap = caps.get((self._owner, architecture))
             nodes.append(
                 self._node(
                     node,
@@ -401,12 +405,12 @@ class NodeSubmission:
                     ids[node.number],
                     blocked[node.number],
                     classes[need],
-                    turns[where].of(seen[where]),
+                    turns[architecture].of(seen[architecture]),
                     group,
                     [cap] if cap else [],
                 )
             )
-            seen[where] += 1
+            seen[architecture] += 1
         return nodes
 
     def _needs_of(self, place: _Placed) -> Needs:

@@ -3,7 +3,8 @@
 To it: a dict becomes jsonb, a list an array, a tuple the inside of ``IN``, bytes bytea,
 UUID and datetime themselves. From it: bytea comes as bytes (psycopg2 would give a
 memoryview of one use), json as Python values, timestamptz as an aware datetime.
-Arrays of our own enums come as text; write ``::text[]`` in the statement.
+Arrays of our own enums come as text; write ``::text[]`` in the statement. What a list
+holds the statement says, as in ``%s::bigint[]``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 import psycopg2
 from psycopg2 import extensions, extras
+
+from buildmaster.database.arrays import Array
 
 
 class _Json(extras.Json):
@@ -34,6 +37,7 @@ _BYTEA_ARRAY = extensions.new_array_type((1001,), "BYTES[]", _BYTEA)
 def register_values() -> None:
     """Teach psycopg2, once for the process, what this module's docstring says."""
     extensions.register_adapter(dict, _Json)
+    extensions.register_adapter(list, Array)
     extras.register_uuid()
     extensions.register_type(_BYTEA)
     extensions.register_type(_BYTEA_ARRAY)

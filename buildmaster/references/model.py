@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -144,6 +145,7 @@ class References(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(sorted({job.lpci for job in self.jobs if job.lpci is not None}))
 
 
+@lru_cache(maxsize=4096)  # asked for each node and each edge, and there are few cells
 def cell_text(cell: Cell) -> str:
     """A cell as the database and people have it: ``arch=amd64,series=noble``."""
     return ",".join(f"{axis}={value}" for axis, value in cell)

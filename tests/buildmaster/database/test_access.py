@@ -40,7 +40,10 @@ class StatementTests(TestCase):
         self.assertEqual(await database.one("SELECT 7"), (7,))
         await database.run("CREATE TABLE place (n integer)")
         self.assertEqual(
-            await database.run("INSERT INTO place SELECT unnest(%s)", ([1, 2, 3],)), 3
+            await database.run(
+                "INSERT INTO place SELECT unnest(%s::bigint[])", ([1, 2, 3],)
+            ),
+            3,
         )
         self.assertEqual(await database.run("DELETE FROM place WHERE n > 1"), 2)
 
