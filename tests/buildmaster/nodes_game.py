@@ -52,7 +52,7 @@ def prepare(books: Direct) -> None:
         "UPDATE worker SET offers = %s::jsonb, performs = '{}'", (json.dumps(offers),)
     )
     books.run(
-        "INSERT INTO blob (sha256, size) SELECT decode(unnest(%s), 'hex'), 1",
+        "INSERT INTO blob (sha256, size) SELECT decode(unnest(%s::text[]), 'hex'), 1",
         (CONTENTS,),
     )
 
