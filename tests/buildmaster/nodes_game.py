@@ -212,7 +212,7 @@ class Game:
             self.cancel,
             self.retry,
             self.release,
-            self.rerun,
+            *[self.rerun] * 2,
         ]
         self.random.choice(acts)()
         self.compare()
