@@ -74,6 +74,8 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     idle_limit: Seconds | None = 3600.0  #: without output
     kinds: dict[str, Requirements] = {}  #: what jobs of a kind need, unless they say it
 
+    #: For which histories of workflows that have ended are kept; None: for good.
+    workflow_history_age: Seconds | None = 90 * 86400.0
     webhooks: dict[str, str] = {}  #: the file of the secret of each, below ``data``
 
     @property

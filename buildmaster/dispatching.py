@@ -122,7 +122,8 @@ class Dispatching:
         self._upkeeping = Rounds("upkeep", upkeep.round, clock)
         blaming = Rounds("blame", Blaming(books, policy).round, clock, interval=2.0)
         classifying = Rounds("classifying", Reader(books).round, clock, interval=2.0)
-        tidying = Rounds("tidying", Tidying(books).round, clock, interval=INTERVAL)
+        tidy = Tidying(books, config.workflow_history_age)
+        tidying = Rounds("tidying", tidy.round, clock, interval=INTERVAL)
         self._rounds: tuple[Service, ...] = (
             self._keeping,
             dispatching,

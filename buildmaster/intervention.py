@@ -142,6 +142,7 @@ async def retry_job(
     kept = _kept(locked, rows, only, from_start)
     unrun = await revival.jobs_unrun_because_of(cursor, job)
     ups = await revival.upstreams_of(cursor, [job, *unrun])
+    ups += await revival.waiting_for_a_choice_of(cursor, [job, *unrun])
     all_locked = {each.id: each for each in await job_store.lock(cursor, [*unrun, *ups])}
     number = await job_store.next_attempt(cursor, job, errors=0, delay=None)
     await job_store.copy_pipeline_jobs(cursor, job, locked.attempt, number, kept)
@@ -156,6 +157,7 @@ async def retry_job(
         await _revive(cursor, all_locked[down])
     await reopen_runs(cursor, [job, *unrun])
     revived = [job, *unrun]
+    await revival.reopen_choices(cursor, revived)
     opened = await revival.reopen_edges(cursor, revived)
     decided = [
         (edge, up)

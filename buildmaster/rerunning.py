@@ -30,12 +30,9 @@ async def rerun(cursor: Cursor, run: int, asked: RerunRequest, by: str) -> Rerun
         raise Refusal(
             409, "nothing_to_rerun", f"Nothing of run {run} is run again: {error}."
         ) from error
-    locked = {
-        job.id: job
-        for job in await job_store.lock(
-            cursor, await revival.upstreams_of(cursor, selection.jobs, with_own=True)
-        )
-    }
+    near = await revival.upstreams_of(cursor, selection.jobs, with_own=True)
+    near += await revival.waiting_for_a_choice_of(cursor, selection.jobs)
+    locked = {job.id: job for job in await job_store.lock(cursor, near)}
     # Somebody else may have been quicker.
     again = [n for n in selection.jobs if locked[n].state is JobState.DONE]
     for number in again:
@@ -47,6 +44,7 @@ async def rerun(cursor: Cursor, run: int, asked: RerunRequest, by: str) -> Rerun
         await write_events(cursor, [Event("job.retried", job=number, payload=payload)])
     await reopen_runs(cursor, again)
     await store.bind_anew(cursor, again)
+    await revival.reopen_choices(cursor, again)
     opened = await revival.reopen_edges(cursor, again)
     decided = {
         edge.up

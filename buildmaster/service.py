@@ -250,6 +250,7 @@ class Master(Service):
                 farm.enqueue_within,
                 farm.prepare,
                 cancelled,
+                farm.rules.trust_domain,
             )
             await running.start(self._undo)
         told = await self._serve_status(

@@ -118,6 +118,11 @@ class End:
     lost: bool = False
 
 
+def _is_one_choice(edge: Edge, other: Edge) -> bool:
+    where = (edge.down, edge.choice)
+    return edge.choice is not None and (other.down, other.choice) == where
+
+
 class Oracle:
     """All there is, as it should be. Times are seconds."""
 
@@ -334,7 +339,11 @@ class Oracle:
         if job.state != "done" or job.root is not None:
             raise Refused
         behind = self.downstream([number])
-        revived = [number] + [j for j in sorted(behind) if self.jobs[j].root == number]
+        hanging = self._hanging(number)
+        revived = [number] + [
+            j for j in sorted(behind) if self.jobs[j].root == number or j in hanging
+        ]
+        self._reopen_choices(revived)
         for each in revived:
             self._revive(self.jobs[each], from_start and each == number)
         self.events["job.retried", number] += 1
@@ -371,6 +380,36 @@ class Oracle:
         for edge in opened:
             edge.saw = None
         return opened
+
+    def _reopen_choices(self, revived: Sequence[int]) -> None:
+        """Who waits for others of a choice waits for these, too."""
+        undecided = {
+            (edge.down, edge.choice)
+            for edge in self.edges
+            if edge.choice is not None and edge.saw is None and edge.down not in revived
+        }
+        for edge in self.edges:
+            is_open = (edge.down, edge.choice) in undecided
+            if is_open and edge.up in revived and self.jobs[edge.down].state == "waiting":
+                edge.saw = None
+
+    def _hanging(self, number: int) -> set[int]:
+        """Those that never ran because of a choice that it is of, and all behind them."""
+        found, size = {number}, 0
+        while len(found) > size:
+            size = len(found)
+            for edge in self.edges:
+                root = self.jobs[edge.down].root
+                if edge.up in found and root is not None and root in self._causes(edge):
+                    found.add(edge.down)
+        return found - {number}
+
+    def _causes(self, edge: Edge) -> set[int | None]:
+        """What may have kept its downstream from running, in its words."""
+        alike = [
+            other for other in self.edges if other is edge or _is_one_choice(edge, other)
+        ]
+        return {e.up for e in alike} | {self.jobs[e.up].root for e in alike}
 
     def _is_undone(self, edge: Edge, revived: Sequence[int]) -> bool:
         up = self.jobs[edge.up]

@@ -212,6 +212,7 @@ class NodeOracle(ReuseOracle):
         return judge(edge.require, str(up.result), up.allow_failure)
 
     def _again(self, jobs: Sequence[int]) -> None:
+        self._reopen_choices(jobs)
         for number in jobs:
             self._revive(self.jobs[number], from_start=True)
             self.jobs[number].refused.clear()

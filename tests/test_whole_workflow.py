@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from twisted.trial.unittest import TestCase
 
 from buildmaster.client.workflows import Workflows
 from buildmaster.workflow.testing import crash_everywhere, replay
+from tests.buildmaster.source.repository import Repository
 from tests.fake_copr import fails
 from tests.farm import Farm, Said, environment, farm, folder_for, headrace
 from tests.laws import IS_LONG
@@ -38,6 +40,16 @@ SEED = int(os.environ.get("HEADRACE_SEED", "1"))
 #: Workflows that are under way at a time, and kills while they are.
 BATCH, KILLS = 20, 4
 CHROOTS = ["fedora-42-x86_64", "fedora-42-aarch64"]
+#: A repository of an update: what is published is noted in a file.
+UPDATE = """\
+jobs:
+  build:
+    run: echo {name} > {name}.deb
+    output: {{paths: ["*.deb"]}}
+    provides: {{collection: side-tag/x, as: {name}}}
+  test: {{needs: [build], run: grep {name} $CI_INPUT_BUILD/{name}.deb}}
+  publish: {{needs: [test], trigger: update, run: echo {name} >> {published}}}
+"""
 
 
 class WorkflowTests(TestCase):
@@ -149,6 +161,64 @@ class WorkflowTests(TestCase):
                 self.assertEqual(builds.pop((project, "binaries")), 1)
                 self.assertIs(statuses.pop((project, "binaries")), not binary)
         self.assertEqual((dict(builds), statuses), ({}, {}))
+
+    async def test_a_history_that_was_removed_says_so_in_words(self) -> None:
+        home = MasterHome(self, self.dsn, workers=(), workflow_history_age=0.001)
+        home.environment = {"PYTHONPATH": str(self.example)}
+        await home.start()
+        workflows = Workflows(home.client)
+        await workflows.start("BuildHandler", ["p-1", "abc", CHROOTS, 1.0], name="old")
+        await workflows.cancel("old", "no need")
+        while (await workflows.document("old"))["state"] != "done":
+            await deferLater(reactor, 0.1)
+        # It tidies when it starts, and then now and then.
+        await home.daemons[-1].kill()
+        await home.start()
+        token = (home.folder / "token").read_text().strip()
+        env = {"HEADRACE_URL": home.url, "HEADRACE_TOKEN": token}
+        said = await headrace("workflow", "history", "old", env=env)
+        while "was removed at 2" not in said.out:
+            self.assertEqual(said.status, 0, said.all)
+            said = await headrace("workflow", "history", "old", env=env)
+        for arguments in (("history", "old", "--json"), ("replay", "old")):
+            said = await headrace("workflow", *arguments, env=env)
+            self.assertNotEqual(said.status, 0)
+            self.assertIn("The history of workflow old was removed on 2", said.all)
+        said = await headrace("status", "workflow", "old", env=env)
+        self.assertIn("no need", said.all)
+
+    async def test_an_update_of_two_repositories_goes_out_once(self) -> None:
+        """Graphs, their files, a collection, and a job that is started once: for real."""
+        self.python_path = str(self.example)
+        self.here = await farm(self, env=environment(PYTHONPATH=self.python_path))
+        published = folder_for(self) / "published"
+        folders = []
+        for name in ("foo", "bar"):
+            repository = Repository(folder_for(self) / name)
+            text = UPDATE.format(name=name, published=published)
+            repository.commit(__headrace__yaml=text)
+            folders.append(str(repository.folder))
+        arguments = json.dumps([folders, "side-tag/x", ["foo", "bar"]])
+        for _ in range(2):  # whoever else asks joins it
+            said = await self._ask("workflow", "start", "Update", arguments, "--name", "u")
+            self.assertEqual(said.status, 0, said.all)
+        while True:
+            said = await self._ask("status", "workflow", "u", "--json")
+            self.assertEqual(said.document["cause"], "")
+            if said.document["state"] == "done":
+                break
+            await deferLater(reactor, 0.2)
+        value = {"members": ["bar", "foo"], "published": "success"}
+        self.assertEqual(said.document["value"], value, said.document["reason"])
+        self.assertEqual(published.read_text(), "foo\n")
+        said = await self._ask("workflow", "query", "u", "made", "--json")
+        hashed = {
+            f"{name}.deb": hashlib.sha256(f"{name}\n".encode()).hexdigest()
+            for name in ("foo", "bar")
+        }
+        self.assertEqual(said.document, hashed)
+        said = await self._ask("workflow", "replay", "u")
+        self.assertEqual(said.status, 0, said.all)
 
     async def _ask(self, *arguments: str) -> Said:
         more = {"PYTHONPATH": self.python_path}

@@ -175,8 +175,21 @@ async def _history(arguments: argparse.Namespace, context: Context) -> int:
         after = page["next"]
         if after is None:
             break
-    print_table(context.console, _MOMENTS, moments)
+    if moments:
+        print_table(context.console, _MOMENTS, moments)
+    else:
+        context.console.say(_why_empty(arguments.workflow, page))
     return 0
+
+
+def _why_empty(workflow: str, page: Mapping[str, Any]) -> str:
+    when = page.get("removed_at")
+    if when is None:
+        return f"Workflow {workflow} has no history of this generation, or none any more."
+    return (
+        f"The history of workflow {workflow} was removed at {when}: histories are kept for"
+        f" a time only (workflow_history_age). How it ended: headrace status workflow."
+    )
 
 
 async def _replay(arguments: argparse.Namespace, context: Context) -> int:
@@ -234,9 +247,12 @@ def _waits(document: Mapping[str, Any]) -> str:
 
 
 def _wait(wait: Mapping[str, Any]) -> str:
-    name = str(wait.get("name")).rpartition(":")[2]
+    name = str(wait.get("name"))
+    if wait.get("what") == "local":
+        name = name.rpartition(":")[2]
     until = f" until {wait['until']}" if wait.get("until") else ""
-    return f"{wait.get('what')} {name} since {wait.get('since')}{until}"
+    missing = f", missing {' and '.join(wait['missing'])}" if wait.get("missing") else ""
+    return f"{wait.get('what')} {name} since {wait.get('since')}{until}{missing}"
 
 
 def _shown(payload: object) -> str | None:

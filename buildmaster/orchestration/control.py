@@ -116,12 +116,7 @@ class Control:
         known = await store.find(cursor, name)
         if known is not None:
             if on_duplicate == "reject":
-                raise Refusal(
-                    409,
-                    "name_taken",
-                    f"There is a workflow {name} already, number {known.id}, which is"
-                    f" {known.state}: take another name.",
-                )
+                raise _taken(known)
             if on_duplicate == "join" or known.state != "done":
                 return _joined(known)
         made = await store.start(
@@ -136,7 +131,10 @@ class Control:
             timeout=execution_timeout,
         )
         if made is None:  # somebody else began one just now
-            return _joined(await self._existing(cursor, name))
+            known = await self._existing(cursor, name)
+            if on_duplicate == "reject":
+                raise _taken(known)
+            return _joined(known)
         return Started(id=made, name=name, state="open", joined=False)
 
     async def signal(
@@ -187,6 +185,7 @@ class Control:
     async def query(self, workflow: str, query: str, arguments: Any) -> Any:
         """What the workflow answers, as of its last step."""
         found = await self._existing(self._database, workflow)
+        _check_kept(found)
         events, commands = await store.history(self._database, found.id, found.generation)
         given = _plain(arguments)
 
@@ -215,7 +214,10 @@ class Control:
         """One generation of a workflow, the last without ``generation``, whole."""
         found = await self._existing(self._database, workflow)
         chosen = generation or found.generation
+        _check_kept(found)
         events, commands = await store.history(self._database, found.id, chosen)
+        if not events and chosen < found.generation:
+            raise _removed(f"Generation {chosen} of the history of workflow {found.name}")
         return History(
             workflow=found.name,
             class_=found.class_,
@@ -238,6 +240,30 @@ class Control:
         if found is None:
             raise Refusal(404, "not_found", f"There is no workflow {workflow}.")
         return found
+
+
+def _check_kept(found: Found) -> None:
+    if found.history_removed_at is not None:
+        when = found.history_removed_at
+        raise _removed(f"The history of workflow {found.name}", f" on {when}")
+
+
+def _removed(what: str, when: str = "") -> Refusal:
+    return Refusal(
+        410,
+        "history_removed",
+        f"{what} was removed{when}: histories are kept for a time only"
+        f" (workflow_history_age). How it ended stays.",
+    )
+
+
+def _taken(known: Found) -> Refusal:
+    return Refusal(
+        409,
+        "name_taken",
+        f"There is a workflow {known.name} already, number {known.id}, which is"
+        f" {known.state}: take another name.",
+    )
 
 
 def _joined(known: Found) -> Started:

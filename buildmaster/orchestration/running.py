@@ -16,6 +16,7 @@ from buildmaster.orchestration.threads import Threads
 from buildmaster.orchestration.timing import Timing
 from buildmaster.rounds import Rounds
 from buildmaster.store import workflows as store
+from buildmaster.submission import TRUSTED
 
 #: Threads for steps, and for local actions; how many that hang are replaced.
 STEP_THREADS, STEP_THREADS_LOST = 2, 8
@@ -46,6 +47,7 @@ class Running:
         enqueue: Enqueue,
         prepare: Prepare,
         cancelled: Callable[[], None],
+        trust_domain: str = TRUSTED,
     ) -> None:
         self._reactor = reactor
         self._master = master
@@ -61,6 +63,7 @@ class Running:
             threads,
             cancelled=cancelled,
             asked=lambda: self._wake_others(),
+            trust_domain=trust_domain,
         )
         self._timing = Timing(self.database, reactor, lambda: self.wake())
         self._calls = LocalCalls(

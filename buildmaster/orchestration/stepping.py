@@ -17,10 +17,11 @@ from buildmaster.orchestration.live import LiveWorkflows
 from buildmaster.orchestration.threads import Threads, TookTooLong
 from buildmaster.requests import Enqueued, GraphRequest, JobRequest, Refusal
 from buildmaster.store import workflows as store
-from buildmaster.store.workflows import Taken
+from buildmaster.store.workflows import Taken, WantedCollection
+from buildmaster.submission import TRUSTED
 from buildmaster.workflow.execution import Execution, Step
 from buildmaster.workflow.failures import BadWorkflow, Divergence, Unexpected
-from buildmaster.workflow.history import WARNED_EVENTS, Command
+from buildmaster.workflow.history import WARNED_EVENTS, Command, Ending
 
 #: Steps at a time, and workflows that a round looks for at a time.
 AT_ONCE = 4
@@ -50,11 +51,13 @@ class Stepper:
         *,
         cancelled: Callable[[], None] = lambda: None,
         asked: Callable[[], None] = lambda: None,
+        trust_domain: str = TRUSTED,
         live: int = 500,
         patience: float = PATIENCE,
     ) -> None:
         """``cancelled`` is called when a worker may have to be told to stop, ``asked``
-        when there is something new for the others that work for workflows."""
+        when there is something new for the others that work for workflows;
+        ``trust_domain`` is whose collections they see."""
         self._database = database
         self._classes = classes
         self._enqueue = enqueue
@@ -62,6 +65,7 @@ class Stepper:
         self._cancelled = cancelled
         self._asked = asked
         self._patience = patience
+        self._trust_domain = trust_domain
         self.live = LiveWorkflows(live)
         self._after = 0
         self.steps = 0  #: that were written; for tests and measurements
@@ -140,20 +144,33 @@ class Stepper:
         if taken is None:
             return None
         try:
-            execution = self._execution(taken, live)
-            step = await self._threads.run(partial(_play, execution, taken), self._patience)
+            playing = self._execution(taken, live)
+            step = await self._threads.run(partial(_play, playing, taken), self._patience)
+            execution: Execution | None = playing
         except Exception as error:
-            await self._park(cursor, taken.id, taken.name, error)
-            return None
+            if not any(each.type == "timeout" for each in taken.pending):
+                await self._park(cursor, taken.id, taken.name, error)
+                return None
+            # Its time is over, whatever its code would say to that.
+            execution, step = self._timed_out(taken, error)
         runs = await self._write(cursor, taken, execution, step)
         for run in runs:
             await intervention.cancel_run(
                 cursor, run, f"workflow {taken.name}", "nobody waits for it any more"
             )
         is_over = step.ending is not None
-        if is_over:
+        if is_over and execution is not None:
             execution.close()
         return None if is_over else execution, step, bool(runs)
+
+    def _timed_out(self, taken: Taken, error: Exception) -> tuple[None, Step]:
+        self.log.error(
+            "workflow {name} ends by its time-out, and its code could not be run: {error}",
+            name=taken.name,
+            error=error,
+        )
+        reason = f"it took longer than it may; its code could not be run: {error}"
+        return None, Step(ending=Ending(result="timeout", reason=reason[:4000]))
 
     def _execution(self, taken: Taken, live: Execution | None) -> Execution:
         if taken.history is None and live is not None:
@@ -162,27 +179,40 @@ class Stepper:
         return Execution(definition, taken.name, taken.generation)
 
     async def _write(
-        self, cursor: Cursor, taken: Taken, execution: Execution, step: Step
+        self, cursor: Cursor, taken: Taken, execution: Execution | None, step: Step
     ) -> list[int]:
-        dealt_with = execution.position - taken.position
+        position = taken.position if execution is None else execution.position
+        dealt_with = position - taken.position
         runs = await store.record_step(
             cursor, taken, dealt_with, step.commands, step.dropped, step.waits
         )
         for command in step.commands:
-            if command.kind == "job" and command.seq not in step.dropped:
-                await self._start_job(cursor, taken, command)
+            if command.seq not in step.dropped:
+                await self._begin(cursor, taken, command)
         if step.ending is not None:
             runs += await store.end(cursor, taken.id, step.ending)
         for warning in step.warnings:
             self.log.warn("workflow {name}: {told}", name=taken.name, told=warning)
-        if taken.position < WARNED_EVENTS <= execution.position:
+        if taken.position < WARNED_EVENTS <= position:
             self.log.warn(
                 "the history of workflow {name} has {events} events: it should continue as"
                 " new",
                 name=taken.name,
-                events=execution.position,
+                events=position,
             )
         return runs
+
+    async def _begin(self, cursor: Cursor, taken: Taken, command: Command) -> None:
+        """What belongs to a command besides its row."""
+        match command.kind:
+            case "job":
+                await self._start_job(cursor, taken, command)
+            case "ensure":
+                await store.put_out(cursor, taken.place(command.seq))
+            case "collection":
+                wanted = msgspec.convert(command.arguments, WantedCollection)
+                place = taken.place(command.seq)
+                await store.await_collection(cursor, place, self._trust_domain, wanted)
 
     async def _start_job(self, cursor: Cursor, taken: Taken, command: Command) -> None:
         await store.savepoint(cursor)
@@ -195,7 +225,7 @@ class Stepper:
             await store.refuse_command(cursor, taken, command.seq, _told(error))
             return
         [job] = enqueued.jobs
-        await store.await_job(cursor, taken, command.seq, job.id, enqueued.run)
+        await store.await_job(cursor, taken.place(command.seq), job.id, enqueued.run)
 
     async def _park(
         self, cursor: Cursor, workflow: int, name: str, error: Exception

@@ -1,4 +1,4 @@
-"""Submits the builds that workflows asked for: looked at first, then written in one go."""
+"""Submits what workflows asked for: its source is looked at, then all is written."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 from twisted.logger import Logger
 
 from buildmaster.database import Cursor, Database, DatabaseAway
+from buildmaster.ensuring import WantedJob, only_job, request_of_run
 from buildmaster.requests import Refusal, SubmissionRequest
 from buildmaster.store import workflows as store
 from buildmaster.store.workflows import Chore
@@ -48,16 +49,30 @@ class Submitting:
                 await self._refused(chore, Refusal(500, "defect", told))
 
     async def _submit(self, chore: Chore) -> None:
+        by = f"workflow {chore.workflow_name}"
+        if chore.kind == "ensure":
+            await self._ensure(chore, by)
+            return
         asked = msgspec.convert(chore.arguments, SubmissionRequest)
-        if asked.owner is None:
-            asked = msgspec.structs.replace(asked, owner=chore.owner)
-        submission = await self._prepare(asked, f"workflow {chore.workflow_name}")
+        submission = await self._prepare(_owned(asked, chore), by)
 
         async def work(cursor: Cursor) -> None:
             # Struck off and submitted together: it is submitted once.
             if await store.settle_chore(cursor, chore):
                 submitted = await submission.store(cursor)
                 await store.await_run(cursor, chore, submitted.run)
+
+        await self._database.transaction(work)
+
+    async def _ensure(self, chore: Chore, by: str) -> None:
+        wanted = msgspec.convert(chore.arguments, WantedJob)
+        asked = wanted.submission or await request_of_run(self._database, wanted)
+        submission = only_job(await self._prepare(_owned(asked, chore), by), wanted)
+
+        async def work(cursor: Cursor) -> None:
+            if await store.settle_chore(cursor, chore):
+                ensured = await submission.ensure(cursor)
+                await store.await_job(cursor, chore.place, ensured.job, ensured.run)
 
         await self._database.transaction(work)
 
@@ -68,3 +83,9 @@ class Submitting:
         problems = "; ".join(each.message for each in error.problems)
         payload = {"message": f"{error} {problems}".strip()[:4000], "kind": "Refusal"}
         await store.finish_chore(self._database, chore, "failed", payload)
+
+
+def _owned(asked: SubmissionRequest, chore: Chore) -> SubmissionRequest:
+    if asked.owner is not None:
+        return asked
+    return msgspec.structs.replace(asked, owner=chore.owner)

@@ -406,7 +406,9 @@ class RulePage(_Document, frozen=True, kw_only=True):
 class WorkflowWait(_Document, frozen=True, kw_only=True):
     """One thing that a workflow waits for."""
 
-    what: Literal["condition", "sleep", "local", "job", "build", "child"]
+    what: Literal[
+        "condition", "sleep", "local", "job", "build", "ensure", "collection", "child"
+    ]
     name: str
     since: Moment
     until: Moment | None
@@ -414,6 +416,7 @@ class WorkflowWait(_Document, frozen=True, kw_only=True):
     job: int | None
     run: int | None
     workflow: str | None  #: the child
+    missing: tuple[str, ...] | None = None  #: of a collection: who is not there yet
 
 
 class WorkflowInList(_Document, frozen=True, kw_only=True):
@@ -481,6 +484,7 @@ class WorkflowHistory(_Document, frozen=True, kw_only=True):
     """A page of a workflow's history."""
 
     history: tuple[WorkflowMoment, ...]
+    removed_at: Moment | None = None  #: when it was: long after the end
     generation: int
     next: int | None
     cursor: Cursor

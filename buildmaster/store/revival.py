@@ -45,18 +45,36 @@ _DECIDED = """
 
 
 async def jobs_unrun_because_of(cursor: Cursor, job: int) -> list[int]:
-    """Jobs that never ran with ``job`` as their root cause."""
+    """Jobs that never ran, and might if ``job`` passed.
+
+    Those with it as their root cause. Of a choice that failed only one is named as the
+    cause, and any of the others would have sufficed: so those as well that wait for it in
+    a choice, and all that never ran because of the same cause as these.
+    """
     rows = await cursor.rows(
         """
+        WITH RECURSIVE downstream (id) AS (
+            SELECT down FROM edge WHERE up = %(job)s
+            UNION SELECT edge.down FROM edge JOIN downstream ON edge.up = downstream.id
+        ), hanging (id, cause) AS (
+            SELECT %(job)s::bigint, %(job)s::bigint
+            UNION
+            SELECT down.id, down.root_cause
+            FROM hanging JOIN edge ON edge.up = hanging.id
+            JOIN job AS down ON down.id = edge.down AND down.result = 'unrun'
+            WHERE down.root_cause = hanging.cause
+               OR edge.choice IS NOT NULL AND EXISTS (
+                   SELECT FROM edge AS other JOIN job AS its ON its.id = other.up
+                   WHERE other.down = down.id AND other.choice = edge.choice
+                     AND down.root_cause IN (its.id, its.root_cause))
+        )
         SELECT job.id FROM job
-        WHERE root_cause = %s AND result = 'unrun' AND id IN (
-            WITH RECURSIVE downstream (id) AS (
-                SELECT down FROM edge WHERE up = %s
-                UNION SELECT edge.down FROM edge JOIN downstream ON edge.up = downstream.id)
-            SELECT id FROM downstream)
+        WHERE job.result = 'unrun'
+          AND (job.root_cause = %(job)s AND job.id IN (SELECT id FROM downstream)
+               OR job.id IN (SELECT id FROM hanging))
         ORDER BY job.id LIMIT 100000
         """,
-        (job, job),
+        {"job": job},
     )
     return [int(number) for (number,) in rows]
 
@@ -71,6 +89,47 @@ async def upstreams_of(
     )
     ups = {int(up) for (up,) in rows}
     return sorted(ups | set(jobs)) if with_own else sorted(ups)
+
+
+async def waiting_for_a_choice_of(cursor: Cursor, jobs: Sequence[int]) -> list[int]:
+    """Jobs that wait, and have one of ``jobs`` among those of which one suffices."""
+    rows = await cursor.rows(
+        """
+        SELECT DISTINCT down.id FROM edge JOIN job AS down ON down.id = edge.down
+        WHERE edge.up = ANY (%s::bigint[]) AND edge.choice IS NOT NULL
+          AND down.state = 'waiting' ORDER BY down.id LIMIT 100000
+        """,
+        (list(jobs),),
+    )
+    return [int(number) for (number,) in rows]
+
+
+async def reopen_choices(cursor: Cursor, revived: Sequence[int]) -> None:
+    """Let those wait for ``revived``, too, who wait for others of their choice.
+
+    Those jobs are locked already.
+    """
+    await cursor.run(
+        """
+        WITH opened AS (
+            UPDATE edge SET resolved_at = NULL, up_attempt = NULL
+            FROM job AS down
+            WHERE edge.up = ANY (%(revived)s::bigint[])
+              AND edge.down <> ALL (%(revived)s::bigint[])
+              AND edge.choice IS NOT NULL AND edge.resolved_at IS NOT NULL
+              AND down.id = edge.down AND down.state = 'waiting'
+              -- A choice is decided when none of its edges is open.
+              AND EXISTS (SELECT FROM edge AS other
+                          WHERE other.down = edge.down AND other.choice = edge.choice
+                            AND other.resolved_at IS NULL)
+            RETURNING edge.down
+        )
+        UPDATE job SET blocked_by = blocked_by + more.edges
+        FROM (SELECT down, count(*)::integer AS edges FROM opened GROUP BY down) AS more
+        WHERE job.id = more.down
+        """,
+        {"revived": list(revived)},
+    )
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,18 @@ class WorkflowState(Enum):
     DONE = "done"
 
 
+#: Workflow, generation and seq: which command it is.
+Place = tuple[int, int, int]
+
+
+class WantedCollection(msgspec.Struct, frozen=True, kw_only=True):
+    """What is waited for: all these members, each with a cell that has these values."""
+
+    collection: str
+    contains: tuple[str, ...]
+    cell: dict[str, str] = {}
+
+
 class PendingEvent(HistoryEvent, frozen=True, kw_only=True):
     """An event that has no place in the history yet."""
 
@@ -45,6 +57,10 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     pending: tuple[PendingEvent, ...]
     history: tuple[HistoryEvent, ...] | None  #: None: the caller has it
     commands: tuple[Command, ...] | None
+
+    def place(self, seq: int) -> Place:
+        """Which command one of its generation is."""
+        return (self.id, self.generation, seq)
 
     @property
     def events(self) -> list[HistoryEvent]:
@@ -150,10 +166,35 @@ async def let_go(database: Database, master: str) -> None:
     )
 
 
-async def await_job(cursor: Cursor, taken: Taken, seq: int, job: int, run: int) -> None:
-    """Let the end of a job be told to the workflow."""
+async def await_job(cursor: Cursor, place: Place, job: int, run: int) -> None:
+    """Let the end of a job be told to the workflow, as what came of this command."""
+    await cursor.run("SELECT await_job(%s, %s, %s, %s, %s)", (*place, job, run))
+
+
+async def put_out(cursor: Cursor, place: Place) -> None:
+    """Let some master see to a command after the commit, as it does to submissions."""
     await cursor.run(
-        "SELECT await_job(%s, %s, %s, %s, %s)", (taken.id, taken.generation, seq, job, run)
+        """
+        INSERT INTO workflow_outbox (workflow, generation, seq, kind)
+        VALUES (%s, %s, %s, 'build')
+        """,
+        place,
+    )
+
+
+async def await_collection(
+    cursor: Cursor, place: Place, domain: str, wanted: WantedCollection
+) -> None:
+    """Tell the workflow when all members are there that it wants."""
+    await cursor.run(
+        "SELECT await_collection(%s, %s, %s, %s, %s, %s::text[], %s::jsonb)",
+        (
+            *place,
+            wanted.collection,
+            domain,
+            list(wanted.contains),
+            json.dumps(wanted.cell),
+        ),
     )
 
 
@@ -222,6 +263,7 @@ class Chore(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     seq: int
     tries: int  #: this one included; the fencing token
+    kind: str  #: of the command
     name: str
     workflow_name: str
     owner: str
@@ -235,7 +277,7 @@ class Chore(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.workflow}/{self.generation}.{self.seq}"
 
     @property
-    def place(self) -> tuple[int, int, int]:
+    def place(self) -> Place:
         """Which command it is."""
         return (self.workflow, self.generation, self.seq)
 
@@ -261,7 +303,8 @@ async def take_chores(
         )
         SELECT json_build_object(
             'workflow', t.workflow, 'generation', t.generation, 'seq', t.seq,
-            'tries', t.tries, 'name', c.name, 'workflow_name', w.name, 'owner', w.owner,
+            'tries', t.tries, 'kind', c.kind, 'name', c.name,
+            'workflow_name', w.name, 'owner', w.owner,
             'arguments', c.arguments, 'options', c.options,
             'is_late', coalesce(t.ends_at < farm_now(), false))::text
         FROM taken AS t JOIN workflow AS w ON w.id = t.workflow
@@ -349,6 +392,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     result: str | None
     generation: int = 1
     position: int = 0
+    history_removed_at: str | None = None
 
 
 async def find(cursor: Cursor | Database, name: str) -> Found | None:
@@ -358,7 +402,9 @@ async def find(cursor: Cursor | Database, name: str) -> Found | None:
         f"""
         SELECT json_build_object(
             'id', id, 'name', name, 'class', class, 'version', version, 'state', state,
-            'result', result, 'generation', generation, 'position', position)::text
+            'result', result, 'generation', generation, 'position', position,
+            'history_removed_at', to_char(history_removed_at AT TIME ZONE 'UTC',
+                                          'YYYY-MM-DD HH24:MI UTC'))::text
         FROM workflow WHERE {column} ORDER BY id DESC LIMIT 1
         """,
         (name,),
@@ -427,6 +473,12 @@ async def history(
     )
     found = msgspec.json.decode(text, type=_History)
     return found.events, found.commands
+
+
+async def forget_histories(cursor: Cursor, seconds: float, most: int) -> bool:
+    """Remove some of what ended so long ago; whether there may be more of it."""
+    (is_more,) = await cursor.one("SELECT forget_histories(%s, %s)", (seconds, most))
+    return bool(is_more)
 
 
 class _History(msgspec.Struct):

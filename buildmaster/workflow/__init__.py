@@ -10,8 +10,16 @@ neither Twisted nor the database, nor any clock, loop or thread.
 """
 
 from buildmaster.workflow.actions import LocalCall, Retry, local
-from buildmaster.workflow.context import BuildEnd, Context, JobEnd
+from buildmaster.workflow.context import Context
 from buildmaster.workflow.definition import Delivery, query, signal, webhook, workflow
+from buildmaster.workflow.ends import (
+    BuildEnd,
+    CollectionEnd,
+    File,
+    GraphEnd,
+    JobEnd,
+    Member,
+)
 from buildmaster.workflow.failures import (
     BadWorkflow,
     Cancelled,
@@ -27,12 +35,16 @@ __all__ = [
     "BuildEnd",
     "Cancelled",
     "ChildFailed",
+    "CollectionEnd",
     "Context",
     "Delivery",
+    "File",
+    "GraphEnd",
     "JobEnd",
     "JobRefused",
     "LocalCall",
     "LocalFailed",
+    "Member",
     "Retry",
     "TimedOut",
     "WorkflowFailed",

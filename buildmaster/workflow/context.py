@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -14,6 +14,7 @@ import msgspec
 from buildmaster.requests import JobRequest, SubmissionRequest
 from buildmaster.workflow.actions import Retry, is_local, name_of
 from buildmaster.workflow.definition import definition_of
+from buildmaster.workflow.ends import BuildEnd, CollectionEnd, GraphEnd, JobEnd
 from buildmaster.workflow.failures import BadWorkflow, ContinueAsNew, TimedOut
 from buildmaster.workflow.history import WARNED_EVENTS, CommandKind, Wait
 from buildmaster.workflow.naming import name_problem
@@ -27,35 +28,8 @@ T = TypeVar("T")
 Policy = Literal["cancel", "abandon"]
 Span = float | timedelta
 
-_GOOD = ("success", "reused", "skipped")
-
-
-class JobEnd(msgspec.Struct, frozen=True, kw_only=True):
-    """How a farm job ended."""
-
-    job: int
-    result: str
-    reason: str = ""
-    attempt: int = 1
-    output: dict[str, Any] | None = None  #: what a native job returned
-
-    @property
-    def good(self) -> bool:
-        """Whether it is success, reused or skipped."""
-        return self.result in _GOOD
-
-
-class BuildEnd(msgspec.Struct, frozen=True, kw_only=True):
-    """How all builds of a source ended."""
-
-    run: int
-    result: str
-    jobs: tuple[dict[str, Any], ...] = ()  #: id, name, architecture, series, result
-
-    @property
-    def good(self) -> bool:
-        """Whether it is success, reused or skipped."""
-        return self.result in _GOOD
+#: Members of a collection that one wait may name.
+_MOST_MEMBERS = 100
 
 
 def seconds(span: Span) -> float:
@@ -159,16 +133,86 @@ class Context:
 
         ``source`` and ``fields`` are those of `buildmaster.requests.SubmissionRequest`.
         """
-        request = _request(
-            {"source": plain(source, "the source"), **fields}, SubmissionRequest
-        )
-        name = str(getattr(request.source, "repository", None) or request.source.name)  # type: ignore[union-attr]
+        request = _submission(source, fields)
         given = msgspec.to_builtins(request)
-        return self._command("build", name, given, {"policy": policy}, BuildEnd)
+        options = {"policy": policy}
+        return self._command("build", _title(request), given, options, BuildEnd)
 
     async def execute_build(self, source: Any, **fields: Any) -> BuildEnd:
         """The same, and wait until all its builds have ended."""
         return await self.start_build(source, **fields)
+
+    def start_graph(
+        self, source: Any, *, policy: Policy = "cancel", **fields: Any
+    ) -> Future[GraphEnd]:
+        """Run the graph, or pipeline, of a source: as ``start_build``, node by node."""
+        request = _submission(source, fields)
+        given = msgspec.to_builtins(request)
+        options = {"policy": policy, "nodes": True}
+        return self._command("build", _title(request), given, options, GraphEnd)
+
+    async def run_graph(self, source: Any, **fields: Any) -> GraphEnd:
+        """The same, and wait for the end of the run; a bad end raises nothing."""
+        return await self.start_graph(source, **fields)
+
+    async def ensure_job(
+        self,
+        job: str,
+        *,
+        source: Any = None,
+        run: int | None = None,
+        package: str | None = None,
+        cell: Mapping[str, str] | None = None,
+        again: bool = False,
+        policy: Policy = "cancel",
+        timeout: Span | None = None,
+        **fields: Any,
+    ) -> JobEnd:
+        """The end of a job of a ``.headrace.yaml``, which is started only if it must be.
+
+        ``job`` is its identifier, ``cell`` as much of its cell as tells it from others.
+        Its file is that of ``source``, or of the source of an earlier ``run``. If the job
+        is there, in whichever run, it is that one; if one with its key has passed, that
+        stands for it; else it is started, and what it needs and is not there. With
+        ``again`` a job that ended badly has another attempt. `JobRefused` where there is
+        no such job, or more than one; `TimedOut` after ``timeout``.
+        """
+        if (source is None) == (run is None):
+            raise BadWorkflow("ensure_job() is of a source or of a run: give it one")
+        given: dict[str, Any] = {
+            "job": job,
+            "package": package,
+            "cell": dict(cell or {}),
+            "again": again,
+        }
+        if run is not None:
+            given |= {"run": run, "fields": msgspec.to_builtins(_fields(fields))}
+        else:
+            given["submission"] = msgspec.to_builtins(_submission(source, fields))
+        options = {"policy": policy}
+        ensured = self._command("ensure", job, given, options, JobEnd)
+        return await self._within(ensured, f"the job {job}", timeout)
+
+    async def wait_collection(
+        self,
+        collection: str,
+        contains: Iterable[str],
+        *,
+        cell: Mapping[str, str] | None = None,
+        timeout: Span | None = None,
+    ) -> CollectionEnd:
+        """Wait until all are in a collection, whoever puts them there; who they are then.
+
+        ``cell`` has values that members must have: ``{"series": "noble"}``. `TimedOut`
+        after ``timeout``.
+        """
+        wanted = sorted({str(each) for each in contains})
+        if not 1 <= len(wanted) <= _MOST_MEMBERS:
+            raise BadWorkflow(f"a collection is waited for with 1 to {_MOST_MEMBERS} names")
+        given = {"collection": collection, "contains": wanted, "cell": dict(cell or {})}
+        name = f"{collection}: {', '.join(wanted)}"[:500]
+        found = self._command("collection", name, given, {}, CollectionEnd)
+        return await self._within(found, f"the collection {name}", timeout)
 
     def start_child(
         self,
@@ -227,18 +271,8 @@ class Context:
         condition: Future[bool] = Future(
             Wait(what="condition", name=name, since=now, until=until)
         )
-        if timeout is not None:
-            timer = self._timer(timeout, None, f"until {name}")
-
-            def late() -> None:
-                if timer.error is None:
-                    condition.fail(TimedOut(f"{name}: not within {seconds(timeout):g} s"))
-
-            timer.call_when_done(late)
-            condition.call_when_done(timer.cancel)
-            condition.given_up = timer.cancel
         execution.tasks.add_condition(asked, condition)
-        await condition
+        await self._within(condition, name, timeout)
 
     def start(self, coroutine: Coroutine[Any, Any, T], name: str = "task") -> Task[T]:
         """Run a coroutine of the workflow beside this one; await it, or let it run."""
@@ -292,6 +326,32 @@ class Context:
 
     # How it is done.
 
+    async def _within(self, awaited: Future[T], name: str, timeout: Span | None) -> T:
+        """What is awaited; `TimedOut` after ``timeout``, and nobody needs it any more."""
+        if timeout is None:
+            return await awaited
+        timer = self._timer(timeout, None, f"until {name}")
+        if awaited.wait is not None:
+            due = self._execution.now + round(seconds(timeout) * 1e6)
+            awaited.wait = msgspec.structs.replace(awaited.wait, until=due)
+        drop = awaited.given_up
+
+        def late() -> None:
+            if timer.error is None and not awaited.is_done:
+                awaited.fail(TimedOut(f"{name}: not within {seconds(timeout):g} s"))
+                if drop is not None:
+                    drop()
+
+        def given_up() -> None:
+            timer.cancel()
+            if drop is not None:
+                drop()
+
+        timer.call_when_done(late)
+        awaited.call_when_done(timer.cancel)
+        awaited.given_up = given_up
+        return await awaited
+
     def _future(self, what: Any) -> Future[Any]:
         if isinstance(what, Future):
             return what
@@ -320,6 +380,22 @@ class Context:
         # At a replay nobody looks at options.
         kept = plain(options, f"the options of {name}") if is_new else {}
         return self._execution.command(kind, name, given, kept, wait, returns)
+
+
+def _submission(source: Any, fields: dict[str, Any]) -> SubmissionRequest:
+    return _request({"source": plain(source, "the source"), **fields}, SubmissionRequest)
+
+
+def _fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """What may stand beside the source of an earlier run."""
+    checked = _submission({"kind": "git", "repository": "any"}, fields)
+    given: dict[str, Any] = msgspec.to_builtins(checked)
+    return {name: given[name] for name in fields}
+
+
+def _title(request: SubmissionRequest) -> str:
+    source = request.source
+    return str(getattr(source, "repository", None) or source.name)  # type: ignore[union-attr]
 
 
 def _request(fields: dict[str, Any], kind: type[T]) -> T:

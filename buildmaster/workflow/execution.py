@@ -50,6 +50,7 @@ _FAILURES = {
     "child": ChildFailed,
     "job": JobRefused,
     "build": JobRefused,
+    "ensure": JobRefused,
 }
 
 

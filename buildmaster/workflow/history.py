@@ -16,7 +16,9 @@ MOST_EVENTS = 10_000
 EventType = Literal[
     "started", "signal", "completed", "failed", "fired", "cancel", "timeout"
 ]
-CommandKind = Literal["local", "job", "build", "child", "timer", "patch"]
+CommandKind = Literal[
+    "local", "job", "build", "ensure", "collection", "child", "timer", "patch"
+]
 
 
 class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -51,7 +53,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Wait(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that a workflow waits for."""
 
-    what: str  #: condition, sleep, local, job, build, child
+    what: str  #: condition, sleep, or the kind of a command
     name: str
     since: int  #: microseconds since 1970
     until: int | None = None

@@ -61,6 +61,7 @@ class Rehearsal:
         self.earlier: list[History] = []  #: generations before continue_as_new
         self._waits: list[Wait] = []
         self._answers: dict[str, Callable[..., Any]] = {}
+        self._members: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {}
         self._now = round(start.timestamp() * 1e6)
         self._seed = seed
         self._begin(checked_arguments(self.definition.run, list(arguments)))
@@ -87,6 +88,13 @@ class Rehearsal:
             return returns if by is None else by(*arguments)
 
         self._answers[action if isinstance(action, str) else name_of(action)] = answered
+        self._settle()
+
+    def provide(self, collection: str, member: str, *, job: int = 1, **cell: str) -> None:
+        """Put a member into a collection; waits that it completes are over."""
+        members = self._members.setdefault(collection, {})
+        place = (member, *sorted(cell.items()))
+        members[place] = {"member": member, "job": job, "cell": cell}
         self._settle()
 
     def complete(self, name: str, value: Any = None) -> None:
@@ -144,8 +152,8 @@ class Rehearsal:
 
     @property
     def asked(self) -> list[str]:
-        """The names of all local actions, jobs, builds and children so far, in order."""
-        kinds = ("local", "job", "build", "child")
+        """The names of all that was asked for so far but timers, in order."""
+        kinds = ("local", "job", "build", "ensure", "collection", "child")
         return [each.name for each in self.commands if each.kind in kinds]
 
     @property
@@ -214,6 +222,8 @@ class Rehearsal:
         """Give the answers that the test has prepared."""
         for command in list(self.open.values()):
             answer = self._answers.get(command.name)
+            if answer is None and command.kind == "collection":
+                answer = self._complete_collection(command.arguments)
             if answer is None or command.seq not in self.open or self.ending is not None:
                 continue
             given = command.arguments
@@ -230,6 +240,18 @@ class Rehearsal:
                 self._tell("failed", seq=command.seq, payload=told)
             else:
                 self._tell("completed", seq=command.seq, payload=plain(value, command.name))
+
+    def _complete_collection(self, wanted: Any) -> Callable[..., Any] | None:
+        """What answers a wait for a collection; None while somebody is missing."""
+        fitting = [
+            each
+            for each in self._members.get(wanted["collection"], {}).values()
+            if each["member"] in wanted["contains"]
+            and wanted["cell"].items() <= each["cell"].items()
+        ]
+        if {each["member"] for each in fitting} != set(wanted["contains"]):
+            return None
+        return lambda given: {"collection": wanted["collection"], "members": fitting}
 
 
 def read_history(source: str | bytes | Path | Mapping[str, Any] | History) -> History:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -37,6 +38,14 @@ defaults: {series: noble, architectures: amd64, run: make}
 jobs:
   some: {matrix: {word: [x, y, z]}}
   after: {needs: [{job: some, map: any}]}
+"""
+BEHIND = "  behind: {needs: [after]}\n"
+PLAIN = """\
+defaults: {series: noble, architectures: amd64, run: make}
+jobs:
+  some: {matrix: {word: [x, y, z]}}
+  plain: {}
+  after: {needs: [{job: some, map: any}, plain]}
 """
 
 
@@ -200,6 +209,81 @@ class NodeTests(TestCase):
         )
         self.assertIn(root, (None, submitted.jobs[0].id, submitted.jobs[1].id))
         await self.audit()
+
+    async def test_each_of_a_failed_choice_may_be_tried_again_for_the_others(self) -> None:
+        """Whichever of them is tried again, who waits for the choice waits again."""
+        for commit, place in (("1" * 40, 0), ("2" * 40, 1), ("3" * 40, 2)):
+            submitted = await self.submit(CHOICE + BEHIND, commit)
+            *some, after, behind = [job.id for job in submitted.jobs]
+            for _ in some:
+                await self.run_one(Result.FAILURE)
+            for passes in (False, True):
+                self.assertEqual(await self.of(after, behind), ["unrun", "unrun"])
+                await self.retry(some[place])
+                self.assertEqual(await self.of(after, behind), ["waiting", "waiting"])
+                await self.audit()
+                result = Result.SUCCESS if passes else Result.FAILURE
+                self.assertEqual(await self.run_one(result), some[place])
+            self.assertEqual(await self.of(after, behind), ["ready", "waiting"])
+            rows = await self.books.database.rows(
+                "SELECT up FROM edge WHERE down = %s AND up_attempt > 0"
+                " AND (SELECT result FROM job WHERE id = up) = 'success'",
+                (after,),
+            )
+            self.assertEqual(rows, [(some[place],)])
+            await self.run_one()
+            await self.run_one()
+            await self.audit()
+
+    async def retry(self, job: int) -> None:
+        await self.books.database.transaction(
+            lambda cursor: intervention.retry_job(cursor, job, "ann")
+        )
+
+    async def of(self, *jobs: int) -> list[str]:
+        """The results of jobs, or their states."""
+        rows = await self.books.database.rows(
+            "SELECT coalesce(result::text, state::text) FROM job WHERE id = ANY (%s)"
+            " ORDER BY id",
+            (list(jobs),),
+        )
+        return [result for (result,) in rows]
+
+    async def test_several_of_a_failed_choice_may_be_tried_again_at_once(self) -> None:
+        """Who waits for a choice waits for all of it that is tried again."""
+        for first, second in ((0, 1), (1, 0), (2, 0), (0, 2)):
+            submitted = await self.submit(CHOICE + BEHIND, f"{first}{second}" * 20)
+            *some, after, behind = [job.id for job in submitted.jobs]
+            for _ in some:
+                await self.run_one(Result.FAILURE)
+            await self.retry(some[first])
+            again = RerunRequest(scope="node", job="some", cell=f"word={'xyz'[second]}")
+            if first:
+                await self.retry(some[second])
+            else:
+                await self.books.database.transaction(
+                    partial(rerun, run=submitted.run, asked=again, by="ann")
+                )
+            await self.audit()
+            await self.run_one(Result.FAILURE)
+            self.assertEqual(await self.of(after, behind), ["waiting", "waiting"])
+            await self.run_one()
+            self.assertEqual(await self.of(after, behind), ["ready", "waiting"])
+            await self.run_one()
+            await self.run_one()
+            await self.audit()
+
+    async def test_a_plain_need_that_failed_keeps_a_choice_unrun(self) -> None:
+        submitted = await self.submit(PLAIN)
+        x, y, z, plain, after = [job.id for job in submitted.jobs]
+        for _ in range(4):
+            await self.run_one(Result.FAILURE)
+        for job, told in ((x, "unrun"), (plain, "ready")):
+            await self.retry(job)
+            self.assertEqual(await self.run_one(), job)
+            self.assertEqual(await self.of(after), [told])
+            await self.audit()
+        self.assertEqual(await self.of(y, z), ["failure", "failure"])
 
     async def test_a_gate_is_shut_until_somebody_opens_it(self) -> None:
         [job] = (await self.submit("jobs: {aa: {run: x, manual: true}}")).jobs

@@ -74,6 +74,15 @@ VALID: dict[str, Row] = {
         "name": "x",
     },
     "workflow_outbox": {"workflow": 1, "generation": 1, "seq": 0, "kind": "local"},
+    "workflow_collection_wait": {
+        "workflow": 1,
+        "generation": 1,
+        "seq": 0,
+        "collection": "c",
+        "trust_domain": "trusted",
+        "contains": ["a"],
+        "cell": Json({}),
+    },
     "schedule": {
         "name": "s",
         "cron": "@daily",
@@ -345,6 +354,17 @@ CASES = [
     Case("workflow_command", "workflow_command_kind_check", {"kind": "wish"}),
     Case("workflow_outbox", "workflow_outbox_kind_check", {"kind": "timer"}),
     Case("workflow_outbox", "workflow_outbox_tries_check", {"tries": -1}),
+    Case("workflow", "history_of_an_open_workflow_stays", {"history_removed_at": NOW}),
+    Case(
+        "workflow_collection_wait",
+        "workflow_collection_wait_contains_check",
+        {"contains": []},
+    ),
+    Case(
+        "workflow_collection_wait",
+        "workflow_collection_wait_cell_check",
+        {"cell": Json([])},
+    ),
     Case("schedule", "schedule_name_check", {"name": "a b"}),
     Case("schedule", "schedule_overlap_check", {"overlap": "both"}),
     Case("schedule", "schedule_catch_up_check", {"catch_up": "some"}),

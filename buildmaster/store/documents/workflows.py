@@ -12,6 +12,18 @@ from buildmaster.store.events import CURSOR
 
 _MICROSECONDS = "to_timestamp(({}) / 1000000.0)"
 
+_MISSING = """(
+    SELECT json_agg(wanted.member ORDER BY wanted.member)
+      FROM workflow_collection_wait cw
+     CROSS JOIN LATERAL unnest(cw.contains) AS wanted (member)
+     WHERE wait.value ->> 'what' = 'collection'
+       AND cw.workflow = w.id AND cw.generation = w.generation
+       AND cw.seq = (wait.value ->> 'seq')::integer
+       AND NOT EXISTS (
+           SELECT FROM collection_member m
+            WHERE m.collection = cw.collection AND m.trust_domain = cw.trust_domain
+              AND m.member = wanted.member AND m.cell @> cw.cell))"""
+
 _WAIT: Mapping[str, str] = {
     "what": "wait.value ->> 'what'",
     "name": "wait.value ->> 'name'",
@@ -21,6 +33,7 @@ _WAIT: Mapping[str, str] = {
     "job": "c.job",
     "run": "c.run",
     "workflow": "child.name",
+    "missing": _MISSING,
 }
 _WAITS = f"""(
     SELECT coalesce(json_agg(json_build_object({pairs(_WAIT)}) ORDER BY wait.place), '[]')
@@ -149,7 +162,7 @@ async def workflow_history(database: Database, asked: WorkflowTimeline) -> str |
     row = await database.row(
         f"""
         WITH w AS (
-            SELECT w.id, coalesce(%s, w.generation) AS generation
+            SELECT w.id, coalesce(%s, w.generation) AS generation, w.history_removed_at
               FROM workflow w WHERE {_found(asked.workflow)} ORDER BY w.id DESC LIMIT 1
         ), page AS (
             SELECT e.* FROM workflow_event e, w
@@ -168,6 +181,7 @@ async def workflow_history(database: Database, asked: WorkflowTimeline) -> str |
             'history', (SELECT coalesce(json_agg(moment ORDER BY n, seq), '[]')
                           FROM moments),
             'generation', w.generation,
+            'removed_at', {at("w.history_removed_at")},
             'next', (SELECT CASE WHEN count(*) = %s THEN max(n) END FROM page),
             'cursor', {CURSOR})::text
           FROM w

@@ -214,3 +214,27 @@ def changed(**more: Any) -> type[Any]:
             return await super().run(ctx, project)
 
     return Changed
+
+
+@workflow
+class Update:
+    """Packages of several repositories: what they built, then one publish of all."""
+
+    async def run(self, ctx: Context, source: dict[str, str]) -> list[Any]:
+        graph = await ctx.run_graph(source, configuration="ci.headrace.yaml")
+        if not graph.good:
+            raise WorkflowFailed(f"{len(graph.of('foo/build'))} builds of foo")
+        ensured = [
+            ctx.ensure_job("build", run=graph.run, package="bar", cell={"arch": arch})
+            for arch in ("amd64", "arm64")
+        ]
+        ends = await ctx.gather(*ensured)
+        try:
+            found = await ctx.wait_collection(
+                "side-tag/x", {"foo", "bar"}, cell={"series": "noble"}, timeout=3600
+            )
+        except TimedOut as error:
+            return [str(error)]
+        needs = [{"job": each.job} for each in (*ends, *found.members)]
+        await ctx.execute_job("publish", needs=needs)
+        return [need["job"] for need in needs]

@@ -1,7 +1,8 @@
-"""Where Twisted's plug-in system finds the workflow."""
+"""Where Twisted's plug-in system finds the workflows."""
 
 from build_handler.handler import BuildHandler
+from build_handler.update import Update
 
 from buildmaster.orchestration.interface import Workflows
 
-workflows = Workflows(BuildHandler)
+workflows = Workflows(BuildHandler, Update)
