@@ -110,6 +110,7 @@ prove: venv
 	    tests.protocol.test_conversation tests.protocol.test_fuzz
 	HEADRACE_LONG=1 $(BIN)/python -m twisted.trial tests.worker.test_cleanliness
 	HEADRACE_LONG=1 $(BIN)/python -m twisted.trial tests.buildmaster.test_oracle \
+	    tests.buildmaster.test_oracle_nodes \
 	    tests.buildmaster.store.test_room tests.test_whole_two_masters
 	HEADRACE_LONG=1 $(BIN)/python -m twisted.trial tests.buildmaster.workflow \
 	    tests.test_whole_workflow

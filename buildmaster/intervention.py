@@ -12,7 +12,7 @@ from buildmaster.store import jobs as job_store
 from buildmaster.store import lingering, queue, revival
 from buildmaster.store.event_log import Event, write_events
 from buildmaster.store.jobs import LockedJob
-from buildmaster.store.nodes import open_gate
+from buildmaster.store.nodes import never_runs, open_gate
 from buildmaster.store.text import storable
 from protocol.results import BAD, Result
 from protocol.stages import Cell, title
@@ -131,6 +131,12 @@ async def retry_job(
             "needs_another",
             f"Job {job} never ran because of job {locked.root_cause}; retry that one, "
             f"and this one follows.",
+        )
+    if await never_runs(cursor, job):
+        raise Refusal(
+            409,
+            "never_runs",
+            f"Job {job} never runs ({locked.reason}); retry that one's instead.",
         )
     rows = await job_store.pipeline_jobs(cursor, job, locked.attempt)
     kept = _kept(locked, rows, only, from_start)

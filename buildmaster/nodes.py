@@ -139,10 +139,12 @@ class NodeSubmission:
         ids = [
             merged[_identity(one)].id if one.id not in fresh else one.id for one in nodes
         ]
+        # What need not run must be over before anything that it waits for lets it go.
+        ended = await self._settle(cursor, nodes, fresh, earlier)
         await self._connect(cursor, graph, ids, fresh)
+        await store.settle(cursor, ended)
         was_there = {one.id for one in merged.values()}
         await run_store.add_to_run(cursor, run, {job: job in was_there for job in ids})
-        await self._settle(cursor, nodes, fresh, earlier)
         await self._wait(cursor, graph, placed, ids, fresh)
         await queue.make_ready(cursor, [one.id for one in nodes if one.id in fresh])
         await self._supersede(cursor, nodes, fresh)
@@ -613,8 +615,8 @@ class NodeSubmission:
         nodes: Sequence[NewNode],
         fresh: set[int],
         earlier: Mapping[int, Earlier],
-    ) -> None:
-        """End the nodes of which it is known at once how they end."""
+    ) -> list[int]:
+        """End the nodes of which it is known at once how they end; which."""
         reused: dict[int, Earlier] = {}
         ends: dict[int, tuple[Result, str]] = {}
         for one in nodes:
@@ -631,6 +633,7 @@ class NodeSubmission:
             await reuse.note_reused(cursor, reused)
         if ends:
             await store.end_new(cursor, ends)
+        return list(ends)
 
     async def _supersede(
         self, cursor: Cursor, nodes: Sequence[NewNode], fresh: set[int]

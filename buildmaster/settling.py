@@ -46,7 +46,7 @@ async def settle(
     may_reuse = attempt == 1 and node["reuse"] != "never"
     content = None
     if node["scope"] == "component":
-        content = await _content(cursor, job, node, ups, may_reuse)
+        content = await _content(cursor, job, node, key, ups, may_reuse)
     await store.note_key(cursor, job, key, content)
     if content is not None and not content["changed"] and may_reuse:
         await store.end_pipeline_jobs(cursor, [job], "skipped", UNCHANGED)
@@ -61,13 +61,22 @@ async def settle(
 
 
 async def _content(
-    cursor: Cursor, job: int, node: dict[str, Any], ups: Sequence[UpRow], compare: bool
+    cursor: Cursor,
+    job: int,
+    node: dict[str, Any],
+    key: bytes,
+    ups: Sequence[UpRow],
+    compare: bool,
 ) -> dict[str, Any]:
-    """Which packages of a component are not as they were when it last passed."""
-    own = {
-        name: keys.digest(sorted(up.key.hex() for up in ups if up.package == name)).hex()
-        for name in node["covers"]
-    }
+    """Which packages of a component are not as they were when it last passed.
+
+    A package is what its jobs are that the component needs; without any, what the
+    component is as a whole, whose ``key`` is given.
+    """
+    own = {}
+    for name in node["covers"]:
+        made_of = [up.key.hex() for up in ups if up.package == name] or [key.hex()]
+        own[name] = keys.digest(sorted(made_of)).hex()
     last = (
         await store.last_content(cursor, job)
         if compare or node["reuse"] != "never"

@@ -333,7 +333,7 @@ class Oracle:
             )
         )
 
-    def retry(self, number: int) -> None:
+    def retry(self, number: int, from_start: bool = False) -> None:
         """Try it again, and all that never ran because of it; or `Refused`."""
         job = self.jobs[number]
         if job.state != "done" or job.root is not None:
@@ -345,24 +345,13 @@ class Oracle:
         ]
         self._reopen_choices(revived)
         for each in revived:
-            self._revive(self.jobs[each])
+            self._revive(self.jobs[each], from_start and each == number)
         self.events["job.retried", number] += 1
         for each in revived[1:]:
             self.events["job.waiting", each] += 1
         job.refused.clear()
-        for which, run in self.runs.items():
-            if run.state == "done" and any(run.jobs.get(each) for each in revived):
-                run.state, run.result = "sealed", None
-                self.events["run.reopened", which] += 1
-        opened = [
-            edge
-            for edge in self.edges
-            if edge.down in revived
-            and edge.saw is not None
-            and self._is_undone(edge, revived)
-        ]
-        for edge in opened:
-            edge.saw = None
+        self._reopen_runs(revived)
+        opened = self._reopen_edges(revived)
         decided = [e for e in opened if self.jobs[e.up].state == "done"]
         for edge in decided:
             up_job = self.jobs[edge.up]
@@ -373,6 +362,24 @@ class Oracle:
         for up in sorted({edge.up for edge in decided}):
             self._settle_again(up)
         self._queue([number])
+
+    def _reopen_runs(self, revived: Sequence[int]) -> None:
+        for which, run in self.runs.items():
+            if run.state == "done" and any(run.jobs.get(each) for each in revived):
+                run.state, run.result = "sealed", None
+                self.events["run.reopened", which] += 1
+
+    def _reopen_edges(self, revived: Sequence[int]) -> list[Edge]:
+        opened = [
+            edge
+            for edge in self.edges
+            if edge.down in revived
+            and edge.saw is not None
+            and self._is_undone(edge, revived)
+        ]
+        for edge in opened:
+            edge.saw = None
+        return opened
 
     def _reopen_choices(self, revived: Sequence[int]) -> None:
         """Who waits for others of a choice waits for these, too."""
@@ -406,21 +413,21 @@ class Oracle:
 
     def _is_undone(self, edge: Edge, revived: Sequence[int]) -> bool:
         up = self.jobs[edge.up]
+        let_go = [
+            other
+            for other in self.edges
+            if edge.choice is not None
+            and other is not edge
+            and (other.down, other.choice) == (edge.down, edge.choice)
+            and self._let_go(other)
+        ]
         if not edge.saw:
-            return False  # another one of the choice decided
+            # Another one of the choice decided: does it still?
+            return edge.up in revived and all(other.up in revived for other in let_go)
         saw = up.attempts[edge.saw - 1]
         if edge.stage is not None and edge.stage in saw.passed | up.attempts[-1].passed:
             return False  # a passed stage is never judged again
-        if edge.up in revived:
-            return True
-        if self._let_go(edge):
-            return False
-        return edge.choice is None or not any(
-            other is not edge
-            and (other.down, other.choice) == (edge.down, edge.choice)
-            and self._let_go(other)
-            for other in self.edges
-        )
+        return edge.up in revived or not (self._let_go(edge) or let_go)
 
     def _let_go(self, edge: Edge) -> bool:
         """Whether the attempt that it saw let the other job go."""
@@ -430,13 +437,13 @@ class Oracle:
         result = up.attempts[edge.saw - 1].result
         return result is not None and judge(edge.require, result, up.allow_failure) == "go"
 
-    def _revive(self, job: Job) -> None:
+    def _revive(self, job: Job, from_start: bool = False) -> None:
         job.state, job.result, job.root = "waiting", None, None
         job.errors = job.failures = job.lost = 0
         job.cancelling, job.not_before = False, None
         whole = len(job.attempts[-1].passed) == job.stages
         self._next_attempt(job)
-        if whole:
+        if whole or from_start:
             job.attempts[-1].passed.clear()
 
     def release(self, number: int) -> bool:

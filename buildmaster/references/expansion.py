@@ -259,8 +259,9 @@ class _Expander:
                 continue
             groups = list(self._groups(job, up, package))
             for place, found in enumerate(places):
-                choice = self._choice(need, groups, found)
                 for group in groups:
+                    # Of each package's: one does not stand for another.
+                    choice = self._choice(need, found)
                     first = self._starts[up.name][group]
                     for at in found:
                         self._add_edge(
@@ -280,10 +281,8 @@ class _Expander:
                 self._error("jobs", job.line, _too_many("edges", EDGE_LIMIT))
                 return
 
-    def _choice(
-        self, need: Need, groups: Sequence[object], found: Sequence[int]
-    ) -> int | None:
-        if need.map != "any" or len(groups) * len(found) < 2:
+    def _choice(self, need: Need, found: Sequence[int]) -> int | None:
+        if need.map != "any" or len(found) < 2:
             return None
         self._choices += 1
         return self._choices

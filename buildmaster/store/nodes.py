@@ -341,7 +341,7 @@ async def let_complete_go(cursor: Cursor) -> None:
 
 
 async def end_new(cursor: Cursor, ends: Mapping[int, tuple[Result, str]]) -> None:
-    """End jobs that were just written, each in its own way, and what follows."""
+    """End jobs that were just written, each in its own way."""
     await cursor.run(
         "SELECT end_new_jobs(%s::bigint[], %s::job_result[], %s::text[])",
         (
@@ -352,10 +352,22 @@ async def end_new(cursor: Cursor, ends: Mapping[int, tuple[Result, str]]) -> Non
     )
 
 
+async def settle(cursor: Cursor, jobs: Sequence[int]) -> None:
+    """Resolve the edges of jobs that ended before these were written, and what follows."""
+    if jobs:
+        await cursor.run("SELECT settle_done(%s::bigint[])", (list(jobs),))
+
+
 async def open_gate(cursor: Cursor, job: int) -> bool:
     """Let a job go that waits for somebody; false if it does not."""
     (opened,) = await cursor.one("SELECT open_gate(%s)", (job,))
     return bool(opened)
+
+
+async def never_runs(cursor: Cursor, job: int) -> bool:
+    """Whether a job is there only so that a chain stays visible."""
+    row = await cursor.row("SELECT skipped <> '' FROM node WHERE job = %s", (job,))
+    return row is not None and bool(row[0])
 
 
 async def handed_jobs(cursor: Cursor, job: int) -> list[str]:
@@ -389,13 +401,15 @@ async def handed_rows(cursor: Cursor, job: int) -> list[HandedRow]:
     """
     rows = await cursor.rows(
         """
-        SELECT given.one, p.name, p.index, jsonb_array_length(build.stages) > 1
-                   OR jsonb_array_length(build.stages -> 0) > 1,
+        SELECT given.one, p.name, p.index,
+               build.stages IS DISTINCT FROM jsonb_build_array(
+                   jsonb_build_array(jsonb_build_array(up.job_name, 0))),
                jsonb_agg(jsonb_build_object('path', artifact.path,
                    'sha256', encode(blob.sha256, 'hex'), 'size', blob.size)
                    ORDER BY artifact.path)
         FROM edge CROSS JOIN LATERAL jsonb_array_elements(edge.handed) AS given (one)
         JOIN build ON build.job = edge.up
+        LEFT JOIN node AS up ON up.job = edge.up
         JOIN attempt ON attempt.job = edge.up AND attempt.number = edge.up_attempt
         LEFT JOIN node ON node.job = edge.up AND attempt.result = 'reused'
         JOIN pipeline_job AS p
@@ -405,7 +419,8 @@ async def handed_rows(cursor: Cursor, job: int) -> list[HandedRow]:
                        = (p.job, p.attempt, p.name, p.index)
         JOIN blob USING (sha256)
         WHERE edge.down = %s AND p.result = 'success'
-        GROUP BY edge.id, given.one, build.stages, p.name, p.index, p.stage, p.place
+        GROUP BY edge.id, given.one, build.stages, up.job_name, p.name, p.index, p.stage,
+                 p.place
         ORDER BY edge.id, p.stage, p.place LIMIT 100000
         """,
         (job,),

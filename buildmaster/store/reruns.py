@@ -11,7 +11,10 @@ from protocol.results import Result
 
 
 async def jobs_of(cursor: Cursor, run: int) -> tuple[list[Candidate], list[Wait]] | None:
-    """The jobs of a run, and their waits; None if there is no such run."""
+    """The jobs of a run, and their waits; None if there is no such run.
+
+    Without those that never run: they are only there so that a chain stays visible.
+    """
     if await cursor.row("SELECT 1 FROM run WHERE id = %s", (run,)) is None:
         return None
     rows = await cursor.rows(
@@ -19,7 +22,8 @@ async def jobs_of(cursor: Cursor, run: int) -> tuple[list[Candidate], list[Wait]
         SELECT job.id, coalesce(node.job_name, job.name), node.package, job.cell,
                job.result::text, job.allow_failure
         FROM run_job JOIN job ON job.id = run_job.job LEFT JOIN node ON node.job = job.id
-        WHERE run_job.run = %s ORDER BY job.id LIMIT 100000
+        WHERE run_job.run = %s AND coalesce(node.skipped, '') = ''
+        ORDER BY job.id LIMIT 100000
         """,
         (run,),
     )

@@ -87,7 +87,7 @@ async def passed_with_key(
 async def still_published(
     cursor: Cursor, repository: str | None, domain: str, jobs: Sequence[int]
 ) -> set[int]:
-    """Those of the jobs that are the last of their component to have passed.
+    """Those of the jobs that are the last of their component and cell to have passed.
 
     In this repository and trust domain: what others published is not published here, and
     what was replaced since is not any more.
@@ -104,6 +104,7 @@ async def still_published(
                 AND other.scope = 'component' AND later.result = 'success'
                 AND later.repository = job.repository
                 AND later.trust_domain = job.trust_domain
+                AND (later.cell, later.part) = (job.cell, job.part)
                 AND later.finished_at > job.finished_at)
         """,
         {"jobs": list(jobs), "repository": repository, "domain": domain},
@@ -195,7 +196,8 @@ async def note_key(
 async def last_content(cursor: Cursor, job: int) -> dict[str, str] | None:
     """The keys of the packages when the component of this job last passed; None: never.
 
-    That of the same repository and trust domain: what others published is another thing.
+    In the same cell: what is out for one architecture is not out for another. And in the
+    same repository and trust domain: what others published is another thing.
     """
     row = await cursor.row(
         """
@@ -205,6 +207,7 @@ async def last_content(cursor: Cursor, job: int) -> dict[str, str] | None:
          AND earlier.package = own.package AND earlier.scope = 'component'
         JOIN job AS e ON e.id = earlier.job AND e.result = 'success'
          AND e.repository = j.repository AND e.trust_domain = j.trust_domain
+         AND (e.cell, e.part) = (j.cell, j.part)
         WHERE own.job = %s AND earlier.job <> own.job AND earlier.content IS NOT NULL
         ORDER BY e.finished_at DESC LIMIT 1
         """,

@@ -33,6 +33,15 @@ _LET_GO = """
           AND other.id <> edge.id
           AND judge(other.require, counted(attempt.result, its.allow_failure)) = 'go'))
 """
+#: Whether another edge of its choice decided for the edge, and does so still.
+_DECIDED = """
+    (edge.up_attempt = 0 AND EXISTS (
+        SELECT FROM edge AS other JOIN job AS its ON its.id = other.up
+        JOIN attempt ON attempt.job = other.up AND attempt.number = other.up_attempt
+        WHERE other.down = edge.down AND other.choice = edge.choice
+          AND other.up <> ALL (%(revived)s::bigint[])
+          AND judge(other.require, counted(attempt.result, its.allow_failure)) = 'go'))
+"""
 
 
 async def jobs_unrun_because_of(cursor: Cursor, job: int) -> list[int]:
@@ -144,7 +153,7 @@ async def reopen_edges(cursor: Cursor, revived: Sequence[int]) -> list[OpenEdge]
         FROM job AS up
         WHERE up.id = edge.up AND edge.down = ANY (%(revived)s::bigint[])
           AND edge.resolved_at IS NOT NULL AND NOT {_STAGE_PASSED}
-          AND (edge.up = ANY (%(revived)s::bigint[]) AND edge.up_attempt <> 0
+          AND (edge.up = ANY (%(revived)s::bigint[]) AND NOT {_DECIDED}
                OR NOT {_LET_GO})
         RETURNING edge.up, edge.down, edge.require::text, edge.choice
         """,

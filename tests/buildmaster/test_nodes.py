@@ -48,6 +48,28 @@ class NodeTests(NodeBooks):
         self.assertEqual(await self.books.run_result(1), "success")
         await self.audit()
 
+    async def test_nobody_runs_what_is_there_only_to_be_seen(self) -> None:
+        submitted = await self.submit(PAIR)
+        for _ in range(3):
+            await self.run_one()
+        [below] = [job.id for job in submitted.jobs if job.name == "B/tell"]
+        with self.assertRaisesRegex(Refusal, r"never runs \(not_top: another package"):
+            await self.books.database.transaction(
+                lambda cursor: intervention.retry_job(cursor, below, "ann")
+            )
+        asked = RerunRequest(scope="node", job="tell")
+        again = await self.books.database.transaction(
+            lambda cursor: rerun(cursor, submitted.run, asked, "ann")
+        )
+        self.assertEqual(len(again.jobs), 1)
+        self.assertEqual((await self.results())["B/tell"], "skipped")
+        asked = RerunRequest(scope="node", job="tell", package="B")
+        with self.assertRaisesRegex(Refusal, "no job of the run is so called"):
+            await self.books.database.transaction(
+                lambda cursor: rerun(cursor, submitted.run, asked, "ann")
+            )
+        await self.audit()
+
     async def test_asking_again_merges_and_other_files_are_other_jobs(self) -> None:
         first = await self.submit(PAIR, refs=("refs/heads/main",))
         again = await self.submit(PAIR, refs=("refs/tags/v1",))

@@ -78,6 +78,14 @@ class CellsTests(SynchronousTestCase):
         found = graph(text)
         self.assertEqual(edges(found), everyone)
         self.assertEqual([one.choice for one in found.edges], [1, 1])
+        # One package does not stand for another: one cell of each suffices.
+        text = text.replace("jobs:", "packages: {A: {}, B: {depends: A}}\njobs:")
+        text = text.replace("{run: a,", "{run: a, per_package: true,")
+        found = graph(text.replace("{run: b,", "{run: b, scope: component,"))
+        [down] = [ups for ups in found.ups() if any(one.choice for one in ups)]
+        chosen = {found.nodes[one.up].package: one.choice for one in down}
+        self.assertEqual(len(down), 4)
+        self.assertEqual(len({*chosen.values()}), 2)
         [error] = expanded(text.replace("map: any", "cell: {arhc: x}")).errors
         self.assertIn("did you mean arch?", error.message)
 
