@@ -1,11 +1,10 @@
-"""Ends what was to last for a while, and lets go what is parked for no reason any more."""
+"""Ends what was to last for a while, and parks and lets go what operators decided."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
 from buildmaster.database import Cursor, Database
-from buildmaster.store import nodes
 from buildmaster.store import operating as store
 
 #: Jobs of one transaction, and transactions of one round for one project.
@@ -24,7 +23,6 @@ class Upkeep:
     async def round(self) -> None:
         """Look for what is due."""
         await self._database.transaction(store.end_due)
-        await self._database.transaction(nodes.let_complete_go)
         await self._settle_projects()
 
     async def _settle_projects(self) -> None:

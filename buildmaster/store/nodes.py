@@ -316,30 +316,6 @@ async def wait_for_collections(
     await cursor.run("SELECT look_at_collections(%s::bigint[])", (jobs,))
 
 
-async def let_complete_go(cursor: Cursor) -> None:
-    """Let nodes go whose collections are complete, and who were not told.
-
-    Who waits and who comes do not see each other if both are written at the same moment.
-    """
-    await cursor.run(
-        """
-        WITH complete AS (
-            SELECT w.job FROM collection_wait AS w
-            JOIN job ON job.id = w.job AND job.state <> 'done'
-            GROUP BY w.job HAVING bool_and(NOT EXISTS (
-                SELECT FROM unnest(w.contains) AS m (member) WHERE NOT EXISTS (
-                    SELECT FROM collection_member AS c
-                    WHERE c.collection = w.collection AND c.trust_domain = w.trust_domain
-                      AND c.member = m.member
-                      AND (w.axis IS NULL
-                           OR c.cell ->> w.axis IS NOT DISTINCT FROM w.value))))
-            ORDER BY w.job LIMIT 1000)
-        SELECT look_at_collections(ARRAY(SELECT job FROM complete))
-        WHERE EXISTS (SELECT FROM complete)
-        """
-    )
-
-
 async def end_new(cursor: Cursor, ends: Mapping[int, tuple[Result, str]]) -> None:
     """End jobs that were just written, each in its own way."""
     await cursor.run(
