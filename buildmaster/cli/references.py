@@ -19,8 +19,8 @@ from buildmaster.cli.configuration import (
     say_json,
     say_problems,
 )
+from buildmaster.cli.git import GIT
 from buildmaster.cli.problems import CommandMisused
-from buildmaster.cli.source_tree import GIT
 from buildmaster.planner import CrossArchitecture
 from buildmaster.references import keys
 from buildmaster.references.expansion import Edge, Expanded, Graph, Node, expand

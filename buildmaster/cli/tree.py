@@ -11,20 +11,8 @@ from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 
+from buildmaster.cli.git import GIT, git_environment
 from protocol.tree_archive import PackedTree, TreeProblem, all_files, write
-
-#: Nothing of the repository's own settings may run a program.
-_GIT = (
-    "git",
-    "-c",
-    "safe.directory=*",
-    "-c",
-    "core.fsmonitor=false",
-    "-c",
-    "core.hooksPath=/",
-)
-#: Variables that would point git at another repository (set inside git's hooks).
-_GIT_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 
 
 def pack(tree: Path, archive: Path) -> PackedTree:
@@ -59,15 +47,12 @@ def files_of(tree: Path) -> Iterator[bytes]:
 
 def _git_files(tree: Path) -> list[bytes] | None:
     """What git knows or would add; None where there is no git or no repository."""
-    environment = {k: v for k, v in os.environ.items() if k not in _GIT_VARIABLES}
-    environment["GIT_OPTIONAL_LOCKS"] = "0"
-    environment["LC_ALL"] = "C"
     listing = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     try:
         ended = subprocess.run(
-            [*_GIT, *listing],
+            [*GIT, *listing],
             cwd=tree,
-            env=environment,
+            env=git_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
         )
