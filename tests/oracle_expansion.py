@@ -54,6 +54,7 @@ class Handed:
     job: str
     folder: str = ""
     patterns: tuple[str, ...] | None = None
+    whole: bool = False  #: of a pipeline
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,8 @@ class Expansion:
         scope = self.scope(node.job)
         if scope == "each" or (scope == "top" and self.is_top(node.package)):
             for other, rebuild in self.depends[str(node.package)].items():
-                handed = Handed(node.job, other) if rebuild else None
+                whole = self.has_pipeline(node.job)
+                handed = Handed(node.job, other, whole=whole) if rebuild else None
                 up = Node(node.job, other, node.cell)
                 yield Need(up, node, handed=handed, counts=rebuild)
 
@@ -288,6 +290,7 @@ class Expansion:
             need["job"],
             "/".join(map(str, folders)),
             None if patterns is None else tuple(patterns),
+            self.has_pipeline(up.job),
         )
 
     # -- sources

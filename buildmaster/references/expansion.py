@@ -352,7 +352,9 @@ class _Expander:
                 first, start = starts.get(depend.name), starts.get(package.name)
                 if first is None or start is None or self._nodes[start].skipped:
                     continue
-                handed = Handed(job=job.name, folder=depend.name)
+                handed = Handed(
+                    job=job.name, folder=depend.name, whole=job.lpci is not None
+                )
                 for at in range(len(self._cells[job.name])):
                     edge = Edge(
                         up=first + at,

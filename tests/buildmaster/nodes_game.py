@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 from buildmaster import intervention
+from buildmaster.matching import TAKES_HANDED_FILES
 from buildmaster.orders import OrderMaker
 from buildmaster.recording import record
 from buildmaster.requests import Refusal, RerunRequest
@@ -49,7 +50,8 @@ def prepare(books: Direct) -> None:
         for one in ("amd64", "arm64")
     ]
     books.run(
-        "UPDATE worker SET offers = %s::jsonb, performs = '{}'", (json.dumps(offers),)
+        "UPDATE worker SET offers = %s::jsonb, performs = '{}', tags = %s::text[]",
+        (json.dumps(offers), [TAKES_HANDED_FILES]),
     )
     books.run(
         "INSERT INTO blob (sha256, size) SELECT decode(unnest(%s::text[]), 'hex'), 1",

@@ -76,13 +76,15 @@ def _rows(oracle: NodeOracle) -> list[list[Any]]:
     rows = []
     for edge in oracle.edges:
         assert isinstance(edge, NodeEdge)
-        handed = None
+        handed: dict[str, Any] | None = None
         if edge.handed is not None:
-            handed = {"job": edge.handed.job}
+            handed = {"job": edge.handed.job}  # in jsonb's own order: short keys first
+            if edge.handed.whole:
+                handed["whole"] = True
             if edge.handed.folder:
                 handed["folder"] = edge.handed.folder
             if edge.handed.patterns is not None:
-                handed["patterns"] = list(edge.handed.patterns)  # type: ignore[assignment]
+                handed["patterns"] = list(edge.handed.patterns)
         rows.append(
             [edge.up, edge.down, edge.stage, edge.require, edge.saw,
              edge.label is not None, handed, edge.choice]
