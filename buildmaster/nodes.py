@@ -638,7 +638,10 @@ class NodeSubmission:
     async def _supersede(
         self, cursor: Cursor, nodes: Sequence[NewNode], fresh: set[int]
     ) -> None:
-        """Let new members of groups take the place of earlier ones."""
+        """Let new members of groups take the place of earlier ones of their repository.
+
+        Those of another one may have to wait for each other, but nobody's file stops them.
+        """
         policies = {
             job.name: job.concurrency.policy for job in self.file.jobs if job.concurrency
         }
@@ -651,7 +654,9 @@ class NodeSubmission:
         }
         own = {one.id for one in nodes}
         for group, one in sorted(newest_of.items()):
-            members = await semaphores.members_of(cursor, [str(group)])
+            members = await semaphores.replaceable(
+                cursor, str(group), self.material.repository
+            )
             locked = await job_store.lock(
                 cursor, [job for job in members if job not in own]
             )

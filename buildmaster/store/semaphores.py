@@ -56,6 +56,18 @@ async def make_groups(cursor: Cursor, groups: Iterable[str]) -> None:
     )
 
 
+async def replaceable(cursor: Cursor, group: str, repository: str | None) -> list[int]:
+    """Jobs of a concurrency group that have not ended, and that are of this repository."""
+    rows = await cursor.rows(
+        """
+        SELECT id FROM job WHERE concurrency_group = %s AND state <> 'done'
+          AND repository IS NOT DISTINCT FROM %s ORDER BY id LIMIT 100000
+        """,
+        (group, repository),
+    )
+    return [int(job) for (job,) in rows]
+
+
 async def members_of(cursor: Cursor, groups: Sequence[str]) -> list[int]:
     """Jobs of concurrency groups that have not ended."""
     rows = await cursor.rows(

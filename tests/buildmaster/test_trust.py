@@ -140,6 +140,19 @@ class TrustTests(NodeBooks):
             {mine.jobs[0].id, theirs.jobs[0].id},
         )
 
+    async def test_no_repository_replaces_what_is_of_another_one(self) -> None:
+        text = "jobs: {one: {run: x, concurrency: {group: device, policy: replace_all}}}"
+        there = {"repository": "https://git.example/there"}
+        theirs = await self.submit(text, "a" * 40, **there)
+        mine = await self.submit(text, "a" * 40)
+        self.assertEqual((await self.books.state(theirs.jobs[0].id))[0], "ready")
+        # They share the device all the same; and each replaces its own.
+        self.assertIsNotNone(await self.begin())
+        self.assertIsNone(await self.begin())
+        await self.submit(text, "b" * 40)
+        self.assertEqual((await self.books.state(mine.jobs[0].id))[1], "cancelled")
+        self.assertEqual((await self.books.state(theirs.jobs[0].id))[1], None)
+
     async def test_a_stranger_is_never_in_a_trusted_collection(self) -> None:
         foo = "provides: {collection: c, as: foo}"
         text = f"jobs: {{foo: {{run: x, isolation: chroot, {foo}}}}}"
@@ -190,6 +203,13 @@ class ForceTests(NodeBooks):
         await self.submit(text, "b" * 40, tree="t", force=True)
         self.assertEqual(await self.run_all(), ["B/build", "A/build"])
         self.assertEqual(set((await self.cells(made.run)).values()), {"success"})
+        # As it ran after all, it is what later ones take.
+        await self.submit(text, "c" * 40, tree="t")
+        rows = await self.books.database.rows(
+            "SELECT reused_from FROM node WHERE reused_from IS NOT NULL AND NOT runs"
+            " ORDER BY 1"
+        )
+        self.assertEqual([one for (one,) in rows], [job.id for job in made.jobs])
         await self.audit()
 
 
