@@ -118,14 +118,17 @@ async def next_attempt(
     )
     await cursor.run("INSERT INTO attempt (job, number) VALUES (%s, %s)", (job, number))
     await cursor.run("SELECT watch_limits(ARRAY[%s]::bigint[])", (job,))
-    # While it was over, nobody told it who came.
+    # Of a node: now it runs itself. And while it was over, nobody told it who came.
     await cursor.run(
         """
-        WITH anew AS (
-            UPDATE collection_wait SET since = farm_now() WHERE job = %s RETURNING job)
+        WITH itself AS (
+            UPDATE node SET runs = true WHERE job = %(job)s AND NOT runs
+        ), anew AS (
+            UPDATE collection_wait SET since = farm_now() WHERE job = %(job)s
+            RETURNING job)
         SELECT look_at_collections(ARRAY(SELECT DISTINCT job FROM anew))
         """,
-        (job,),
+        {"job": job},
     )
     return int(number)
 

@@ -25,7 +25,7 @@ IMAGES = """
             SELECT p.image FROM node AS n CROSS JOIN LATERAL (
                 SELECT image FROM pipeline_job
                 WHERE job = n.job AND image <> '' LIMIT 1) AS p
-            WHERE n.environment = given.environment
+            WHERE n.environment = given.environment AND n.runs
             ORDER BY n.job DESC LIMIT 1) END AS newest
         FROM unnest(%(environments)s::text[]) AS given (environment))
 """
@@ -33,6 +33,17 @@ SAME_IMAGE = """
     (images.newest IS NULL OR EXISTS (
         SELECT FROM pipeline_job AS p
         WHERE p.job = job.id AND p.attempt = job.attempt AND p.image = images.newest))
+"""
+# The last of its component and cell to have passed, in its repository and trust domain.
+IS_LAST = """
+    NOT EXISTS (
+        SELECT FROM node AS other JOIN job AS later ON later.id = other.job
+        WHERE other.job_name = node.job_name AND other.package = node.package
+          AND other.scope = 'component' AND later.result = 'success'
+          AND later.repository = job.repository
+          AND later.trust_domain = job.trust_domain
+          AND (later.cell, later.part) = (job.cell, job.part)
+          AND later.finished_at > job.finished_at)
 """
 
 
@@ -50,7 +61,7 @@ async def passed_with_inputs(
         WITH {IMAGES}
         SELECT DISTINCT ON (given.inputs) given.inputs, job.id, job.attempt
         FROM unnest(%(inputs)s::text[]) AS given (inputs)
-        JOIN node ON node.inputs = decode(given.inputs, 'hex')
+        JOIN node ON node.inputs = decode(given.inputs, 'hex') AND node.runs
         JOIN job ON job.id = node.job AND job.result = 'success'
          AND job.trust_domain = ANY (%(domains)s::text[])
         JOIN images ON images.environment = node.environment AND {SAME_IMAGE}
@@ -76,7 +87,7 @@ async def passed_with_key(
         JOIN job ON job.id = node.job AND job.result = 'success'
          AND job.trust_domain = ANY (%(domains)s::text[])
         JOIN images ON images.environment = node.environment AND {SAME_IMAGE}
-        WHERE node.key = decode(%(key)s, 'hex')
+        WHERE node.key = decode(%(key)s, 'hex') AND node.runs
         ORDER BY job.id DESC LIMIT 1
         """,
         {"key": key.hex(), "environments": [environment], "domains": list(domains)},
@@ -95,17 +106,10 @@ async def still_published(
     if not jobs:
         return set()
     rows = await cursor.rows(
-        """
+        f"""
         SELECT job.id FROM job JOIN node ON node.job = job.id
         WHERE job.id = ANY (%(jobs)s::bigint[]) AND job.repository = %(repository)s
-          AND job.trust_domain = %(domain)s AND NOT EXISTS (
-              SELECT FROM node AS other JOIN job AS later ON later.id = other.job
-              WHERE other.job_name = node.job_name AND other.package = node.package
-                AND other.scope = 'component' AND later.result = 'success'
-                AND later.repository = job.repository
-                AND later.trust_domain = job.trust_domain
-                AND (later.cell, later.part) = (job.cell, job.part)
-                AND later.finished_at > job.finished_at)
+          AND job.trust_domain = %(domain)s AND {IS_LAST}
         """,
         {"jobs": list(jobs), "repository": repository, "domain": domain},
     )
@@ -118,6 +122,7 @@ async def note_reused(cursor: Cursor, jobs: Mapping[int, Earlier]) -> None:
     await cursor.run(
         """
         UPDATE node SET reused_from = given.earlier, reused_attempt = given.attempt,
+               runs = false,
                key = coalesce((SELECT n.key FROM node AS n WHERE n.job = given.earlier),
                               node.key)
         FROM unnest(%s::bigint[], %s::bigint[], %s::integer[])
@@ -134,12 +139,15 @@ async def end_pipeline_jobs(
     """End what the current attempts of jobs that need not run would have run."""
     await cursor.run(
         """
+        WITH unrun AS (
+            UPDATE node SET runs = false WHERE job = ANY (%(jobs)s::bigint[]) AND runs)
         UPDATE pipeline_job AS p
-        SET state = 'done', result = %s::job_result, reason = %s, finished_at = farm_now()
-        FROM job WHERE job.id = ANY (%s::bigint[])
+        SET state = 'done', result = %(result)s::job_result, reason = %(reason)s,
+            finished_at = farm_now()
+        FROM job WHERE job.id = ANY (%(jobs)s::bigint[])
           AND p.job = job.id AND p.attempt = job.attempt AND p.state <> 'done'
         """,
-        (result, reason, list(jobs)),
+        {"result": result, "reason": reason, "jobs": list(jobs)},
     )
 
 

@@ -84,6 +84,12 @@ class RendezvousTests(NodeBooks):
         await self.assert_waits(publish)
         await self.let_pass(2)
         self.assertEqual((await self.books.state(publish))[1], "timeout")
+        (reason,) = await self.books.database.one(
+            "SELECT reason FROM job WHERE id = %s", (publish,)
+        )
+        self.assertRegex(
+            reason, "its deadline has passed: .* UTC; foo is missing from the collection "
+        )
         self.assertEqual(await self.books.run_result(1), "timeout")
         # Who comes too late changes nothing.
         await self.foo()

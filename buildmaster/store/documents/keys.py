@@ -9,7 +9,7 @@ import msgspec
 from buildmaster.database import Database
 from buildmaster.status.keys import LOOKED_AT, AskedKeys
 from buildmaster.store.documents.fragments import at
-from buildmaster.store.reuse import IMAGES, SAME_IMAGE
+from buildmaster.store.reuse import IMAGES, IS_LAST, SAME_IMAGE
 
 # A job that may be told of: whose result may be taken, and who asks may see it.
 _VISIBLE = """
@@ -23,15 +23,7 @@ _RUN = """
         SELECT r.run FROM run_job AS r WHERE r.job = job.id OFFSET 0) AS own)
 """
 # As `still_published` has it.
-_STANDS = f"""
-    (node.scope <> 'component' OR {_HERE} AND NOT EXISTS (
-        SELECT FROM node AS other JOIN job AS later ON later.id = other.job
-        WHERE other.job_name = node.job_name AND other.package = node.package
-          AND other.scope = 'component' AND later.result = 'success'
-          AND later.repository = job.repository
-          AND later.trust_domain = job.trust_domain
-          AND later.finished_at > job.finished_at))
-"""
+_STANDS = f"(node.scope <> 'component' OR {_HERE} AND {IS_LAST})"
 STATEMENT = f"""
     WITH {IMAGES}, given AS MATERIALIZED (
         SELECT n.place, decode(n.one ->> 'key', 'hex') AS key,
@@ -45,7 +37,8 @@ STATEMENT = f"""
                job.repository, {at("job.finished_at")} AS finished_at,
                {SAME_IMAGE} AS same_image, {_STANDS} AS stands
         FROM (SELECT DISTINCT key FROM given) AS g
-        CROSS JOIN LATERAL (SELECT * FROM node WHERE inputs = g.key OFFSET 0) AS node
+        CROSS JOIN LATERAL (
+            SELECT * FROM node WHERE inputs = g.key AND runs OFFSET 0) AS node
         JOIN job ON job.id = node.job AND job.result = 'success' AND {_VISIBLE}
         JOIN images ON images.environment = node.environment
         ORDER BY g.key, {SAME_IMAGE} DESC, job.id DESC
