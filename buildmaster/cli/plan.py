@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,7 +19,6 @@ from buildmaster.cli.configuration import (
     say_json,
     say_problems,
 )
-from buildmaster.cli.context import Context
 from buildmaster.cli.farm_list import series_of_farm
 from buildmaster.cli.problems import CommandMisused
 from buildmaster.planner import CrossArchitecture, Plan, PlannedBuild, plan
@@ -28,6 +27,9 @@ from buildmaster.references.reading import is_references
 from buildmaster.series import DEFAULT_SERIES, Series
 from protocol.pipeline.configuration import Parsed, Problem, parse
 from protocol.stages import dispatched, title
+
+if TYPE_CHECKING:  # it brings the reactor, and without a farm the command is quick
+    from buildmaster.cli.context import Context
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
