@@ -193,7 +193,7 @@ def _values(field: Field, word: str) -> set[int]:
 def _number(field: Field, text: str) -> int:
     if text in field.names:
         return field.names.index(text) + field.first
-    is_number = text.isdigit() and len(text) <= 3
+    is_number = text.isascii() and text.isdigit() and len(text) <= 3
     if not is_number or not field.low <= int(text) <= field.high:
         raise BadCron(
             f"{text[:20]!r} is no {field.name}: it is from {field.low} to {field.high}"

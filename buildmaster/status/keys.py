@@ -56,7 +56,7 @@ class Passed(msgspec.Struct, frozen=True, kw_only=True):
     stands: bool  #: of a component: in these repositories no other one was published since
 
 
-class Before(msgspec.Struct, frozen=True, kw_only=True):
+class ComparedNode(msgspec.Struct, frozen=True, kw_only=True):
     """An earlier node of the same name and cell: of the same key, or one that passed."""
 
     job: int
@@ -74,7 +74,7 @@ class KnownNode(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one node; of what is usable, ``before`` is not told."""
 
     passed: Passed | None
-    before: Before | None
+    before: ComparedNode | None
 
 
 class KnownKeys(msgspec.Struct, frozen=True, kw_only=True):

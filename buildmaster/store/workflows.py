@@ -11,6 +11,7 @@ import msgspec
 
 from buildmaster.database import Cursor, Database
 from buildmaster.workflow.history import Command, Ending, HistoryEvent, Wait
+from buildmaster.workflow.naming import is_number
 
 #: Where masters hear that there is something to do; a hint, as all notifications.
 CHANNEL = "headrace_workflows"
@@ -397,7 +398,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 async def find(cursor: Cursor | Database, name: str) -> Found | None:
     """The workflow of that name, the newest if there were several, or of that number."""
-    column = "id = %s::bigint" if name.isdigit() and len(name) < 19 else "name = %s"
+    column = "id = %s::bigint" if is_number(name) else "name = %s"
     row = await cursor.row(
         f"""
         SELECT json_build_object(

@@ -16,3 +16,8 @@ def name_problem(name: str) -> str | None:
     if any(unicodedata.category(each)[0] == "C" for each in name):
         return "a name has no control characters"
     return None
+
+
+def is_number(name: str) -> bool:
+    """Whether it is a workflow's number, and no name. Other scripts' digits are neither."""
+    return name.isascii() and name.isdigit() and len(name) < 19

@@ -57,6 +57,7 @@ class CronTests(SynchronousTestCase):
             *("", "* * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *"),
             *("* * * * 8", "5-1 * * * *", "*/0 * * * *", "a * * * *", "*-5 * * * *"),
             *("@never", "1,,2 * * * *", "-1 * * * *", "1" * 5000 + " * * * *"),
+            "\N{SUPERSCRIPT TWO} * * * *",
         ):
             self.assertRaises(BadCron, read_cron, wrong)
         for zone in ("Nowhere/Else", "", "../../etc/passwd", "\0"):

@@ -9,6 +9,7 @@ from buildmaster.status.questions import LARGEST_LIMIT, Workflows, WorkflowTimel
 from buildmaster.store.documents.fragments import at, pairs
 from buildmaster.store.documents.pages import Listing, Page, tests_of
 from buildmaster.store.events import CURSOR
+from buildmaster.workflow.naming import is_number
 
 _MICROSECONDS = "to_timestamp(({}) / 1000000.0)"
 
@@ -109,7 +110,7 @@ async def workflow_list(database: Database, asked: Workflows) -> Listing:
 
 def _found(name: str) -> str:
     """Names are no numbers, so the two are never confused."""
-    return "w.id = %s::bigint" if name.isdigit() and len(name) < 19 else "w.name = %s"
+    return "w.id = %s::bigint" if is_number(name) else "w.name = %s"
 
 
 async def workflow_document(database: Database, name: str) -> str | None:

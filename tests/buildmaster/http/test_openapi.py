@@ -6,10 +6,12 @@ import json
 import re
 from typing import Any
 
+import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from buildmaster.http.openapi import PATH, WRITINGS, openapi
 from buildmaster.http.scopes import NEEDS
+from buildmaster.status.methods import METHODS
 
 #: For operators at a terminal; and itself.
 _LEFT_OUT = {
@@ -50,6 +52,16 @@ class OpenApiTests(SynchronousTestCase):
         self.assertEqual(named - set(self.document["components"]["schemas"]), set())
         for name in self.document["components"]["schemas"]:
             self.assertRegex(name, r"^[A-Z][A-Za-z]+$")
+
+    def test_no_two_types_have_one_name(self) -> None:
+        schemas = self.document["components"]["schemas"]
+        for method in METHODS.values():
+            _, own = msgspec.json.schema_components(
+                [method.document], ref_template="#/components/schemas/{name}"
+            )
+            for name, schema in own.items():
+                told = schemas[name].get("properties", {}).keys()
+                self.assertEqual(told, schema.get("properties", {}).keys(), name)
 
     def test_patterns_are_those_that_other_languages_know(self) -> None:
         self.assertNotIn("\\\\Z", json.dumps(self.document))

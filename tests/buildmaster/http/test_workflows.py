@@ -200,6 +200,9 @@ class WorkflowTests(WorkflowSiteCase):
             (w.query("a", "meddle"), (409, "query_failed")),
             (w.query("a", "command"), (409, "query_failed")),
             (w.document("nobody"), (404, "not_found")),
+            (w.document("\N{SUPERSCRIPT TWO}"), (404, "not_found")),
+            (w.signal("\N{SUPERSCRIPT TWO}", "ask", ["x"]), (404, "not_found")),
+            (w.document("9" * 30), (404, "not_found")),
         ):
             self.assertEqual(await self.refused(work), told)
         # Unknown signals are kept, hostile names harm nothing.

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from buildmaster.references.keys import Keys
 from buildmaster.references.outlook import Outlook, outlook
-from buildmaster.status.keys import Before, Passed
+from buildmaster.status.keys import ComparedNode, Passed
 from tests.buildmaster.references.files import graph
 
 HERE = "chroot/amd64/noble"
@@ -21,7 +21,7 @@ PASSED = Passed(
     same_image=True,
     stands=True,
 )
-BEFORE = Before(
+BEFORE = ComparedNode(
     job=5,
     run=2,
     state="done",
@@ -41,7 +41,7 @@ class OutlookTests(SynchronousTestCase):
         *,
         late: bool = False,
         passed: Passed | None = None,
-        before: Before | None = None,
+        before: ComparedNode | None = None,
         ups: tuple[str, ...] = (),
         packages: str = "",
     ) -> Outlook:
@@ -49,8 +49,8 @@ class OutlookTests(SynchronousTestCase):
         key = Keys(base=b"", inputs=b"", is_late=late)
         return outlook(node, key, HERE, ("a", "b"), ups, passed, before)
 
-    def before(self, **more: Any) -> Before:
-        return Before(
+    def before(self, **more: Any) -> ComparedNode:
+        return ComparedNode(
             **{**{f: getattr(BEFORE, f) for f in BEFORE.__struct_fields__}, **more}
         )
 
@@ -78,7 +78,7 @@ class OutlookTests(SynchronousTestCase):
         self.assertIn("not the last that was published", found.sentence)
 
     def test_the_input_that_differs_is_named(self) -> None:
-        cases: dict[str, tuple[Before | None, tuple[str, ...], str]] = {
+        cases: dict[str, tuple[ComparedNode | None, tuple[str, ...], str]] = {
             "environment": (
                 self.before(environment="native/amd64/noble", same_base=False),
                 (),
