@@ -45,6 +45,7 @@ class RunFollower:
         self._has_news = False
         self._failure: BaseException | None = None
         self._away_since: float | None = None
+        self._is_over = False
 
     @property
     def jobs(self) -> list[JobDocument]:
@@ -67,6 +68,7 @@ class RunFollower:
                     return run
                 await self._next_event()
         finally:
+            self._is_over = True
             for task in self._tasks:
                 task.cancel()
             for stream in self._streams.values():
@@ -125,7 +127,8 @@ class RunFollower:
                 if now.attempt != attempt or now.state not in _AT_WORK:
                     break
             except FarmAway:
-                pass
+                if self._is_over:  # What was asked just then was given up.
+                    return
             await deferLater(self._reactor, TRY_AGAIN)
         stream.end()
         self._notice()
@@ -151,6 +154,8 @@ class RunFollower:
         while True:
             with suppress(FarmAway):
                 await self._client.events(heard, since=since, run=self._run)
+            if self._is_over:
+                return
             await deferLater(self._reactor, TRY_AGAIN)
 
     async def _next_event(self) -> None:
