@@ -523,7 +523,11 @@ class NodeSubmission:
             one.id: earlier
             for one in wanted
             if (earlier := same[one.id]) is not None
-            and (one.scope != "component" or earlier.job in own)
+            # Another job may have the same key, as two that include one pipeline have.
+            and (
+                one.scope != "component"
+                or own.get(earlier.job) == (one.job_name, one.package, one.cell, one.part)
+            )
         }
 
     def _member(self, node: Node) -> str:

@@ -95,25 +95,32 @@ async def passed_with_key(
     return None if row is None else Earlier(*row)
 
 
+#: Name, package, cell and part of a component's job: what goes out as it.
+Published = tuple[str, str | None, str, int]
+
+
 async def still_published(
     cursor: Cursor, repository: str | None, domain: str, jobs: Sequence[int]
-) -> set[int]:
-    """Those of the jobs that are the last of their component and cell to have passed.
+) -> dict[int, Published]:
+    """As what those of the jobs went out that are the last of it to have passed.
 
     In this repository and trust domain: what others published is not published here, and
     what was replaced since is not any more.
     """
     if not jobs:
-        return set()
+        return {}
     rows = await cursor.rows(
         f"""
-        SELECT job.id FROM job JOIN node ON node.job = job.id
+        SELECT job.id, node.job_name, node.package, job.cell, job.part
+        FROM job JOIN node ON node.job = job.id
         WHERE job.id = ANY (%(jobs)s::bigint[]) AND job.repository = %(repository)s
           AND job.trust_domain = %(domain)s AND {IS_LAST}
         """,
         {"jobs": list(jobs), "repository": repository, "domain": domain},
     )
-    return {int(job) for (job,) in rows}
+    return {
+        int(job): (name, package, cell, part) for job, name, package, cell, part in rows
+    }
 
 
 async def note_reused(cursor: Cursor, jobs: Mapping[int, Earlier]) -> None:

@@ -140,6 +140,22 @@ class TrustTests(NodeBooks):
             {mine.jobs[0].id, theirs.jobs[0].id},
         )
 
+    async def test_no_job_was_published_by_another_that_includes_the_same(self) -> None:
+        job = "{lpci: ci.yaml, scope: component, architectures: arm64}"
+        text = f"packages: {{A: {{paths: [a]}}}}\njobs: {{one: {job}, two: {job}}}"
+        pipeline = (
+            "pipeline: [make]\njobs: {make: {series: noble, architectures: arm64, run: x}}"
+        )
+        included = {"ci.yaml": pipeline}
+        first = await self.submit(text, "a" * 40, tree="t", included=included)
+        begun = [await self.begin(), await self.begin()]
+        for one in begun:
+            assert one is not None
+            failed = one[1].job == first.jobs[0].id
+            await self.end(one[1], Result.FAILURE if failed else Result.SUCCESS)
+        again = await self.submit(text, "b" * 40, tree="t", included=included)
+        self.assertEqual([job.result for job in again.jobs], [None, "skipped"])
+
     async def test_no_repository_replaces_what_is_of_another_one(self) -> None:
         text = "jobs: {one: {run: x, concurrency: {group: device, policy: replace_all}}}"
         there = {"repository": "https://git.example/there"}
