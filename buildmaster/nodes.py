@@ -103,6 +103,21 @@ class _Placed:
     needed: tuple[str, ...]  #: series that the worker must have
     digest: str  #: of all of it, for keys
 
+    @property
+    def environment(self) -> str:
+        """What results are of: ``chroot/amd64/noble``."""
+        return f"{self.isolation}/{self.architecture}/{self.series}"
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """A graph, with what stands for each node in its order."""
+
+    graph: Graph
+    notes: tuple[str, ...]  #: what was left out, in sentences
+    placed: Sequence[_Placed]
+    keys: Sequence[keys.Keys]
+
 
 @dataclass
 class NodeSubmission:
@@ -127,9 +142,10 @@ class NodeSubmission:
         """Expand for the farm as it is, and write everything."""
         await semaphores.keep(cursor)
         offerings = await worker_store.offerings(cursor)
-        graph, notes, placed, known = self.keyed(offerings)
+        keyed = self.keyed(offerings)
+        graph, placed = keyed.graph, keyed.placed
         run = await self._add_run(cursor)
-        nodes = await self._nodes(cursor, graph, placed, known)
+        nodes = await self._nodes(cursor, graph, placed, keyed.keys)
         earlier = await self._earlier(cursor, nodes)
         nodes = [
             replace(one, verifies=earlier[one.id].job) if _verifies(one, earlier) else one
@@ -150,16 +166,14 @@ class NodeSubmission:
         await self._supersede(cursor, nodes, fresh)
         if self.request.force:
             await self._force(cursor, graph, ids, merged)
-        await run_store.set_notes(cursor, run, list(notes))
+        await run_store.set_notes(cursor, run, list(keyed.notes))
         await job_store.end_run_without_jobs(cursor, run)
-        return await self._answer(cursor, run, graph, placed, ids, set(was_there), notes)
+        return await self._answer(cursor, run, graph, placed, ids, was_there, keyed.notes)
 
     # The graph, for the farm as it is.
 
-    def keyed(
-        self, offerings: Sequence[Offering]
-    ) -> tuple[Graph, tuple[str, ...], list[_Placed], list[keys.Keys]]:
-        """The graph, what was left out, where each node runs, and its key; all pure."""
+    def keyed(self, offerings: Sequence[Offering]) -> Keyed:
+        """What is submitted, with its keys; nothing is asked or written for it."""
         graph, notes = self._graph(offerings)
         placed = [self._place(node, offerings) for node in graph.nodes]
         known = keys.keys_of(
@@ -170,7 +184,7 @@ class NodeSubmission:
             {name: hashlib.sha256(text).hexdigest()
              for name, text in self.source.included.items()},
         )  # fmt: skip
-        return graph, notes, placed, known
+        return Keyed(graph, notes, placed, known)
 
     def _graph(self, offerings: Sequence[Offering]) -> tuple[Graph, tuple[str, ...]]:
         isolation = self.request.isolation or self.rules.isolation
@@ -348,7 +362,7 @@ class NodeSubmission:
         return run
 
     @property
-    def _suffix(self) -> str:
+    def suffix(self) -> str:
         """What tells its jobs from those of another file of the same source."""
         file = self.request.configuration
         return "" if file == REFERENCES else f" ({file})"
@@ -463,7 +477,7 @@ class NodeSubmission:
         return NewNode(
             id=number,
             blocked_by=blocked_by,
-            name=f"{node.name}{self._suffix}",
+            name=f"{node.name}{self.suffix}",
             cell=cell_text(node.cell),
             part=node.build.part if node.build else 0,
             class_id=class_id,
@@ -491,7 +505,7 @@ class NodeSubmission:
             base=key.base.hex(),
             inputs=key.inputs.hex(),
             is_late=key.is_late,
-            environment=f"{place.isolation}/{place.architecture}/{place.series}",
+            environment=place.environment,
             verifies=None,
             skipped=node.skipped,
             provides=job.provides,
@@ -708,7 +722,7 @@ class NodeSubmission:
                 SubmittedJob(
                     id=job,
                     kind="build",
-                    name=f"{node.name}{self._suffix}",
+                    name=f"{node.name}{self.suffix}",
                     architecture=place.architecture,
                     series=place.series,
                     part=node.build.part if node.build else 0,

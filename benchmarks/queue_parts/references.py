@@ -15,10 +15,10 @@ from benchmarks.bench import Bench
 from benchmarks.parts import Part
 from benchmarks.report import Bar, Figures, Measured
 from buildmaster.cli import references as shown
+from buildmaster.cli.farm_plan import asked_nodes
 from buildmaster.database import Database
 from buildmaster.farm_series import Offering
 from buildmaster.nodes import NodeSubmission, Source, paths_in
-from buildmaster.references.model import cell_text
 from buildmaster.references.reading import parse
 from buildmaster.requests import GitRequest, SubmissionRequest
 from buildmaster.series import DEFAULT_SERIES
@@ -143,20 +143,8 @@ async def _ask(database: Database, text: str, tree: str) -> float:
 
 
 def _nodes(text: str, tree: str) -> list[AskedNode]:
-    graph, _, placed, known = _submission(text, "e" * 40, tree).keyed(
-        [Offering("paper", True, _OFFERS, ())]
-    )
-    return [
-        AskedNode(
-            key=key.inputs.hex(),
-            base=key.base.hex(),
-            configuration=place.configuration.hex(),
-            name=node.name,
-            cell=cell_text(node.cell),
-            environment=f"{place.isolation}/{place.architecture}/{place.series}",
-        )
-        for node, place, key in zip(graph.nodes, placed, known, strict=True)
-    ]
+    offerings = [Offering("paper", True, _OFFERS, ())]
+    return asked_nodes(_submission(text, "e" * 40, tree).keyed(offerings))
 
 
 async def _add_worker(database: Database) -> None:

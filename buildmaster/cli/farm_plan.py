@@ -6,20 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from buildmaster.cli.problems import CommandFailed
-from buildmaster.cli.references import Shown, look
+from buildmaster.cli.references import Shown
 from buildmaster.cli.source_tree import SourceTree, source_tree
 from buildmaster.client.http import Client
 from buildmaster.farm_series import Offering
-from buildmaster.nodes import NodeSubmission, Source, paths_in
+from buildmaster.nodes import Keyed, NodeSubmission, Source, paths_in
 from buildmaster.planner import CrossArchitecture
-from buildmaster.references.expansion import Expanded, Graph
-from buildmaster.references.keys import Keys, paths_of
+from buildmaster.references.expansion import Expanded
+from buildmaster.references.keys import paths_of
 from buildmaster.references.model import References, cell_text
 from buildmaster.references.outlook import Outlook, outlook
+from buildmaster.references.reading import parse
 from buildmaster.requests import GitRequest, Refusal, SubmissionRequest
 from buildmaster.series import DEFAULT_SERIES, Series
 from buildmaster.status.keys import MOST_NODES, AskedKeys, AskedNode, KnownNode
-from buildmaster.submission import REFERENCES, Material, SubmissionRules
+from buildmaster.submission import Material, SubmissionRules
 from protocol.pipeline.configuration import parse as parse_pipeline
 from protocol.pipeline.model import Pipeline
 from protocol.pipeline.problems import Problem
@@ -35,11 +36,11 @@ async def look_at_farm(
     mode: CrossArchitecture,
     isolation: str | None,
 ) -> Shown:
-    """What `look` says of the file, and of each node what the farm would make of it."""
-    shown = look(path, text, trigger, series or DEFAULT_SERIES, mode)
-    file = shown.parsed.references
+    """What the file says, and of each of its nodes what the farm would make of it."""
+    parsed = parse(text)
+    file = parsed.references
     if file is None:
-        return shown
+        return Shown(parsed=parsed, expanded=Expanded())
     farm = await client.keys(AskedKeys())
     offerings = [Offering("", True, farm.offers, ())]
     with source_tree(Path(path).absolute().parent) as tree:
@@ -59,37 +60,38 @@ async def look_at_farm(
             SubmissionRules(tuple(series or DEFAULT_SERIES), isolation=farm.isolation),
         )
         try:
-            graph, notes, placed, known = submission.keyed(offerings)
+            keyed = submission.keyed(offerings)
         except Refusal as refusal:
             problems = refusal.problems or (Problem("jobs", None, str(refusal)),)
             errors = tuple(Problem(one.where, one.line, one.message) for one in problems)
-            return Shown(parsed=shown.parsed, expanded=Expanded(errors=errors))
-        suffix = (
-            "" if request.configuration == REFERENCES else f" ({request.configuration})"
-        )
-        environments = [f"{p.isolation}/{p.architecture}/{p.series}" for p in placed]
-        asked = [
-            AskedNode(
-                key=key.inputs.hex(),
-                base=key.base.hex(),
-                configuration=place.configuration.hex(),
-                name=f"{node.name}{suffix}",
-                cell=cell_text(node.cell),
-                part=node.build.part if node.build else 0,
-                environment=environment,
-            )
-            for node, place, key, environment in zip(
-                graph.nodes, placed, known, environments, strict=True
-            )
-        ]
+            return Shown(parsed=parsed, expanded=Expanded(errors=errors))
+        asked = asked_nodes(keyed, submission.suffix)
         answers = await _answers(client, asked, tree.repositories())
-    fates = _fates(file, graph, known, environments, answers)
+    fates = _fates(file, keyed, answers)
     return Shown(
-        parsed=shown.parsed,
-        expanded=Expanded(graph=graph, notes=notes),
+        parsed=parsed,
+        expanded=Expanded(graph=keyed.graph, notes=keyed.notes),
         outlook=tuple(f"{one.fate}: {one.sentence}" for one in fates),
         fates=tuple(fates),
     )
+
+
+def asked_nodes(keyed: Keyed, suffix: str = "") -> list[AskedNode]:
+    """The nodes as a farm is asked about them, in the order of the graph."""
+    return [
+        AskedNode(
+            key=key.inputs.hex(),
+            base=key.base.hex(),
+            configuration=place.configuration.hex(),
+            name=f"{node.name}{suffix}",
+            cell=cell_text(node.cell),
+            part=node.build.part if node.build else 0,
+            environment=place.environment,
+        )
+        for node, place, key in zip(
+            keyed.graph.nodes, keyed.placed, keyed.keys, strict=True
+        )
+    ]
 
 
 def _included(file: References, tree: SourceTree) -> tuple[dict[str, Pipeline], Source]:
@@ -123,20 +125,15 @@ async def _answers(
     return found
 
 
-def _fates(
-    file: References,
-    graph: Graph,
-    known: Sequence[Keys],
-    environments: Sequence[str],
-    answers: Sequence[KnownNode],
-) -> list[Outlook]:
+def _fates(file: References, keyed: Keyed, answers: Sequence[KnownNode]) -> list[Outlook]:
     """In the order of the graph: what a node builds upon comes before it."""
+    nodes = keyed.graph.nodes
     fates: list[Outlook] = []
-    for node, key, environment, answer, edges in zip(
-        graph.nodes, known, environments, answers, graph.ups(), strict=True
+    for node, place, key, answer, edges in zip(
+        nodes, keyed.placed, keyed.keys, answers, keyed.graph.ups(), strict=True
     ):
         running = [
-            graph.nodes[edge.up].title
+            nodes[edge.up].title
             for edge in edges
             if edge.rebuild and fates[edge.up].fate == "runs"
         ]
@@ -144,7 +141,7 @@ def _fates(
             outlook(
                 node,
                 key,
-                environment,
+                place.environment,
                 paths_of(node, file),
                 running,
                 answer.passed,

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from buildmaster.cli.farm_plan import asked_nodes
 from buildmaster.farm_series import Offering
-from buildmaster.references.model import cell_text
 from buildmaster.status.keys import AskedKeys, AskedNode, KnownKeys, KnownNode
 from buildmaster.store.documents import keys as store
 from protocol.messages import Offer
@@ -41,18 +41,8 @@ OFFERINGS = [
 
 def planned(text: str, commit: str = "e" * 40, **more: Any) -> dict[str, AskedNode]:
     """The nodes that a submission would make, by name."""
-    graph, _, placed, known = prepared(text, commit, **more).keyed(OFFERINGS)
-    return {
-        node.name: AskedNode(
-            key=key.inputs.hex(),
-            base=key.base.hex(),
-            configuration=place.configuration.hex(),
-            name=node.name,
-            cell=cell_text(node.cell),
-            environment=f"{place.isolation}/{place.architecture}/{place.series}",
-        )
-        for node, place, key in zip(graph.nodes, placed, known, strict=True)
-    }
+    asked = asked_nodes(prepared(text, commit, **more).keyed(OFFERINGS))
+    return {node.name: node for node in asked}
 
 
 class KnownCase(NodeBooks):
