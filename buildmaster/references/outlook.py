@@ -3,53 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from buildmaster.references.expansion import Node
 from buildmaster.references.keys import Keys
 
+if TYPE_CHECKING:  # a plan that asks no farm starts without its documents
+    from buildmaster.status.keys import ComparedNode, Passed
+
 Fate = Literal["reused", "skipped", "runs"]
 #: What differs from an earlier node of the same name.
 Input = Literal["environment", "image", "job", "source", "upstreams"]
 _SHOWN = 5
-
-
-class PassedNode(Protocol):
-    """A job that passed with the key."""
-
-    @property
-    def job(self) -> int: ...
-    @property
-    def run(self) -> int: ...
-    @property
-    def finished_at(self) -> str: ...
-    @property
-    def same_image(self) -> bool: ...
-    @property
-    def stands(self) -> bool: ...
-
-
-class EarlierNode(Protocol):
-    """One to compare with."""
-
-    @property
-    def job(self) -> int: ...
-    @property
-    def run(self) -> int: ...
-    @property
-    def state(self) -> str: ...
-    @property
-    def result(self) -> str | None: ...
-    @property
-    def same_key(self) -> bool: ...
-    @property
-    def same_base(self) -> bool: ...
-    @property
-    def same_configuration(self) -> bool: ...
-    @property
-    def environment(self) -> str: ...
 
 
 class Outlook(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,8 +38,8 @@ def outlook(
     environment: str,
     paths: Sequence[str],
     ups: Sequence[str],
-    passed: PassedNode | None,
-    before: EarlierNode | None,
+    passed: Passed | None,
+    before: ComparedNode | None,
 ) -> Outlook:
     """The outlook of ``node``, of which the farm knows this.
 
@@ -101,7 +68,7 @@ def outlook(
     return msgspec.structs.replace(told, sentence=late, may_be_reused=True)
 
 
-def _taken(node: Node, passed: PassedNode) -> Outlook:
+def _taken(node: Node, passed: Passed) -> Outlook:
     is_published = node.job.scope == "component"
     how = "unchanged since" if is_published else "from"
     return Outlook(
@@ -118,8 +85,8 @@ def _compared(
     environment: str,
     paths: Sequence[str],
     ups: Sequence[str],
-    passed: PassedNode | None,
-    before: EarlierNode | None,
+    passed: Passed | None,
+    before: ComparedNode | None,
 ) -> Outlook:
     if passed is not None:
         return Outlook(
@@ -155,7 +122,7 @@ def _differences(
     environment: str,
     paths: Sequence[str],
     ups: Sequence[str],
-    before: EarlierNode,
+    before: ComparedNode,
 ) -> tuple[list[Input], list[str]]:
     differs: list[Input] = []
     words: list[str] = []
