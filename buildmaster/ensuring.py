@@ -17,6 +17,7 @@ from buildmaster.database import Cursor, Database
 from buildmaster.farm_series import Offering
 from buildmaster.nodes import NodeSubmission
 from buildmaster.references.expansion import Graph, Node
+from buildmaster.references.listing import listed
 from buildmaster.requests import (
     GitRequest,
     Refusal,
@@ -27,10 +28,8 @@ from buildmaster.requests import (
 from buildmaster.rerunning import rerun
 from buildmaster.store import runs
 from buildmaster.submission import REFERENCES, Prepared
-from protocol.results import Result
+from protocol.results import GOOD, Result
 
-#: Ends after which another attempt is made, if it is asked for.
-_GOOD = (Result.SUCCESS.value, Result.REUSED.value, Result.SKIPPED.value)
 #: Titles that a refusal names.
 _TOLD = 10
 
@@ -116,7 +115,7 @@ class OneJob(NodeSubmission):
         await self._check_domain(cursor)
         submitted = await self.store(cursor)
         job = submitted.jobs[-1]  # nothing waits for it, so it is the last
-        if self.wanted.again and job.state == "done" and job.result not in _GOOD:
+        if self.wanted.again and job.result and Result(job.result) not in GOOD:
             await rerun(cursor, submitted.run, RerunRequest(scope="failed"), self.by)
         return Ensured(submitted.run, job.id)
 
@@ -182,6 +181,4 @@ def _with_needs(graph: Graph, chosen: Node) -> Graph:
 
 
 def _titles(nodes: Sequence[Node]) -> str:
-    titles = sorted({node.title for node in nodes})
-    more = f" and {len(titles) - _TOLD} more" if len(titles) > _TOLD else ""
-    return ", ".join(titles[:_TOLD]) + more
+    return listed(sorted({node.title for node in nodes}), _TOLD)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from buildmaster.references.listing import listed
 from buildmaster.references.model import Cell, Need, cell_text
 from protocol.pipeline.problems import quoted, suggestion
 
@@ -96,5 +97,4 @@ def _agrees(cell: dict[str, str], fixed: dict[str, str]) -> bool:
 
 def _possible(ups: Sequence[Cell]) -> str:
     texts = sorted({cell_text(up) or "one without axes" for up in ups})
-    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
-    return f"it has {'; '.join(texts[:_SHOWN])}{more}"
+    return f"it has {listed(texts, _SHOWN, '; ')}"

@@ -9,6 +9,7 @@ import msgspec
 
 from buildmaster.references.expansion import Node
 from buildmaster.references.keys import Keys
+from buildmaster.references.listing import listed
 
 if TYPE_CHECKING:  # a plan that asks no farm starts without its documents
     from buildmaster.status.keys import ComparedNode, Passed
@@ -135,15 +136,10 @@ def _differences(
         words.append("the job says something else")
     elif not before.same_base:
         differs.append("source")
-        part = _listed(paths) if paths else "which is all of it"
+        part = listed(paths, _SHOWN) if paths else "which is all of it"
         words.append(f"its part of the source has changed, {part}")
     if ups or not differs:
         differs.append("upstreams")
-        what = _listed(ups) if ups else "which is not what it was"
+        what = listed(ups, _SHOWN) if ups else "which is not what it was"
         words.append(f"it builds upon another result, {what}")
     return differs, words
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

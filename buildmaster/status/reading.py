@@ -49,11 +49,10 @@ from buildmaster.store.documents.workflows import (
 from buildmaster.store.events import START, BadEventId, EventId, events_after
 from buildmaster.store.forecasts import score_list
 from buildmaster.store.operating import hold_list
+from buildmaster.submission import TRUSTED
 
 #: Seconds after which a follower hears that there is nothing new.
 PATIENCE = 15.0
-#: The trust domain of what is submitted.
-_TRUSTED = "trusted"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -259,7 +258,7 @@ class Status:
     async def keys(self, asked: AskedKeys) -> Told[KnownKeys]:
         """What the farm knows of the keys of nodes that somebody plans."""
         # Whatever is submitted is of this domain, and takes results of no other.
-        domains = (_TRUSTED,)
+        domains = (TRUSTED,)
         found = await known_keys(
             self._database, asked, self._within, domains, self._isolation
         )

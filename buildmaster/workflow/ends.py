@@ -6,7 +6,18 @@ from typing import Any
 
 import msgspec
 
-_GOOD = ("success", "reused", "skipped")
+from protocol.results import GOOD
+
+_GOOD = frozenset(one.value for one in GOOD)
+
+
+class _End(msgspec.Struct, frozen=True, kw_only=True):
+    result: str
+
+    @property
+    def good(self) -> bool:
+        """Whether it is success, reused or skipped."""
+        return self.result in _GOOD
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,11 +28,10 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0
 
 
-class JobEnd(msgspec.Struct, frozen=True, kw_only=True):
+class JobEnd(_End, frozen=True, kw_only=True):
     """How a farm job ended."""
 
     job: int
-    result: str
     reason: str = ""
     attempt: int = 1
     output: dict[str, Any] | None = None  #: what a native job returned
@@ -34,37 +44,20 @@ class JobEnd(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[File, ...] = ()  #: 100 at most
     files_left_off: bool = False  #: a history has no room for those of all nodes
 
-    @property
-    def good(self) -> bool:
-        """Whether it is success, reused or skipped."""
-        return self.result in _GOOD
 
-
-class BuildEnd(msgspec.Struct, frozen=True, kw_only=True):
+class BuildEnd(_End, frozen=True, kw_only=True):
     """How all builds of a source ended."""
 
     run: int
-    result: str
     jobs: tuple[dict[str, Any], ...] = ()  #: id, name, kind, cell, result
 
-    @property
-    def good(self) -> bool:
-        """Whether it is success, reused or skipped."""
-        return self.result in _GOOD
 
-
-class GraphEnd(msgspec.Struct, frozen=True, kw_only=True):
+class GraphEnd(_End, frozen=True, kw_only=True):
     """How a run ended, node by node."""
 
     run: int
-    result: str
     nodes: tuple[JobEnd, ...] = ()  #: bad ends first; 500 at most
     counts: dict[str, int] = {}  #: nodes by their results, all of them
-
-    @property
-    def good(self) -> bool:
-        """Whether it is success, reused or skipped."""
-        return self.result in _GOOD
 
     def of(self, name: str, **cell: str) -> tuple[JobEnd, ...]:
         """The nodes of a name, as ``A/build``, which have these values in their cells."""
