@@ -91,26 +91,15 @@ class RemoteStatus(StatusProxy):
 
     async def ask(self, name: str, asked: Question) -> bytes:
         """The document that answers ``asked``, as the farm sent it."""
-        try:
-            calling = self._reference.callRemote(name, **given(asked))
-            answer = await calling.addTimeout(ANSWER_WITHIN, self._reactor)
-        except (pb.DeadReferenceError, pb.PBConnectionLost) as error:
-            raise FarmAway("The connection to the farm is gone.") from error
-        [pieces] = _expected("document", answer)
-        return b"".join(pieces)
+        return await self._call(name, **given(asked))
 
     async def keys(self, asked: AskedKeys) -> KnownKeys:
         """What the farm knows of the keys of nodes that are planned."""
         nodes: list[KnownNode] = []
         for first in range(0, max(len(asked.nodes), 1), _NODES):
             some = replace(asked, nodes=asked.nodes[first : first + _NODES])
-            try:
-                calling = self._reference.callRemote("keys", msgspec.json.encode(some))
-                answer = await calling.addTimeout(ANSWER_WITHIN, self._reactor)
-            except (pb.DeadReferenceError, pb.PBConnectionLost) as error:
-                raise FarmAway("The connection to the farm is gone.") from error
-            [pieces] = _expected("document", answer)
-            known = msgspec.json.decode(b"".join(pieces), type=KnownKeys)
+            answer = await self._call("keys", msgspec.json.encode(some))
+            known = msgspec.json.decode(answer, type=KnownKeys)
             nodes += known.nodes
         return replace(known, nodes=tuple(nodes))
 
@@ -119,13 +108,17 @@ class RemoteStatus(StatusProxy):
     ) -> dict[str, Any]:
         """Send a signal to a workflow; one with the same ``id`` is dealt with once."""
         text = msgspec.json.encode(arguments)
+        answer = await self._call("signal", workflow, name, text, id)
+        return msgspec.json.decode(answer, type=dict[str, Any])
+
+    async def _call(self, name: str, /, *given: object, **named: object) -> bytes:
         try:
-            calling = self._reference.callRemote("signal", workflow, name, text, id)
+            calling = self._reference.callRemote(name, *given, **named)
             answer = await calling.addTimeout(ANSWER_WITHIN, self._reactor)
         except (pb.DeadReferenceError, pb.PBConnectionLost) as error:
             raise FarmAway("The connection to the farm is gone.") from error
         [pieces] = _expected("document", answer)
-        return msgspec.json.decode(b"".join(pieces), type=dict[str, Any])
+        return b"".join(pieces)
 
     def follow(
         self, method: str, asked: Question, since: str | None = None

@@ -22,7 +22,7 @@ lists, texts, numbers and references go over the line, no class, not even an exc
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -351,6 +351,19 @@ class StatusRoot(_Called):
         return ["status", RemoteStatus(self._status, permission, self._signal)]
 
 
+async def _told(name: str, answering: Coroutine[Any, Any, bytes]) -> list[object]:
+    """The answer in PB's form, or why there is none."""
+    try:
+        return document(await answering)
+    except StatusProblem as error:
+        return problem(error)
+    except Exception:
+        _log.failure("could not answer {method}", method=name)
+        return problem(
+            StatusProblem(500, "defect", "the farm made a mistake; its log tells more")
+        )
+
+
 class RemoteStatus(_Called):
     """The status, for one asker."""
 
@@ -373,7 +386,8 @@ class RemoteStatus(_Called):
             return self._follow(broker, given, named)
         method = METHODS.get(name)
         if name == "signal" and self._signal is not None and not named:
-            return Deferred.fromCoroutine(self._send(self._signal, given))
+            sending = self._send(self._signal, given)
+            return Deferred.fromCoroutine(_told(name, sending))
         asks_keys = name == "keys" and not named
         if not asks_keys and (method is None or given):
             raise StatusProblem(
@@ -385,7 +399,7 @@ class RemoteStatus(_Called):
             )
         broker.questions += 1
         asking = self._keys(given) if method is None else self._answer(method, named)
-        answering = Deferred.fromCoroutine(asking)
+        answering = Deferred.fromCoroutine(_told(name, asking))
 
         def answered(result: Any) -> Any:
             broker.questions -= 1
@@ -393,70 +407,50 @@ class RemoteStatus(_Called):
 
         return answering.addBoth(answered)
 
-    async def _answer(self, method: Method, named: dict[str, object]) -> list[object]:
-        try:
-            question = from_values(method, named)
-            permission = self._permission()
-            await permission.check(method, question)
-            status = self._status.within(permission.within(method))
-            told = await getattr(status, method.name)(question)
-        except StatusProblem as error:
-            return problem(error)
-        except Exception:
-            _log.failure("could not answer {method}", method=method.name)
-            return problem(
-                StatusProblem(500, "defect", "the farm made a mistake; its log tells more")
-            )
-        return document(told.json)
+    async def _answer(self, method: Method, named: dict[str, object]) -> bytes:
+        question = from_values(method, named)
+        permission = self._permission()
+        await permission.check(method, question)
+        status = self._status.within(permission.within(method))
+        told = await getattr(status, method.name)(question)
+        return bytes(told.json)
 
-    async def _keys(self, given: list[Any]) -> list[object]:
+    async def _keys(self, given: list[Any]) -> bytes:
         """``keys(question)``, JSON: who may see jobs may ask what is known of keys."""
-        try:
-            match given:
-                case [bytes() as text]:
+        match given:
+            case [bytes() as text]:
+                try:
                     asked = msgspec.json.decode(text, type=AskedKeys)
-                case _:
-                    raise StatusProblem(400, "bad_call", "keys(question), as JSON")
-            permission, jobs = self._permission(), METHODS["jobs"]
-            await permission.check(jobs, Jobs())
-            status: Any = self._status.within(permission.within(jobs))
-            told = await status.keys(asked)
-        except StatusProblem as error:
-            return problem(error)
-        except msgspec.DecodeError as error:
-            return problem(StatusProblem(400, "bad_body", f"no such question: {error}"))
-        except Exception:
-            _log.failure("could not tell of keys")
-            return problem(
-                StatusProblem(500, "defect", "the farm made a mistake; its log tells more")
-            )
-        return document(told.json)
+                except msgspec.DecodeError as error:
+                    said = f"no such question: {error}"
+                    raise StatusProblem(400, "bad_body", said) from error
+            case _:
+                raise StatusProblem(400, "bad_call", "keys(question), as JSON")
+        permission, jobs = self._permission(), METHODS["jobs"]
+        await permission.check(jobs, Jobs())
+        status: Any = self._status.within(permission.within(jobs))
+        told = await status.keys(asked)
+        return bytes(told.json)
 
-    async def _send(self, signal: Signal, given: list[Any]) -> list[object]:
-        try:
-            match given:
-                case [str() as workflow, str() as name, bytes() as text, id] if (
-                    id is None or isinstance(id, str)
-                ):
-                    grant = self._permission().submitter()
+    async def _send(self, signal: Signal, given: list[Any]) -> bytes:
+        match given:
+            case [str() as workflow, str() as name, bytes() as text, id] if (
+                id is None or isinstance(id, str)
+            ):
+                grant = self._permission().submitter()
+                try:
                     arguments = msgspec.json.decode(text)
-                case _:
-                    raise StatusProblem(
-                        400, "bad_call", "signal(workflow, name, arguments, id)"
-                    )
+                except msgspec.DecodeError as error:
+                    raise StatusProblem(400, "bad_json", f"no JSON: {error}") from error
+            case _:
+                raise StatusProblem(
+                    400, "bad_call", "signal(workflow, name, arguments, id)"
+                )
+        try:
             sent = await signal(workflow, name, arguments, grant.who, id)
-        except StatusProblem as error:
-            return problem(error)
-        except msgspec.DecodeError as error:
-            return problem(StatusProblem(400, "bad_json", f"no JSON: {error}"))
         except Refusal as error:
-            return problem(StatusProblem(error.status, error.code, str(error)))
-        except Exception:
-            _log.failure("could not send a signal")
-            return problem(
-                StatusProblem(500, "defect", "the farm made a mistake; its log tells more")
-            )
-        return document(msgspec.json.encode(sent))
+            raise StatusProblem(error.status, error.code, str(error)) from error
+        return msgspec.json.encode(sent)
 
     def _follow(
         self, broker: StatusBroker, given: list[Any], named: dict[str, Any]
