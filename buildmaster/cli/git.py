@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
 
 #: Nothing of the repository's own settings may run a program.
-GIT = (
+_GIT = (
     "git",
     "-c",
     "safe.directory=*",
@@ -31,3 +34,19 @@ def git_environment() -> dict[str, str]:
     """This process's environment without what leads git elsewhere; it speaks English."""
     kept = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
     return {**kept, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+
+
+def run_git(
+    folder: Path, *words: str, environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """How git ended in ``folder``, and what it said; `FileNotFoundError` without git.
+
+    ``environ``: None is this process's own.
+    """
+    return subprocess.run(
+        [*_GIT, *words],
+        cwd=folder,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+    )

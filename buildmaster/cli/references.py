@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from buildmaster.cli.configuration import (
     say_json,
     say_problems,
 )
-from buildmaster.cli.git import GIT
+from buildmaster.cli.git import run_git
 from buildmaster.cli.problems import CommandMisused
 from buildmaster.planner import CrossArchitecture
 from buildmaster.references import keys
@@ -184,9 +183,7 @@ def _revision(since: str) -> str:
 
 def _git(folder: Path, *arguments: str) -> bytes | None:
     try:
-        ended = subprocess.run(
-            [*GIT, *arguments], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True
-        )
+        ended = run_git(folder, *arguments)
     except FileNotFoundError as error:
         raise CommandMisused("--since needs git, which this machine has not") from error
     return ended.stdout if ended.returncode == 0 else None

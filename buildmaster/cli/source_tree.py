@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import posixpath
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from buildmaster.cli.git import GIT, git_environment
+from buildmaster.cli.git import git_environment, run_git
 from buildmaster.cli.problems import CommandMisused
 
 _PATHS_AT_ONCE = 500
@@ -110,13 +109,7 @@ def _git(
     folder: Path, words: Sequence[str], environ: Mapping[str, str], may_fail: bool = False
 ) -> bytes:
     try:
-        ended = subprocess.run(
-            [*GIT, *words],
-            cwd=folder,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-        )
+        ended = run_git(folder, *words, environ=environ)
     except FileNotFoundError as error:
         raise CommandMisused("this needs git, which the machine has not") from error
     if ended.returncode == 0:

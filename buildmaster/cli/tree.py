@@ -6,12 +6,11 @@ Uncommitted changes are in it, files that git ignores are not.
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 
-from buildmaster.cli.git import GIT, git_environment
+from buildmaster.cli.git import git_environment, run_git
 from protocol.tree_archive import PackedTree, TreeProblem, all_files, write
 
 
@@ -49,13 +48,7 @@ def _git_files(tree: Path) -> list[bytes] | None:
     """What git knows or would add; None where there is no git or no repository."""
     listing = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     try:
-        ended = subprocess.run(
-            [*GIT, *listing],
-            cwd=tree,
-            env=git_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-        )
+        ended = run_git(tree, *listing, environ=git_environment())
     except FileNotFoundError:
         return None
     if ended.returncode:

@@ -3,19 +3,7 @@
 import { h } from "/page/show/dom.js";
 import { show } from "/page/show/dialog.js";
 
-const GO = {
-  o: "",
-  g: "grid",
-  r: "runs",
-  j: "jobs",
-  q: "queue",
-  t: "timeline",
-  w: "workers",
-  f: "workflows",
-  s: "schedules",
-  h: "history",
-  l: "rules",
-};
+// After 'g': the pages, by the names that their addresses have.
 const NAMES = {
   o: "overview",
   g: "grid",
@@ -111,9 +99,10 @@ document.addEventListener("keydown", (event) => {
   }
   const goes = isGoing;
   isGoing = event.key === "g" && !goes;
-  if (goes && event.key in GO) {
+  if (goes && event.key in NAMES) {
     event.preventDefault();
-    location.hash = `#/${GO[event.key]}`;
+    const name = NAMES[event.key];
+    location.hash = name === "overview" ? "#/" : `#/${name}`;
     return;
   }
   const found = own[event.key] ? own[event.key][1] : KEYS[event.key];
