@@ -20,6 +20,7 @@ import time
 from contextlib import closing
 from functools import cache
 from pathlib import Path
+from typing import Any
 from unittest import TestCase
 from uuid import uuid4
 
@@ -107,6 +108,16 @@ def _template(server: str) -> str:
             cursor.execute(f"ALTER DATABASE {name}_new WITH ALLOW_CONNECTIONS false")
             cursor.execute(f"ALTER DATABASE {name}_new RENAME TO {name}")
     return name
+
+
+def query(dsn: str, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """What a statement gives, in a transaction of its own."""
+    with closing(psycopg2.connect(dsn)) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters or None)
+            rows = cursor.fetchall() if cursor.description else []
+        connection.commit()
+        return rows
 
 
 def _run(dsn: str, statement: str) -> None:

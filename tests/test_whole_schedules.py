@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-import psycopg2
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
@@ -19,7 +17,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.farm import Said, environment, headrace, repository
 from tests.masters import MasterHome
-from tests.postgres import fresh_dsn
+from tests.postgres import fresh_dsn, query
 from tests.worker.daemons import WorkerHome
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "workflow-build-handler"
@@ -50,12 +48,7 @@ class ScheduleCase(TestCase):
         await self.home.start()
 
     def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        with closing(psycopg2.connect(self.dsn)) as connection:
-            with connection.cursor() as cursor:
-                cursor.execute(statement, parameters or None)
-                rows = cursor.fetchall() if cursor.description else []
-            connection.commit()
-            return rows
+        return query(self.dsn, statement, *parameters)
 
     def past(self) -> str:
         """A time that has just gone by: it comes by itself in a year."""

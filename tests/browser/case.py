@@ -13,7 +13,7 @@ from twisted.trial.unittest import TestCase
 from tests.browser.chromium import Browser, Tab, chromium
 from tests.browser.scene import Scene, bring_workers_back, furnish
 from tests.masters import MasterHome
-from tests.postgres import fresh_dsn
+from tests.postgres import fresh_dsn, query
 from tests.requirements import require
 
 #: Set by whatever a hostile text would have made run.
@@ -54,12 +54,7 @@ class BrowserCase(TestCase):
 
     def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """What a statement gives, in a transaction of its own."""
-        with closing(psycopg2.connect(self.dsn)) as connection:
-            with connection.cursor() as cursor:
-                cursor.execute(statement, parameters or None)
-                rows = cursor.fetchall() if cursor.description else []
-            connection.commit()
-            return rows
+        return query(self.dsn, statement, *parameters)
 
     def happen(self, change: str, kind: str, job: int, **payload: Any) -> None:
         """Change a job and tell of it, as the farm does: in one transaction."""
@@ -123,6 +118,15 @@ class BrowserCase(TestCase):
             if not any(word in each for word in allowed)
         ]
         self.assertEqual(complaints, [])
+
+    async def assert_only_text(self, place: str) -> None:
+        """What looks like an image is text there, harms nothing, and widens no page."""
+        await self.tab.until("document.body.innerText.includes('<img src=x')")
+        await self.assert_harmless()
+        await self.tab.size(360, 740)
+        width = await self.tab.run("document.documentElement.scrollWidth")
+        self.assertLessEqual(width, 360, place)
+        await self.tab.size(1280, 800)
 
     async def assert_harmless(self) -> None:
         """No text of the farm became anything but text."""

@@ -303,14 +303,7 @@ class HostileWorkflowTests(BrowserCase):
                 "document.querySelectorAll('details').forEach("
                 "(each) => { each.open = true; })"
             )
-            await self.tab.until(
-                f"document.body.innerText.includes({json.dumps('<img src=x')})"
-            )
-            await self.assert_harmless()
-            await self.tab.size(360, 740)
-            width = await self.tab.run("document.documentElement.scrollWidth")
-            self.assertLessEqual(width, 360, place)
-            await self.tab.size(1280, 800)
+            await self.assert_only_text(place)
         self.assert_calm()
 
     async def test_what_is_hidden_in_a_payload_is_seen_and_a_long_one_is_cut(self) -> None:
